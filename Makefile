@@ -1,0 +1,51 @@
+# Two commands set everything up on a fresh machine with Python >= 3.11: `make demo` and `make test`.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+
+.PHONY: help demo test check format golden bench soak clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+
+demo: $(VENV)/.installed  ## play the whole journey of a batch against the sandbox: no API key needed
+	@$(BIN)/batches-mcp demo
+
+test: $(VENV)/.installed-dev  ## run the test suite
+	@$(BIN)/python -m pytest -q
+
+check: $(VENV)/.installed-dev  ## lint, types and the layer test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/test_layers.py
+
+format: $(VENV)/.installed-dev  ## format the code and mend what lint can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+golden: $(VENV)/.installed-dev  ## rewrite the golden files and the generated parts of the README, then show what changed
+	@BATCHES_MCP_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/contract tests/test_readme.py
+	@git diff --stat
+
+bench: $(VENV)/.installed-dev  ## run the benchmarks (a few minutes)
+	@$(BIN)/python -m benchmarks
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "batches-mcp needs Python 3.11 or later; none was found. Set PYTHON=/path/to/python3." >&2; exit 1; }
+	@echo "Creating $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing batches-mcp into $(VENV) (the first time takes a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing batches-mcp and its development tools into $(VENV) (the first time takes a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.installed

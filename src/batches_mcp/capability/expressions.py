@@ -1,0 +1,133 @@
+"""References and templates: text of the file -> `Template`.
+
+The order in which a text is read (the first that fits wins): `<exposeNamespace>.x`, `tools.x` or `rest.x`,
+`$this.<ns>.x`, and inside `{{ }}` an argument `x`, a bound `namespace.VAR`, a bound `VAR`; anything else is literal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from batches_mcp.capability.diagnostics import did_you_mean, quote
+from batches_mcp.plan import Argument, Template, Variable
+
+_MUSTACHE = re.compile(r"\{\{([^{}]*)\}\}")
+_NAME = re.compile(r"[A-Za-z0-9_*-]+")
+# Bind variables by the original's schema; nothing written like one is ever taken for an argument.
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
+_REFERENCE = re.compile(r"(\$this\.)?([A-Za-z0-9_-]+)\.([A-Za-z0-9_*-]+)")
+_PATH_VARIABLE = re.compile(r"\{\{\s*([A-Za-z0-9_.*-]+)\s*\}\}|\{([A-Za-z0-9_.*-]+)\}")
+
+
+class ExpressionError(Exception):
+    """A template or reference cannot be read; `hint` says what to write."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.hint = hint
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Binds:
+    """The bound variables: bind namespace -> variable -> its name in the environment."""
+
+    by_namespace: Mapping[str, Mapping[str, str]]
+
+    def resolve(self, name: str) -> Variable | None:
+        """The variable a name stands for: `namespace.VAR`, or `VAR` in any namespace."""
+        namespace, dot, variable = name.partition(".")
+        if dot:
+            source = self.by_namespace.get(namespace, {}).get(variable)
+        else:
+            source = next((keys[name] for keys in self.by_namespace.values() if name in keys), None)
+        return Variable(source) if source is not None else None
+
+    def names(self) -> list[str]:
+        return [f"{namespace}.{variable}" for namespace, keys in self.by_namespace.items() for variable in keys]
+
+
+def template(text: str, binds: Binds, declared: Collection[str] | None) -> Template:
+    """Read a text with `{{ }}` in it; `declared` are the arguments known by name, None where none may be used.
+
+    Raises:
+        ExpressionError: a name resolves to nothing, or the braces are not a plain reference.
+    """
+    parts: list[str | Argument | Variable] = []
+    end = 0
+    for match in _MUSTACHE.finditer(text):
+        parts += [text[end : match.start()], _reference(match[1].strip(), binds, declared)]
+        end = match.end()
+    parts.append(text[end:])
+    literal = "".join(part for part in parts if isinstance(part, str))
+    if "{{" in literal or "}}" in literal:
+        raise ExpressionError(f"{quote(text)} has braces that are not a reference", "write a reference as {{name}}")
+    return Template(tuple(part for part in parts if part != "") or ("",))
+
+
+def with_value(value: str | float | bool, binds: Binds, declared: Collection[str], scopes: tuple[str, str]) -> Template:
+    """Read a value of `with`: a reference to an argument, a template, or a literal of any scalar type.
+
+    `scopes` are the prefixes that stand for the caller's arguments: the adapter's namespace and `tools` or `rest`.
+
+    Raises:
+        ExpressionError: a template in it cannot be read.
+    """
+    if not isinstance(value, str):
+        return Template((value,))
+    match = _REFERENCE.fullmatch(value)
+    if match and (match[2] == scopes[0] or (match[2] == scopes[1] and not match[1])):
+        return Template((Argument(match[3]),))
+    return template(value, binds, declared)
+
+
+def looks_like_reference(value: object) -> bool:
+    """Whether a literal may have been meant as a reference: `word.word`, where a number or a host name is not."""
+    return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None and not value.replace(".", "").isdigit()
+
+
+def path_parts(path: str, binds: Binds | None, declared: Collection[str]) -> list[str | Argument | Variable]:
+    """Split a path at its variables, `{x}` or `{{x}}`; one that names a bound variable is taken from the environment.
+
+    Without `binds`, as in a path that is exposed, every variable is an argument.
+
+    Raises:
+        ExpressionError: braces that are no variable, or a variable that is to be bound and is not.
+    """
+    parts: list[str | Argument | Variable] = []
+    end = 0
+    for match in _PATH_VARIABLE.finditer(path):
+        name = match[1] or match[2]
+        part: Argument | Variable = Argument(name)
+        if binds is not None and match[1]:
+            part = _reference(name, binds, declared)
+        elif binds is not None and name not in declared:
+            part = binds.resolve(name) or part
+        parts += [path[end : match.start()], part]
+        end = match.end()
+    parts.append(path[end:])
+    if any(isinstance(part, str) and ("{" in part or "}" in part) for part in parts):
+        raise ExpressionError(f"{quote(path)} has braces that are not a variable", "write a path variable as {{name}}")
+    return [part for part in parts if part != ""]
+
+
+def _reference(name: str, binds: Binds, declared: Collection[str] | None) -> Argument | Variable:
+    if declared is not None and name in declared:
+        return Argument(name)
+    if variable := binds.resolve(name):
+        return variable
+    bound = binds.names()
+    if "." in name or _VARIABLE.fullmatch(name):
+        raise ExpressionError(
+            f"{quote('{{' + name + '}}')} names nothing that is bound",
+            did_you_mean(name, bound) or "bind it under `binds`",
+        )
+    if not _NAME.fullmatch(name):
+        raise ExpressionError(f"{quote('{{' + name + '}}')} is not a reference", "write a reference as {{name}}")
+    if declared is None:
+        raise ExpressionError(
+            f"{quote('{{' + name + '}}')} would be an argument, and none may be used here",
+            did_you_mean(name, bound) or "bind it under `binds`",
+        )
+    return Argument(name)

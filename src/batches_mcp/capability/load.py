@@ -1,0 +1,218 @@
+"""Data with positions -> the document model. Shape only: names are resolved in `link`.
+
+Decoding goes on after a problem: what is missing or of the wrong type gets an empty stand-in, so that one run reports
+everything. The stand-ins never leave this package, since a document with errors is not served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from batches_mcp.capability.diagnostics import Diagnostic, Problems, did_you_mean, quote
+from batches_mcp.capability.model import Document, Key, Located, key_of
+from batches_mcp.capability.source import Node, Source, type_names
+
+ModelT = TypeVar("ModelT", bound=Located)
+
+# Kinds of adapter that the original engines have and this one does not.
+_UNSUPPORTED_TYPES = {"skill", "control", "grpc", "webhook", "digest", "oauth2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A document and everything that is wrong with its shape."""
+
+    document: Document
+    problems: tuple[Diagnostic, ...]
+
+
+def load(source: Source) -> Loaded:
+    """Decode a parsed file into the document model, with every shape problem found."""
+    decoder = _Decoder(source.root, Problems(source.file))
+    document = decoder.model(source.root, Document)
+    return Loaded(document, (*source.problems, *decoder.problems.found))
+
+
+@dataclass(slots=True)
+class _Decoder:
+    root: Node
+    problems: Problems
+    hints: dict[type[Located], Mapping[str, Any]] = field(default_factory=dict)
+
+    def _types(self, model: type[Located]) -> Mapping[str, Any]:
+        if model not in self.hints:
+            self.hints[model] = get_type_hints(model)
+        return self.hints[model]
+
+    def error(self, node: Node, code: str, message: str, hint: str = "") -> None:
+        self.problems.error(node.where, code, message, hint)
+
+    def model(self, node: Node, model: type[ModelT]) -> ModelT:
+        """Decode a mapping into a model; unknown and missing keys are reported and stepped over."""
+        if not isinstance(node.value, dict):
+            self.error(node, "wrong-type", f"expected a mapping ({_keys_text(model)}), found {node.kind}")
+            node = replace(node, value={})
+            return model(
+                node=node, **{name: self._stand_in(model_field, model) for name, model_field in _own(model).items()}
+            )
+        known = {
+            spelling: name for name, model_field in _own(model).items() for spelling in key_of(model_field).spellings
+        }
+        for name, entry in node.value.items():
+            if name in model.unsupported:
+                self.error(entry, "unsupported", f"{quote(name)} is not supported here", model.unsupported[name])
+            elif name not in known:
+                merge = "merge keys are not read: write the entries out" if name == "<<" else ""
+                hint = merge or did_you_mean(name, list(known))
+                self.error(entry, "unknown-key", f"key {quote(name)} is not known here", hint)
+        values = {name: self._field(node, model, model_field) for name, model_field in _own(model).items()}
+        return model(node=node, **values)
+
+    def _field(self, node: Node, model: type[Located], model_field: Field[Any]) -> Any:
+        written = key_of(model_field)
+        given = [node.entries()[spelling] for spelling in written.spellings if spelling in node.entries()]
+        if len(given) > 1:
+            both = " and ".join(quote(spelling) for spelling in written.spellings if spelling in node.entries())
+            self.error(given[1], "duplicate-key", f"{both} say the same thing", "remove one of the two")
+        if not given or (given[0].value is None and not _required(model_field)):
+            if _required(model_field):
+                self.error(node, "missing-key", f"key {quote(written.spellings[0])} is missing")
+            return self._stand_in(model_field, model)
+        decoded = self._value(given[0], self._types(model)[model_field.name], written)
+        return self._stand_in(model_field, model) if decoded is MISSING else decoded
+
+    def _stand_in(self, model_field: Field[Any], model: type[Located]) -> Any:
+        if model_field.default is not MISSING:
+            return model_field.default
+        if model_field.default_factory is not MISSING:
+            return model_field.default_factory()
+        expected = self._types(model)[model_field.name]
+        return self._empty(expected)
+
+    def _empty(self, expected: Any) -> Any:
+        if get_origin(expected) is Literal:
+            return get_args(expected)[0]
+        if isinstance(expected, type) and issubclass(expected, Located):
+            here = Node({}, self.root.mark)
+            return expected(
+                node=here, **{name: self._stand_in(each, expected) for name, each in _own(expected).items()}
+            )
+        return {str: "", tuple: (), dict: {}}.get(get_origin(expected) or expected)
+
+    def _value(self, node: Node, expected: Any, written: Key) -> Any:
+        """The decoded value, or MISSING after reporting why there is none."""
+        if expected is Any:
+            return node.plain()
+        origin, arguments = get_origin(expected), get_args(expected)
+        if origin in (Union, UnionType):
+            return self._union(node, [each for each in arguments if each is not NoneType], written)
+        if origin is Literal:
+            return self._choice(node, arguments)
+        if origin is tuple:
+            return self._list(node, arguments[0], written)
+        if origin is dict:
+            return self._mapping(node, arguments[1], written)
+        if issubclass(expected, Located):
+            return self.model(node, expected)
+        return self._scalar(node, (expected,))
+
+    def _union(self, node: Node, members: list[Any], written: Key) -> Any:
+        if len(members) == 1:
+            return self._value(node, members[0], written)
+        if all(isinstance(member, type) and issubclass(member, Located) for member in members):
+            return self._variant(node, members)
+        return self._scalar(node, tuple(members))
+
+    def _variant(self, node: Node, members: list[type[Located]]) -> Any:
+        """One of several models, told apart by the key `type`."""
+        by_type = {get_args(self._types(member)["type"])[0]: member for member in members}
+        kind = node.entries().get("type")
+        if kind is None:
+            self.error(node, "missing-key", "key `type` is missing", f"one of {', '.join(map(quote, by_type))}")
+        elif isinstance(kind.value, str) and kind.value in _UNSUPPORTED_TYPES:
+            self.error(
+                kind,
+                "unsupported",
+                f"type {quote(kind.value)} is not supported here",
+                f"supported: {', '.join(by_type)}",
+            )
+        elif not isinstance(kind.value, str) or kind.value not in by_type:
+            self.error(
+                kind,
+                "bad-value",
+                f"`type` is {quote(kind.plain())}",
+                f"expected one of {', '.join(map(quote, by_type))}",
+            )
+        else:
+            return self.model(node, by_type[kind.value])
+        return MISSING
+
+    def _choice(self, node: Node, choices: tuple[str, ...]) -> Any:
+        if isinstance(node.value, str) and node.value in choices:
+            return node.value
+        near = did_you_mean(str(node.plain()), choices) if isinstance(node.value, str) else ""
+        self.error(
+            node,
+            "bad-value",
+            f"expected one of {', '.join(choices)}, found {quote(node.plain())}",
+            near if near.startswith("did") else "",
+        )
+        return MISSING
+
+    def _list(self, node: Node, item: Any, written: Key) -> Any:
+        if written.named and isinstance(node.value, dict):
+            entries = [self._named(name, entry) for name, entry in node.value.items()]
+        elif isinstance(node.value, list):
+            entries = node.value
+        else:
+            forms = "a list, or a map by name" if written.named else "a list"
+            self.error(node, "wrong-type", f"expected {forms}, found {node.kind}")
+            return MISSING
+        decoded = [self._value(entry, item, Key(written.spellings)) for entry in entries]
+        return tuple(value for value in decoded if value is not MISSING)
+
+    def _named(self, name: str, entry: Node) -> Node:
+        """An entry of a map by name, as the list's entry with that `name`."""
+        if not isinstance(entry.value, dict):
+            return entry
+        if "name" in entry.value:
+            self.error(
+                entry.value["name"], "unknown-key", "the entry has its name already: it is its key", "remove `name`"
+            )
+        return replace(entry, value={**entry.value, "name": Node(name, entry.where, entry.where)})
+
+    def _mapping(self, node: Node, item: Any, written: Key) -> Any:
+        if not isinstance(node.value, dict):
+            self.error(node, "wrong-type", f"expected a mapping, found {node.kind}")
+            return MISSING
+        decoded = {name: self._value(entry, item, Key(written.spellings)) for name, entry in node.value.items()}
+        return {name: value for name, value in decoded.items() if value is not MISSING}
+
+    def _scalar(self, node: Node, expected: tuple[type, ...]) -> Any:
+        # A bool is an int to Python, not to the author of the file.
+        if type(node.value) in expected or (float in expected and type(node.value) is int):
+            return node.value
+        if expected == (str,) and type(node.value) in (int, float):
+            # `naftiko: 1.0` and `created: 2026` are meant as text.
+            self.error(
+                node, "wrong-type", f"expected text, found the number {node.value}", f'put it in quotes: "{node.value}"'
+            )
+            return MISSING
+        wanted = " or ".join(dict.fromkeys(type_names[each] for each in expected))
+        self.error(node, "wrong-type", f"expected {wanted}, found {node.kind}")
+        return MISSING
+
+
+def _own(model: type[Located]) -> dict[str, Field[Any]]:
+    return {each.name: each for each in fields(model) if each.name != "node"}
+
+
+def _required(model_field: Field[Any]) -> bool:
+    return model_field.default is MISSING and model_field.default_factory is MISSING
+
+
+def _keys_text(model: type[Located]) -> str:
+    return ", ".join(key_of(each).spellings[0] for each in _own(model).values() if _required(each))

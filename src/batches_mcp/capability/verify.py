@@ -1,0 +1,126 @@
+"""Checks that need the JSON Schema and JSONPath libraries.
+
+Both are slow to import, so these run for every file but the packaged one, which the test suite has verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from batches_mcp.capability import model
+from batches_mcp.capability.diagnostics import Diagnostic, Mark, Problems, quote
+from batches_mcp.plan import is_root
+from batches_mcp.redact import excerpt
+
+
+def verify(document: model.Document, file: str) -> tuple[Diagnostic, ...]:
+    """Every schema written into the file that is none, and every mapping that is no JSONPath."""
+    problems = Problems(file)
+    for expose in document.capability.exposes:
+        callers = (
+            expose.tools
+            if isinstance(expose, model.McpExpose)
+            else [operation for resource in expose.resources for operation in resource.operations]
+        )
+        for caller in callers:
+            for output in _outputs(caller.outputs):
+                _jsonpath(output, problems)
+            if isinstance(caller, model.Tool):
+                for each in caller.inputs:
+                    _parameter_schema(each, problems)
+                _output_schema(caller, problems)
+    for consumes in document.capability.consumes:
+        operations = [operation for resource in consumes.resources for operation in resource.operations]
+        levels: tuple[model.Consumes | model.Resource | model.Operation, ...] = (
+            consumes,
+            *consumes.resources,
+            *operations,
+        )
+        for consumed in (each for level in levels for each in level.inputs):
+            _parameter_schema(consumed, problems)
+    return tuple(problems.found)
+
+
+def _schema(schema: Mapping[str, Any] | None, mark: Mark, problems: Problems) -> None:
+    if schema is None:
+        return
+    import jsonschema  # slow to import
+
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        message = excerpt(error.message, 200)
+        problems.error(mark, "schema", f"not a JSON Schema at {quote(error.json_path)}: {message}")
+
+
+def _parameter_schema(parameter: model.ToolInput | model.ConsumedInput, problems: Problems) -> None:
+    mark = parameter.place("schema")
+    _schema(parameter.schema, mark, problems)
+    for reference in _references(parameter.schema):
+        # It becomes a part of the tool's input schema, where the reference would lead elsewhere.
+        problems.error(
+            mark,
+            "schema",
+            f"{quote(reference)}: a parameter's schema holds no references",
+            "write it out, or use an alias",
+        )
+
+
+def _output_schema(tool: model.Tool, problems: Problems) -> None:
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012  # slow to import
+
+    mark = tool.place("output_schema")
+    _schema(tool.output_schema, mark, problems)
+    resolver = Registry().with_resource("", DRAFT202012.create_resource(tool.output_schema or {})).resolver()
+    for reference in _references(tool.output_schema):
+        try:
+            resolver.lookup(reference)
+        except Unresolvable:
+            problems.error(
+                mark, "schema", f"{quote(reference)} is not in this schema", "nothing remote is read: use `$defs`"
+            )
+    if tool.output_schema is not None and tool.output_schema.get("type") != "object":
+        # With any other root, clients of the 2025 revisions cannot list a single tool.
+        problems.error(
+            tool.place("output_schema"), "schema", "an output schema's root is an object", "write `type: object`"
+        )
+
+
+def _jsonpath(output: model.Output, problems: Problems) -> None:
+    if output.mapping is None or is_root(output.mapping):
+        return
+    import jsonpath  # slow to import
+
+    try:
+        jsonpath.compile(output.mapping, strict=True)
+    except jsonpath.JSONPathError as error:
+        problems.error(
+            output.place("mapping"),
+            "jsonpath",
+            f"{quote(output.mapping)} is not a JSONPath: {excerpt(str(error).partition(chr(10))[0], 200)}",
+            "RFC 9535, for example $.data[0].id",
+        )
+
+
+def _outputs(outputs: tuple[model.Output, ...]) -> Iterator[model.Output]:
+    for output in outputs:
+        yield output
+        yield from _outputs(tuple((output.properties or {}).values()))
+        yield from _outputs((output.items,) if output.items else ())
+
+
+def _references(schema: Any) -> Iterator[str]:
+    match schema:
+        case dict():
+            for name, value in schema.items():
+                if name in {"$ref", "$dynamicRef"} and isinstance(value, str):
+                    yield value
+                yield from _references(value)
+        case list():
+            for each in schema:
+                yield from _references(each)
+        case _:
+            pass

@@ -1,0 +1,83 @@
+"""The command line: the group of commands, and the boundary at which every error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import import_module
+
+import click
+
+from batches_mcp import __version__
+from batches_mcp.errors import BatchesMcpError, CapabilityError, UnreadableFile, UsageError
+from batches_mcp.redact import printable
+
+log = logging.getLogger(__name__)
+
+_USAGE = 2
+_INTERRUPTED = 130
+
+
+# Where each command is defined, under its own name; imported when it is run, so that it pays for its own imports only.
+_COMMANDS = {
+    "serve": "batches_mcp.cli.serve",
+    "call": "batches_mcp.cli.inspect",
+    "tools": "batches_mcp.cli.inspect",
+    "check": "batches_mcp.cli.inspect",
+    "demo": "batches_mcp.cli.demo",
+    "sandbox": "batches_mcp.cli.serve",
+}
+
+
+class _Commands(click.Group):
+    """`serve` is meant when no command is named, as in hosts' configurations."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in {"--help", "-h", "--version"}):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(_COMMANDS[cmd_name]), cmd_name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="batches-mcp")
+def cli() -> None:
+    """Anthropic's Message Batches API (bulk Claude requests at half price) as an MCP server.
+
+    Without a command it serves MCP over standard input and output. Every flag of a command can also be set in the
+    environment, as the command's own --help says.
+    """
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command line and return its exit code; no exception leaves."""
+    try:
+        code = cli.main(arguments, prog_name="batches-mcp", standalone_mode=False)
+    except click.exceptions.Abort:
+        return _INTERRUPTED
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return error.exit_code
+    except CapabilityError as error:
+        return _failed(f"{error}\nbatches-mcp: the capability file does not load", 1)
+    except (UsageError, UnreadableFile) as error:
+        return _failed(f"batches-mcp: {error}", _USAGE)
+    except BatchesMcpError as error:
+        return _failed(f"batches-mcp: {error}", 1)
+    except Exception as error:  # the boundary: a traceback is for the log, at the level that asks for it
+        log.debug("internal error", exc_info=True)
+        return _failed(f"batches-mcp: internal error ({type(error).__name__}); --log-level debug shows more", 1)
+    return code if isinstance(code, int) else 0
+
+
+def _failed(text: str, code: int) -> int:
+    click.echo("\n".join(map(printable, text.split("\n"))), err=True)
+    return code

@@ -1,0 +1,71 @@
+"""Flags that several commands share; every flag has a twin in the environment, and the flag wins."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from batches_mcp.settings import PREFIX, UpstreamSettings
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+def flag(name: str, *parameter: str, **attributes: Any) -> Callable[[CommandT], CommandT]:
+    """A flag `--name` with the twin `BATCHES_MCP_NAME`; `parameter` is the command's own name for it, if another."""
+    twin = PREFIX + name.removeprefix("--").replace("-", "_").upper()
+    return click.option(name, *parameter, envvar=twin, show_envvar=True, **attributes)
+
+
+def names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """A comma-separated list of names."""
+    return tuple(name.strip() for name in (value or "").split(",") if name.strip())
+
+
+log_level = flag(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="warning",
+    show_default=True,
+    help="How much is logged to standard error.",
+)
+
+capability = flag(
+    "--capability",
+    type=click.Path(path_type=Path),
+    help="The capability file to serve, in place of the packaged one.",
+)
+
+_UPSTREAM_FLAGS = (
+    capability,
+    flag("--base-url", metavar="URL", help="Send requests there instead of to the file's baseUri."),
+    flag("--sandbox", is_flag=True, help="Send requests to an embedded sandbox: no API key is needed or used."),
+    flag("--read-only", is_flag=True, help="Serve only tools that change nothing; wins over every other flag."),
+    flag("--tools", callback=names, metavar="NAME,...", help="Serve only these tools."),
+    flag("--exclude", callback=names, metavar="NAME,...", help="Do not serve these tools."),
+)
+
+
+def upstream_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the flags that say what is served and where requests go; the command gets them as `upstream`."""
+
+    @functools.wraps(command)
+    def gathered(
+        *args: Any,
+        capability: Path | None,
+        base_url: str | None,
+        sandbox: bool,
+        read_only: bool,
+        tools: tuple[str, ...],
+        exclude: tuple[str, ...],
+        **others: Any,
+    ) -> Any:
+        upstream = UpstreamSettings(capability, base_url, sandbox, read_only, tools, exclude)
+        return command(*args, upstream=upstream, **others)
+
+    for add in reversed(_UPSTREAM_FLAGS):
+        gathered = add(gathered)
+    return gathered

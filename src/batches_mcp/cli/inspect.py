@@ -1,0 +1,150 @@
+"""`check`, `tools` and `call`: looking at a capability file, at what it compiles to, and at what a call answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from batches_mcp import capability as capabilities
+from batches_mcp.capability.diagnostics import Diagnostic, Severity, did_you_mean
+from batches_mcp.cli.flags import capability, flag, log_level, upstream_flags
+from batches_mcp.cli.startup import ready, say
+from batches_mcp.errors import UsageError
+from batches_mcp.plan import ServerPlan, ToolPlan
+from batches_mcp.redact import printable
+from batches_mcp.settings import Environment, UpstreamSettings, packaged
+
+
+@click.command(short_help="Check a capability file and print every problem.")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@flag("--json", "as_json", is_flag=True, help="Print a JSON array.")
+@flag("--strict", is_flag=True, help="Let warnings fail as well.")
+def check(*, file: Path | None, as_json: bool, strict: bool) -> int:
+    """Check a capability FILE (the packaged one by default) and print every problem with its line and column.
+
+    Exit code 0: no errors; 1: errors; 2: the file cannot be read.
+    """
+    path = file or packaged("capability.yaml")
+    problems = capabilities.check(path)
+    if as_json:
+        click.echo(json.dumps([problem.data() for problem in problems], indent=2, ensure_ascii=False))
+    else:
+        for problem in problems:
+            click.echo(printable(problem.text()))
+        click.echo(f"{path}: {_count(problems, Severity.ERROR)}, {_count(problems, Severity.WARNING)}")
+    failing = {Severity.ERROR, Severity.WARNING} if strict else {Severity.ERROR}
+    return 1 if any(problem.severity in failing for problem in problems) else 0
+
+
+def _count(problems: Sequence[Diagnostic], severity: Severity) -> str:
+    number = sum(problem.severity is severity for problem in problems)
+    return f"{number} {severity}{'' if number == 1 else 's'}"
+
+
+@click.command(short_help="Show the tools as an agent will see them.")
+@capability
+@flag("--json", "as_json", is_flag=True, help="Print the tools as MCP's tools/list sends them.")
+def tools(*, capability: Path | None, as_json: bool) -> None:
+    """Show the tools as an agent will see them."""
+    with ready(UpstreamSettings(capability), Environment(warn=say), "warning") as prepared:
+        if as_json:
+            from batches_mcp.serve.client import wire_form
+            from batches_mcp.serve.mcp import tool_of
+
+            forms = [wire_form(tool_of(tool)) for tool in prepared.plan.tools]
+            click.echo(json.dumps(forms, indent=2, ensure_ascii=False))
+            return
+        for tool in prepared.plan.tools:
+            _show(tool)
+
+
+def _show(tool: ToolPlan) -> None:
+    click.echo(f"{click.style(tool.name, bold=True)}  ({', '.join(hint_words(tool))})")
+    click.echo(click.wrap_text(printable(tool.description), 100, "  ", "  ", preserve_paragraphs=True))
+    required = tool.input_schema.get("required", [])
+    for name, schema in tool.input_schema["properties"].items():
+        need = "required" if name in required else "optional"
+        click.echo(
+            click.wrap_text(
+                f"{name} ({schema.get('type', 'any')}, {need}): {schema.get('description', '')}",
+                100,
+                "    - ",
+                "      ",
+            )
+        )
+    click.echo()
+
+
+def hint_words(tool: ToolPlan) -> list[str]:
+    """A tool's hints in words."""
+    change = "read-only" if tool.hints.read_only else "destructive" if tool.hints.destructive else "writes"
+    return [change, *(["idempotent"] if tool.hints.idempotent else [])]
+
+
+@click.command(short_help="Make one tool call and print its answer.")
+@click.argument("tool")
+@click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
+@flag("--args", "given", metavar="JSON", help="All arguments as one JSON object.")
+@upstream_flags
+@log_level
+def call(*, tool: str, pairs: tuple[str, ...], given: str | None, upstream: UpstreamSettings, log_level: str) -> int:
+    """Call one TOOL through a real MCP client in this process and print its answer as JSON.
+
+    An answer goes to standard output; an error goes to standard error, with exit code 1.
+    """
+    with ready(upstream, Environment(warn=say), log_level) as prepared:
+        arguments = call_arguments(prepared.plan, tool, given, pairs)
+        from batches_mcp.serve.client import in_process
+        from batches_mcp.serve.mcp import build_server
+
+        server = build_server(prepared.plan, prepared.variables, prepared.redactor)
+
+        async def once() -> Any:
+            async with in_process(server) as client:
+                return await client.call(tool, arguments)
+
+        outcome = anyio.run(once)
+    if outcome.error is not None:
+        click.echo("\n".join(map(printable, outcome.error.split("\n"))), err=True)
+        return 1
+    click.echo(json.dumps(outcome.content, indent=2, ensure_ascii=False))
+    return 0
+
+
+def call_arguments(plan: ServerPlan, tool: str, given: str | None, pairs: Sequence[str]) -> dict[str, Any]:
+    """Arguments from `--args` JSON or from `key=value` pairs, whose types the tool's schema gives.
+
+    Raises:
+        UsageError: there is no such tool, or the arguments cannot be read.
+    """
+    schemas = {each.name: each.input_schema["properties"] for each in plan.tools}
+    if tool not in schemas:
+        raise UsageError(f"there is no tool called {tool}; {did_you_mean(tool, list(schemas))}")
+    if given is None:
+        return dict(_pair(pair, schemas[tool]) for pair in pairs)
+    if pairs:
+        raise UsageError("give the arguments either as --args or as key=value, not both")
+    try:
+        value = json.loads(given)
+    except ValueError as error:
+        raise UsageError(f"--args is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UsageError('--args: expected a JSON object, for example {"limit": 5}')
+    return value
+
+
+def _pair(pair: str, schemas: Mapping[str, Any]) -> tuple[str, Any]:
+    name, equals, value = pair.partition("=")
+    if not equals:
+        raise UsageError(f"{pair}: expected key=value")
+    if schemas.get(name, {}).get("type") in (None, "string"):
+        return name, value
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value  # the check of the arguments says what is expected there

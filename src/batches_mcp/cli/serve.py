@@ -1,0 +1,119 @@
+"""`serve` and `sandbox`: the commands that run until they are told to stop."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+
+import click
+
+from batches_mcp.cli.flags import flag, log_level, upstream_flags
+from batches_mcp.cli.startup import ready, say
+from batches_mcp.errors import ServeError
+from batches_mcp.settings import TOKEN, Environment, HttpSettings, Protocol, Transport, UpstreamSettings
+
+DEFAULT_PORT = 9090
+
+
+@click.command(short_help="Serve the tools over MCP (the default).")
+@flag(
+    "--transport", type=click.Choice(["stdio", "http"]), default="stdio", show_default=True, help="How clients connect."
+)
+@flag(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help=f"Address to listen on (http); beyond loopback needs {TOKEN}.",
+)
+@flag("--port", type=click.IntRange(0, 65535), help="Port to listen on (http).  [default: the capability's, 9090]")
+@flag("--allow-host", multiple=True, metavar="NAME", help=f"Answer to this host name too (http); needs {TOKEN}.")
+@upstream_flags
+@flag(
+    "--protocol",
+    type=click.Choice(["auto", "legacy"]),
+    default="auto",
+    show_default=True,
+    help="legacy: only the `initialize` handshake of the 2025 revisions (stdio).",
+)
+@log_level
+def serve(
+    *,
+    transport: Transport,
+    host: str,
+    port: int | None,
+    allow_host: tuple[str, ...],
+    upstream: UpstreamSettings,
+    protocol: Protocol,
+    log_level: str,
+) -> int:
+    """Serve the capability's tools over MCP.
+
+    The API key is taken from the environment: ANTHROPIC_API_KEY, or a file named by ANTHROPIC_API_KEY_FILE. Without
+    one the server starts and lists its tools, and calls answer what is missing.
+    """
+    environment = Environment(warn=say)
+    http = HttpSettings(host, port, allow_host, environment.secret(TOKEN)) if transport == "http" else None
+    with ready(upstream, environment, log_level) as prepared:
+        from batches_mcp.serve.mcp import build_server
+
+        server = build_server(prepared.plan, prepared.variables, prepared.redactor)
+        if http is not None:
+            from batches_mcp.serve import http as streamable
+
+            _settle()
+            number = streamable.run(server, http, prepared.plan.port or DEFAULT_PORT, announce=say)
+            return 128 + number if number else 0
+        from batches_mcp.serve import stdio
+
+        if sys.stdin.isatty():
+            say("serving MCP over standard input, where a client is expected; Ctrl-D ends")
+            say("to see it at work, run: batches-mcp demo")
+        _settle()
+        stdio.run(server, protocol)
+        return 0
+
+
+def _settle() -> None:
+    """What has been imported stays: keep the collector from looking at it ever again."""
+    gc.freeze()
+    gc.enable()
+
+
+@click.command(short_help="Run a local stand-in for the API.")
+@flag("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@flag(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
+@flag(
+    "--process-seconds",
+    type=click.FloatRange(0),
+    default=5.0,
+    show_default=True,
+    help="How long a batch is in progress.",
+)
+@flag(
+    "--retry-after",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="The `retry-after` that a batch in progress answers with, in seconds.",
+)
+@flag("--seed", type=int, default=0, show_default=True, help="Same seed, same results.")
+@flag("--state", type=click.Path(path_type=Path, dir_okay=False), help="Keep batches in this file across restarts.")
+def sandbox(*, host: str, port: int, process_seconds: float, retry_after: int, seed: int, state: Path | None) -> None:
+    """Run a local stand-in for the Message Batches API: nothing is billed and any API key is accepted."""
+    from batches_mcp.sandbox import SandboxConfig, run_sandbox
+
+    gc.enable()
+    config = SandboxConfig(process_seconds=process_seconds, retry_after_seconds=retry_after, seed=seed, state=state)
+    try:
+        run_sandbox(host, port, config)
+    except OSError as error:
+        raise ServeError(
+            f"the sandbox cannot listen on {host} port {port}: {error.strerror or error}; choose another --port"
+        ) from error

@@ -1,0 +1,88 @@
+"""From settings to something that can be served: read, compile, narrow, and bring the secrets in."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+import click
+from pydantic import SecretStr
+
+from batches_mcp import capability
+from batches_mcp.capability.origins import known, origin_of
+from batches_mcp.compile import compile_server, select_tools
+from batches_mcp.errors import UsageError
+from batches_mcp.plan import ServerPlan
+from batches_mcp.redact import RedactingFilter, Redactor, printable
+from batches_mcp.settings import TOKEN, Environment, UpstreamSettings, packaged
+
+_SANDBOX_KEY = "sandbox-key"
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Everything a server needs."""
+
+    plan: ServerPlan
+    variables: Mapping[str, SecretStr]
+    redactor: Redactor
+
+
+def say(text: str) -> None:
+    """A line for the person who started the program; standard output is not ours to write to."""
+    click.echo(f"batches-mcp: {printable(text)}", err=True)
+
+
+@contextmanager
+def ready(settings: UpstreamSettings, environment: Environment, log_level: str) -> Iterator[Ready]:
+    """Compile the capability file that the settings name; an embedded sandbox lives as long as the context.
+
+    Raises:
+        UsageError: settings that contradict each other or the file.
+        UnreadableFile, CapabilityError: the file cannot be read, or has errors.
+    """
+    with ExitStack() as stack:
+        base_url = settings.base_url
+        if settings.sandbox:
+            if base_url:
+                raise UsageError("--sandbox and --base-url both say where requests go; use one of them")
+            base_url = stack.enter_context(_sandbox())
+        path = settings.capability or packaged("capability.yaml")
+        linked = capability.read(path, trusted=settings.capability is None)
+        plan = compile_server(linked, base_url, environment.values)
+        plan = replace(
+            plan,
+            tools=select_tools(plan.tools, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude),
+        )
+        variables = environment.bound(plan.bound)
+        if settings.sandbox:
+            # The sandbox takes any key, and a real one has no business there.
+            variables |= {name: SecretStr(_SANDBOX_KEY) for name in plan.secrets}
+        token = environment.secret(TOKEN)
+        secrets = [variables[name] for name in plan.secrets if name in variables] + ([token] if token else [])
+        redactor = Redactor.of(secret.get_secret_value() for secret in secrets)
+        configure_logging(log_level, redactor)
+        for uri in {tool.request.base_uri for tool in plan.tools}:
+            if not known(uri).headers and not settings.sandbox:
+                say(f"requests go to {origin_of(uri)}")
+        yield Ready(plan, variables, redactor)
+
+
+def configure_logging(level: str, redactor: Redactor) -> None:
+    """Log to standard error, with secrets masked in every record."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("batches-mcp: %(levelname)s: %(name)s: %(message)s"))
+    handler.addFilter(RedactingFilter(redactor))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+@contextmanager
+def _sandbox() -> Iterator[str]:
+    from batches_mcp.sandbox import running_sandbox  # only who asks for a sandbox pays for it
+
+    with running_sandbox() as sandbox:
+        say(f"requests go to the sandbox at {sandbox.url}")
+        yield sandbox.url

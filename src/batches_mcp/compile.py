@@ -1,0 +1,170 @@
+"""Linked names -> plans: the tools as a client sees them and the requests they make. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from batches_mcp.capability import model
+from batches_mcp.capability.bindings import Input
+from batches_mcp.capability.diagnostics import did_you_mean
+from batches_mcp.capability.link import Linked, LinkedTool, base_uri_problem
+from batches_mcp.capability.origins import known, origin_of
+from batches_mcp.capability.targets import Target
+from batches_mcp.errors import UsageError
+from batches_mcp.plan import (
+    Argument,
+    Feed,
+    HintsPlan,
+    OutputPlan,
+    RequestPlan,
+    ResultPlan,
+    ServerPlan,
+    ToolPlan,
+    is_root,
+)
+
+# A variable that is not used as a credential, but is called like one, is kept out of sight as well.
+_SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+
+
+def compile_server(
+    linked: Linked, base_url: str | None = None, environment: Mapping[str, str] | None = None
+) -> ServerPlan:
+    """Compile a linked file. `base_url` replaces its baseUri; `environment` is asked for a known origin's own variable.
+
+    Raises:
+        UsageError: the base URL cannot be used for this file.
+    """
+    expose = linked.expose
+    if expose is None:
+        raise ValueError("a file that exposes nothing over MCP has an error and is not compiled")
+    tools = tuple(_tool(each, base_url, environment or {}) for each in linked.tools)
+    if base_url and len({origin_of(each.target.upstream.consumes.base_uri) for each in linked.tools}) > 1:
+        raise UsageError("--base-url cannot be used with this capability file: it consumes several origins")
+    return ServerPlan(
+        name="batches-mcp",
+        title=linked.document.info.label,
+        instructions=expose.guidance or expose.description or linked.document.info.description,
+        port=expose.port,
+        tools=tools,
+        bound=frozenset(name for bind in linked.document.binds for name in bind.keys.values()),
+        secrets=_secrets(linked, tools),
+    )
+
+
+def select_tools(
+    tools: tuple[ToolPlan, ...], *, read_only: bool, only: Collection[str], exclude: Collection[str]
+) -> tuple[ToolPlan, ...]:
+    """Narrow the tool list, keeping its order; read-only wins over `only`, and so does `exclude`.
+
+    Raises:
+        UsageError: a name is not a tool's, or no tool is left.
+    """
+    names = [tool.name for tool in tools]
+    for flag, given in (("--tools", only), ("--exclude", exclude)):
+        for name in given:
+            if name not in names:
+                hint = did_you_mean(name, names)
+                raise UsageError(f"{flag}: there is no tool called {name}{'; ' if hint else ''}{hint}")
+    left = tuple(
+        tool
+        for tool in tools
+        if tool.name not in exclude and (not only or tool.name in only) and (tool.hints.read_only or not read_only)
+    )
+    if not left:
+        raise UsageError("--read-only, --tools and --exclude together leave no tool to serve")
+    return left
+
+
+def _secrets(linked: Linked, tools: tuple[ToolPlan, ...]) -> frozenset[str]:
+    bound = {name for bind in linked.document.binds for name in bind.keys.values()}
+    used = {name for tool in tools for template in tool.request.credential_templates() for name in template.variables}
+    return frozenset(used | {name for name in bound if any(word in name.upper() for word in _SECRET_WORDS)})
+
+
+def _tool(linked: LinkedTool, base_url: str | None, environment: Mapping[str, str]) -> ToolPlan:
+    tool, target = linked.tool, linked.target
+    return ToolPlan(
+        name=tool.name,
+        title=tool.label or " ".join(word.capitalize() for word in tool.name.replace("_", "-").split("-")),
+        description="\n\n".join(text for text in (tool.description, tool.guidance) if text),
+        hints=_hints(tool.hints),
+        input_schema=_input_schema(linked),
+        output_schema=tool.output_schema,
+        request=RequestPlan(
+            operation=tool.call,
+            method=target.operation.method,
+            base_uri=_base_uri(target, base_url, environment),
+            path=linked.path,
+            feeds=linked.feeds,
+            body=linked.body,
+            credential=target.upstream.credential,
+        ),
+        result=ResultPlan(
+            outputs=tuple(_output(each) for each in tool.outputs),
+            declared_jsonl=target.operation.output_raw_format == "jsonl",
+        ),
+    )
+
+
+def _hints(hints: model.Hints | None) -> HintsPlan:
+    if hints is None:
+        return HintsPlan(read_only=False, destructive=True, idempotent=False, open_world=True)
+    return HintsPlan(hints.read_only, hints.destructive, hints.idempotent, hints.open_world)
+
+
+def _base_uri(target: Target, base_url: str | None, environment: Mapping[str, str]) -> str:
+    """Where requests go: the flag or our variable, else the origin's own variable, else the file."""
+    own = target.upstream.consumes.base_uri.rstrip("/")
+    variable = known(own).base_url_variable
+    if base_url:
+        given, name = base_url.rstrip("/"), "--base-url"
+        keep_path = urlsplit(given).path == ""
+    elif variable and environment.get(variable, "").strip():
+        given, name = environment[variable].strip().rstrip("/"), variable
+        keep_path = True
+    else:
+        return own
+    problem = base_uri_problem(given)
+    if problem:
+        raise UsageError(f"{name}: the URL {problem}; expected for example https://gateway.example.com")
+    return given + urlsplit(own).path if keep_path else given
+
+
+def _input_schema(linked: LinkedTool) -> Mapping[str, Any]:
+    in_path = {
+        part.name
+        for feed in linked.path
+        if isinstance(feed, Feed)
+        for part in feed.value.parts
+        if isinstance(part, Argument)
+    }
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {each.name: _property(each, in_path=each.name in in_path) for each in linked.inputs},
+        "additionalProperties": False,
+    }
+    required = [each.name for each in linked.inputs if each.required]
+    return {**schema, "required": required} if required else schema
+
+
+def _property(declared: Input, *, in_path: bool) -> Mapping[str, Any]:
+    schema: dict[str, Any] = {"type": declared.type} if declared.type else {}
+    if declared.description:
+        schema["description"] = declared.description
+    if in_path and declared.type == "string":
+        # An empty segment would be another path.
+        schema["minLength"] = 1
+    return {**schema, **(declared.schema or {})}
+
+
+def _output(output: model.Output) -> OutputPlan:
+    return OutputPlan(
+        type=output.type,
+        mapping=None if output.mapping is None or is_root(output.mapping) else output.mapping,
+        value=output.value,
+        properties={name: _output(each) for name, each in output.properties.items()} if output.properties else None,
+        items=_output(output.items) if output.items else None,
+    )

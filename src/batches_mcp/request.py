@@ -1,0 +1,203 @@
+"""A plan and a caller's arguments -> one HTTP request, exactly as the capability file says. Pure.
+
+Every value goes into one declared place and cannot leave it: path values are percent-encoded in full, dots included,
+headers take no control characters, and no text is rendered twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import SecretStr
+
+from batches_mcp.errors import CallError, ErrorReport, InvalidArguments, MissingVariable
+from batches_mcp.plan import (
+    Argument,
+    BasicCredential,
+    Feed,
+    JsonTemplate,
+    Place,
+    RequestPlan,
+    Template,
+    Variable,
+    fits_header,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What goes upstream. `url` is complete and encoded; `headers` holds the credential, so nothing prints it."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes | None
+
+    def __repr__(self) -> str:
+        return f"Request({self.method} {self.url.partition('?')[0]})"
+
+
+def build(plan: RequestPlan, arguments: Mapping[str, Any], variables: Mapping[str, SecretStr]) -> Request:
+    """Build the request a plan describes. `variables` holds the bound variables that are set.
+
+    Raises:
+        MissingVariable: a variable it needs is not set.
+        InvalidArguments: a value cannot stand where the plan puts it.
+    """
+    try:
+        return _build(plan, _Renderer(arguments, variables))
+    except UnicodeEncodeError as error:
+        raise invalid("an argument holds half of a surrogate pair, which is no text.") from error
+
+
+def _build(plan: RequestPlan, render: _Renderer) -> Request:
+    path = "".join(part if isinstance(part, str) else _path_segment(part, render) for part in plan.path)
+    values = [(feed, value) for feed in plan.feeds if (value := render.feed(feed)) is not None]
+    headers = [(feed.name, _header(feed, value)) for feed, value in values if feed.place is Place.HEADER]
+    query = [pair for feed, value in values if feed.place is Place.QUERY for pair in _query(feed, value)]
+    cookies = [f"{feed.name}={_cookie(feed, value)}" for feed, value in values if feed.place is Place.COOKIE]
+    if cookies:
+        headers.append(("Cookie", "; ".join(cookies)))
+    body = _body(values, plan.body, render)
+    if body is not None and not any(name.lower() == "content-type" for name, _ in headers):
+        headers.append(("Content-Type", "application/json"))
+    match plan.credential:
+        case Feed(place=Place.QUERY, name=name, value=value):
+            query.append((name, str(render.template(value))))
+        case Feed(value=value) as feed:
+            headers.append((feed.name, _credential(feed, render.template(value))))
+        case BasicCredential(username=username, password=password):
+            pair = f"{render.template(username)}:{render.template(password)}"
+            headers.append(("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}"))
+        case None:
+            pass
+    search = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query)
+    return Request(plan.method, f"{plan.base_uri}{path}{'?' + search if search else ''}", tuple(headers), body)
+
+
+def invalid(message: str) -> InvalidArguments:
+    """The error for arguments that do not fit; `message` names each field."""
+    return InvalidArguments(ErrorReport("invalid_arguments", message, "Correct the arguments and call again."))
+
+
+# Stands for an argument that the caller did not give, which is not the same as a JSON null in the file.
+_LEFT_OUT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class _Renderer:
+    arguments: Mapping[str, Any]
+    variables: Mapping[str, SecretStr]
+
+    def feed(self, feed: Feed) -> Any:
+        """The feed's value; None when it is left out, because its arguments were."""
+        if feed.default is not None and feed.value.variables - self.variables.keys():
+            return feed.default
+        value = self.template(feed.value)
+        return None if value is _LEFT_OUT else value
+
+    def json(self, template: JsonTemplate) -> Any:
+        match template:
+            case Template():
+                return self.template(template)
+            case tuple():
+                items = [self.json(item) for item in template]
+                return [item for item in items if item is not _LEFT_OUT]
+            case entries:
+                values = {name: self.json(entry) for name, entry in entries.items()}
+                return {name: value for name, value in values.items() if value is not _LEFT_OUT}
+
+    def template(self, template: Template) -> Any:
+        if len(template.parts) == 1:
+            return self._part(template.parts[0])
+        parts = [self._part(part) for part in template.parts]
+        return _LEFT_OUT if _LEFT_OUT in parts else "".join(map(text, parts))
+
+    def _part(self, part: str | float | bool | Argument | Variable | None) -> Any:
+        match part:
+            case Argument(name=name):
+                value = self.arguments.get(name)
+                return _LEFT_OUT if value is None else value
+            case Variable(name=name):
+                if name not in self.variables:
+                    raise missing_variable(name)
+                return self.variables[name].get_secret_value()
+            case literal:
+                return literal
+
+
+def missing_variable(name: str) -> MissingVariable:
+    """The error for a bound variable without a value."""
+    report = ErrorReport(
+        "missing_variable",
+        f"the environment variable {name} is not set (or is empty) where this server runs, so nothing was sent.",
+        f"Tell the user to set {name} in the server's environment (in a host's configuration: the `env` block), or "
+        f"{name}_FILE to the path of a file that holds it, and to restart the server.",
+    )
+    return MissingVariable(report)
+
+
+def text(value: Any) -> str:
+    """A JSON value as it stands in a path, a query or a header: text as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _path_segment(feed: Feed, render: _Renderer) -> str:
+    value = render.feed(feed)
+    if isinstance(value, dict | list) or value is None or value == "":
+        found = "nothing" if value in (None, "") else "a list or an object"
+        raise invalid(f"{_source(feed)}: expected text for the path of the request, found {found}.")
+    # RFC 3986 leaves dots alone, but a segment of dots is a step in the path.
+    return quote(text(value), safe="").replace(".", "%2E")
+
+
+def _query(feed: Feed, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        raise invalid(f"{_source(feed)}: an object cannot stand in a query.")
+    for each in value if isinstance(value, list) else [value]:
+        yield feed.name, text(each)
+
+
+def _header(feed: Feed, value: Any) -> str:
+    if isinstance(value, dict):
+        raise invalid(f"{_source(feed)}: an object cannot stand in a header.")
+    line = ",".join(map(text, value)) if isinstance(value, list) else text(value)
+    if not fits_header(line):
+        raise invalid(f"{_source(feed)}: a header takes printable ASCII only, without line breaks.")
+    return line.strip()
+
+
+def _source(feed: Feed) -> str:
+    """The arguments that a value is made of, as its caller knows them."""
+    return ", ".join(sorted(feed.value.arguments)) or feed.name
+
+
+def _credential(feed: Feed, value: str) -> str:
+    if not fits_header(value):
+        names = " and ".join(sorted(feed.value.variables))
+        found = f"the value of {names} has characters that the header {feed.name} cannot hold, so nothing was sent."
+        raise CallError(ErrorReport("bad_variable", found, f"Tell the user to correct {names} and restart the server."))
+    return value.strip()
+
+
+def _cookie(feed: Feed, value: Any) -> str:
+    return quote(_header(feed, value), safe="")
+
+
+def _body(values: list[tuple[Feed, Any]], template: JsonTemplate | None, render: _Renderer) -> bytes | None:
+    fields: Any = {feed.name: value for feed, value in values if feed.place is Place.FIELD}
+    whole = [value for feed, value in values if feed.place is Place.BODY]
+    if template is not None:
+        whole = [value for value in [render.json(template)] if value is not _LEFT_OUT]
+    if not fields and not whole:
+        return None
+    try:
+        content = json.dumps(whole[0] if whole else fields, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:
+        raise invalid("an argument holds NaN or an infinite number, which JSON has no form for.") from error
+    return content.encode()

@@ -1,0 +1,76 @@
+"""The JSON shapes of the API, and its ids and timestamps. Key order is the captured one."""
+
+import hashlib
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from batches_mcp.sandbox.lifecycle import Batch, Status, archived_us
+
+__all__ = ["BATCHES_PATH", "Json", "batch_json", "deleted_json", "error_json", "opaque_id", "page_json", "timestamp"]
+
+BATCHES_PATH = "/v1/messages/batches"
+
+Json = dict[str, Any]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def timestamp(instant_us: int | None) -> str | None:
+    """Captured form: microseconds and `+00:00`, as in `2025-01-29T14:24:59.570697+00:00`."""
+    if instant_us is None:
+        return None
+    return (_EPOCH + timedelta(microseconds=instant_us)).isoformat(timespec="microseconds")
+
+
+def opaque_id(prefix: str, *parts: object) -> str:
+    """An id like the API's (`prefix` + `01` + 22 characters), the same for the same `parts`."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return f"{prefix}01{b64encode(digest, altchars=b'aZ')[:22].decode()}"
+
+
+def batch_json(batch: Batch, status: Status, now_us: int, origin: str) -> Json:
+    """A MessageBatch: ten keys, always all of them.
+
+    Documented: every counter but `processing` is zero until the whole batch has ended. `results_url` is on the
+    sandbox's own `origin` (scheme, host and port), because SDKs send the credential wherever it points.
+    """
+    ended = status is Status.ENDED
+    counts = batch.ending.counts
+    return {
+        "id": batch.id,
+        "type": "message_batch",
+        "processing_status": status.value,
+        "request_counts": {
+            "processing": 0 if ended else batch.total,
+            "succeeded": counts.succeeded if ended else 0,
+            "errored": counts.errored if ended else 0,
+            "canceled": counts.canceled if ended else 0,
+            "expired": counts.expired if ended else 0,
+        },
+        "ended_at": timestamp(batch.ending.at_us) if ended else None,
+        "created_at": timestamp(batch.created_us),
+        "expires_at": timestamp(batch.expires_us),
+        "archived_at": timestamp(archived_us(batch, now_us)),
+        "cancel_initiated_at": timestamp(batch.cancel_initiated_us),
+        "results_url": f"{origin}{BATCHES_PATH}/{batch.id}/results" if ended else None,
+    }
+
+
+def page_json(batches: list[Json], *, has_more: bool) -> Json:
+    """A page of a list. Inferred: an empty page has null ids."""
+    return {
+        "data": batches,
+        "has_more": has_more,
+        "first_id": batches[0]["id"] if batches else None,
+        "last_id": batches[-1]["id"] if batches else None,
+    }
+
+
+def deleted_json(batch_id: str) -> Json:
+    return {"id": batch_id, "type": "message_batch_deleted"}
+
+
+def error_json(error_type: str, message: str, request_id: str) -> Json:
+    """The error envelope; the same `request_id` stands in the `request-id` header."""
+    return {"type": "error", "error": {"type": error_type, "message": message}, "request_id": request_id}

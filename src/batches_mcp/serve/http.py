@@ -1,0 +1,109 @@
+"""Serving over Streamable HTTP at `/mcp`: stateless for clients of the 2025 revisions, streaming for all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+import uvicorn
+from mcp.server.lowlevel import Server
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from batches_mcp import __version__
+from batches_mcp.errors import ServeError
+from batches_mcp.serve.auth import HEALTH_PATH, Gate, host_names
+from batches_mcp.serve.stdio import watch_signals
+from batches_mcp.settings import HttpSettings
+
+PATH = "/mcp"
+MAX_BODY_BYTES = 32 << 20
+# Calls still under way at a signal get this long to end.
+_GRACE_S = 5
+
+
+def app(server: Server[Any], settings: HttpSettings) -> ASGIApp:
+    """The ASGI application: the MCP endpoint and a health check behind the gate."""
+    inner = server.streamable_http_app(
+        streamable_http_path=PATH,
+        stateless_http=True,
+        json_response=False,
+        max_request_body_size=MAX_BODY_BYTES,
+        # The gate has checked Host and Origin, for every path alike.
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+        custom_starlette_routes=[Route(HEALTH_PATH, _health, methods=["GET"])],
+    )
+    return Gate(inner, host_names(settings.host, settings.allow_hosts), settings.token, MAX_BODY_BYTES)
+
+
+def run(server: Server[Any], settings: HttpSettings, port: int, announce: Callable[[str], None]) -> int:
+    """Serve until a signal, whose number is returned; `port` counts when the settings name none.
+
+    Raises:
+        ServeError: the address cannot be bound.
+    """
+    with _listen(settings.host, port if settings.port is None else settings.port) as listener:
+        host, bound_port = listener.getsockname()[:2]
+        announce(f"serving MCP at http://{f'[{host}]' if ':' in host else host}:{bound_port}{PATH} (Ctrl-C ends)")
+        return anyio.run(_serve, app(server, settings), listener)
+
+
+async def _serve(application: ASGIApp, listener: socket.socket) -> int:
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE_S,
+        server_header=False,
+        lifespan="on",
+    )
+    server = _Uvicorn(config)
+    received: list[int] = []
+    async with anyio.create_task_group() as tasks:
+
+        async def stop_at_signal() -> None:
+            with anyio.CancelScope() as scope:
+                await watch_signals(received, scope)
+            server.should_exit = True
+
+        tasks.start_soon(stop_at_signal)
+        await server.serve(sockets=[listener])
+        tasks.cancel_scope.cancel()
+    return received[0] if received else 0
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its own signal handling, which would end the process by the signal instead of an exit code."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    try:
+        listener = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
+        )
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        advice = (
+            "another program uses that port; choose another with --port" if taken else "choose another --host or --port"
+        )
+        raise ServeError(f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}; {advice}") from error
+    with listener:
+        yield listener
+
+
+async def _health(_: Request) -> JSONResponse:
+    """The process is up and serves; says nothing of the upstream."""
+    return JSONResponse({"status": "ok", "version": __version__})

@@ -1,0 +1,146 @@
+"""Plans -> an MCP server: one list handler, one call handler, and the one boundary that turns errors into results."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import mcp.types as t
+from mcp.server.caching import CacheHint
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
+from pydantic import SecretStr
+
+from batches_mcp import __version__, request, result
+from batches_mcp.arguments import ArgumentCheck
+from batches_mcp.errors import CallError, ErrorReport
+from batches_mcp.plan import ServerPlan, ToolPlan
+from batches_mcp.redact import Redactor, excerpt
+from batches_mcp.upstream import Upstream
+
+log = logging.getLogger(__name__)
+
+ERROR_META = "batches-mcp/error"
+
+# The list is the same for every caller and changes only with the server, so clients may keep it for a while.
+_LIST_TTL_MS = 300_000
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Answers tool calls: everything between a name with arguments and a result."""
+
+    tools: Mapping[str, tuple[ToolPlan, ArgumentCheck]]
+    variables: Mapping[str, SecretStr]
+    upstream: Upstream
+    redactor: Redactor
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> t.CallToolResult:
+        """Call a tool. What goes wrong is in the result, never raised, but for a name that is no tool's.
+
+        Raises:
+            MCPError: there is no such tool (-32602).
+        """
+        if name not in self.tools:
+            raise MCPError(t.INVALID_PARAMS, f"Unknown tool: {excerpt(name, 100)}")
+        try:
+            return self._success(await self._content(*self.tools[name], arguments))
+        except CallError as error:
+            return self._failure(error.report)
+        except Exception:
+            # The one boundary: the SDK would hand the exception's text to clients of the 2025 revisions.
+            reference = secrets.token_hex(4)
+            log.exception("tool %s failed unexpectedly (reference %s)", name, reference)
+            return self._failure(
+                ErrorReport(
+                    "internal_error",
+                    f"the server failed in a way it should not (reference {reference}).",
+                    f"Tell the user; the server's log (stderr) has the details under {reference}.",
+                )
+            )
+
+    async def _content(self, tool: ToolPlan, check: ArgumentCheck, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        check(arguments)
+        outgoing = request.build(tool.request, arguments, self.variables)
+        answer = await self.upstream.send(
+            outgoing, repeatable=tool.repeatable, declared_jsonl=tool.result.declared_jsonl
+        )
+        if not answer.succeeded:
+            names = [name for template in tool.request.credential_templates() for name in template.variables]
+            raise result.failure(answer, repeatable=tool.repeatable, variables=names)
+        return result.shape(tool.result, answer)
+
+    def _success(self, content: dict[str, Any]) -> t.CallToolResult:
+        text = result.encode(content)
+        if self.redactor.found_in(text):
+            content = self.redactor.json(content)
+            text = result.encode(content)
+        return t.CallToolResult(content=[t.TextContent(type="text", text=text)], structured_content=content)
+
+    def _failure(self, report: ErrorReport) -> t.CallToolResult:
+        return t.CallToolResult(
+            content=[t.TextContent(type="text", text=self.redactor.text(report.text()))],
+            is_error=True,
+            _meta={ERROR_META: self.redactor.json(report.data())},
+        )
+
+
+def build_server(
+    plan: ServerPlan, variables: Mapping[str, SecretStr], redactor: Redactor, upstream: Upstream | None = None
+) -> Server[Calls]:
+    """An MCP server for a compiled capability; `upstream` is entered and left with the server's own life."""
+    tools = {tool.name: (tool, ArgumentCheck(tool)) for tool in plan.tools}
+    listing = t.ListToolsResult(tools=[tool_of(tool) for tool in plan.tools])
+    schemas = {tool.name: tool.input_schema for tool in listing.tools}
+
+    @asynccontextmanager
+    async def lifespan(_: Server[Calls]) -> AsyncIterator[Calls]:
+        try:
+            async with upstream or Upstream() as entered:
+                yield Calls(tools, variables, entered, redactor)
+        finally:
+            log.debug("lifespan closed")
+
+    async def list_tools(
+        _context: ServerRequestContext[Calls], _params: t.PaginatedRequestParams | None
+    ) -> t.ListToolsResult:
+        return listing
+
+    async def call_tool(context: ServerRequestContext[Calls], params: t.CallToolRequestParams) -> t.CallToolResult:
+        return await context.lifespan_context.call(params.name, params.arguments or {})
+
+    hint = CacheHint(ttl_ms=_LIST_TTL_MS, scope="public")
+    return Server(
+        plan.name,
+        version=__version__,
+        title=plan.title,
+        instructions=plan.instructions,
+        lifespan=lifespan,
+        cache_hints={"tools/list": hint, "server/discover": hint},
+        get_tool_input_schema=schemas.get,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+    )
+
+
+def tool_of(plan: ToolPlan) -> t.Tool:
+    """A tool as clients see it; all four hints are sent, since MCP's defaults are easily misread."""
+    return t.Tool(
+        name=plan.name,
+        title=plan.title,
+        description=plan.description,
+        input_schema=dict(plan.input_schema),
+        output_schema=dict(plan.output_schema) if plan.output_schema is not None else None,
+        annotations=t.ToolAnnotations(
+            title=plan.title,
+            read_only_hint=plan.hints.read_only,
+            destructive_hint=plan.hints.destructive,
+            idempotent_hint=plan.hints.idempotent,
+            open_world_hint=plan.hints.open_world,
+        ),
+    )

@@ -1,0 +1,62 @@
+"""Serving over standard input and output, and ending well: at EOF, and at SIGINT and SIGTERM.
+
+Waiting for a line of standard input happens in a thread that nothing can interrupt, so a signal cancels only the
+serving (calls end, the lifespan closes) and then leaves the process without waiting for that thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+import anyio
+from mcp.server.lowlevel import Server
+from mcp.server.runner import serve_loop
+from mcp.server.stdio import stdio_server
+
+from batches_mcp.settings import Protocol
+
+
+def run(server: Server[Any], protocol: Protocol) -> None:
+    """Serve until the client closes standard input; a signal ends the process with 128 + its number."""
+    anyio.run(_serve, server, protocol)
+
+
+async def _serve(server: Server[Any], protocol: Protocol) -> None:
+    received: list[int] = []
+    async with stdio_server() as (read_stream, write_stream):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch_signals, received, tasks.cancel_scope)
+            if protocol == "legacy":
+                # The handshake only. A client that probes with `server/discover` and then sends `initialize` on the
+                # same pipe would otherwise be held to the revision of its first message.
+                async with server.lifespan(server) as state:
+                    await serve_loop(server, read_stream, write_stream, lifespan_state=state)
+            else:
+                await server.run(read_stream, write_stream, server.create_initialization_options())
+            tasks.cancel_scope.cancel()
+        if received:
+            leave(128 + received[0])
+
+
+async def watch_signals(received: list[int], scope: anyio.CancelScope) -> None:
+    """At the first SIGINT or SIGTERM, note it and cancel `scope`."""
+    try:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for number in signals:
+                received.append(number)
+                scope.cancel()
+                return
+    except NotImplementedError:
+        # Windows: the event loop has no signal handlers. Ctrl-C raises KeyboardInterrupt, TerminateProcess ends all.
+        await anyio.sleep_forever()
+
+
+def leave(code: int) -> NoReturn:
+    """End the process now, with everything logged written out."""
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,114 @@
+"""The environment and the flags, read once. The only module that looks at `os.environ`."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import SecretStr
+
+from batches_mcp.errors import UsageError
+
+PREFIX = "BATCHES_MCP_"
+TOKEN = f"{PREFIX}TOKEN"
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+_MAX_SECRET_FILE_BYTES = 64_000
+_OTHERS_MAY_READ = stat.S_IRGRP | stat.S_IROTH
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The process environment. An empty value counts as missing; `warn` hears of what is unwise but works."""
+
+    values: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+    warn: Callable[[str], None] = field(default=lambda _: None, repr=False)
+
+    def get(self, name: str) -> str | None:
+        return self.values.get(name, "").strip() or None
+
+    def secret(self, name: str) -> SecretStr | None:
+        """The value of NAME, or the content of the file that NAME_FILE names.
+
+        Raises:
+            UsageError: both are set, or the file cannot be read or is empty.
+        """
+        value, file = self.get(name), self.get(f"{name}_FILE")
+        if value and file:
+            raise UsageError(f"{name} and {name}_FILE are both set; unset one of them")
+        if file:
+            return SecretStr(self._read(name, Path(file)))
+        return SecretStr(value) if value else None
+
+    def bound(self, names: Iterable[str]) -> dict[str, SecretStr]:
+        """The bound variables that have a value.
+
+        Raises:
+            UsageError: see `secret`.
+        """
+        values = {name: self.secret(name) for name in sorted(names)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _read(self, name: str, path: Path) -> str:
+        try:
+            with path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                content = file.read(_MAX_SECRET_FILE_BYTES).decode("utf-8", "replace").strip()
+        except OSError as error:
+            raise UsageError(f"{name}_FILE: cannot read {path}: {error.strerror or error}") from error
+        if not content:
+            raise UsageError(f"{name}_FILE: {path} is empty; expected the value of {name}")
+        if os.name == "posix" and mode & _OTHERS_MAY_READ:
+            self.warn(f"{name}_FILE: others may read {path}; run: chmod 600 {path}")
+        return content
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    """Which capability is served, and where its requests go."""
+
+    capability: Path | None = None
+    base_url: str | None = None
+    sandbox: bool = False
+    read_only: bool = False
+    tools: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """How the server is reached over HTTP.
+
+    Raises:
+        UsageError: others than this machine could reach the server, and nothing would keep them out.
+    """
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+    allow_hosts: tuple[str, ...] = ()
+    token: SecretStr | None = None
+
+    def __post_init__(self) -> None:
+        open_to_others = self.host not in LOOPBACK_HOSTS or bool(self.allow_hosts)
+        if open_to_others and self.token is None:
+            reason = f"--host {self.host}" if self.host not in LOOPBACK_HOSTS else "--allow-host"
+            raise UsageError(
+                f"{reason} lets others than this machine reach the server, and with it your API key; "
+                f"set {TOKEN} (or {TOKEN}_FILE) to a secret that clients must send as a bearer token"
+            )
+
+
+Transport = Literal["stdio", "http"]
+Protocol = Literal["auto", "legacy"]
+
+
+def packaged(name: str) -> Path:
+    """A file of the project: carried by the wheel inside the package, found at the top of a checkout."""
+    package = Path(__file__).parent
+    inside = package / name
+    return inside if inside.exists() else package.parents[1] / name

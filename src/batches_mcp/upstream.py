@@ -1,0 +1,214 @@
+"""The only door to the upstream: sends requests, bounds what comes back, and retries what may be retried."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import anyio
+import httpx2
+
+from batches_mcp import __version__
+from batches_mcp.errors import ErrorReport, Retry, UnusableAnswer, UpstreamUnreachable
+from batches_mcp.redact import excerpt
+from batches_mcp.request import Request, invalid
+from batches_mcp.result import MAX_BYTES, Answer, is_jsonl, retry_after_s, retry_of
+
+log = logging.getLogger(__name__)
+
+# The connection was never made, so the upstream cannot have seen the request.
+_NEVER_SENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+)
+# Proxies of the environment are for the world outside, not for this machine.
+_NO_PROXY: dict[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one call. Hosts give a call 60 s; what is left of them is the host's own time."""
+
+    call_s: float = 50.0
+    connect_s: float = 5.0
+    attempts: int = 3
+    first_pause_s: float = 0.5
+    longest_pause_s: float = 8.0
+    answer_bytes: int = 16_000_000
+    error_bytes: int = 64_000
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time as the retry rule needs it; tests give their own."""
+
+    now_s: Callable[[], float] = anyio.current_time
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    jitter: Callable[[], float] = random.random
+
+
+class Upstream:
+    """Owns the HTTP clients; an async context manager, entered once for a server's life."""
+
+    def __init__(self, limits: Limits | None = None, clock: Clock | None = None) -> None:
+        self._limits = limits or Limits()
+        self._clock = clock or Clock()
+        self._stack = AsyncExitStack()
+        self._clients: dict[bool, httpx2.AsyncClient] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def send(self, request: Request, *, repeatable: bool, declared_jsonl: bool = False) -> Answer:
+        """Send a request and read its answer, whatever its status.
+
+        A `repeatable` request is sent again after any failure that may pass; another one only when the upstream
+        certainly did not accept it. JSONL is read just as far as one result can hold.
+
+        Raises:
+            UpstreamUnreachable: there was no answer within the time of a call.
+            UnusableAnswer: the answer is larger than anything one result could be made of.
+            InvalidArguments: the request cannot be sent at all.
+        """
+        deadline_s = self._clock.now_s() + self._limits.call_s
+        attempt = 1
+        while True:
+            outcome = await self._attempt(request, repeatable, declared_jsonl, deadline_s)
+            pause_s = self._pause_s(outcome, repeatable, attempt)
+            if pause_s is None or self._clock.now_s() + pause_s >= deadline_s:
+                if isinstance(outcome, UpstreamUnreachable):
+                    raise outcome
+                return outcome
+            log.info("%r: trying again in %.1f s", request, pause_s)
+            await self._clock.sleep(pause_s)
+            attempt += 1
+
+    def _pause_s(self, outcome: Answer | UpstreamUnreachable, repeatable: bool, attempt: int) -> float | None:
+        """How long to wait before the next attempt; None when there is to be none."""
+        if attempt == self._limits.attempts:
+            return None
+        asked_s = None
+        if isinstance(outcome, UpstreamUnreachable):
+            if outcome.maybe_accepted and not repeatable:
+                return None
+        elif outcome.succeeded or retry_of(outcome, repeatable=repeatable) is not Retry.HELPS:
+            return None
+        else:
+            asked_s = retry_after_s(outcome.headers)
+        if asked_s is not None:
+            return asked_s
+        # The official SDKs' schedule: doubling, capped, and up to a quarter shorter so that clients spread out.
+        pause_s = min(self._limits.first_pause_s * 2.0 ** (attempt - 1), self._limits.longest_pause_s)
+        return pause_s * (1 - 0.25 * self._clock.jitter())
+
+    async def _attempt(
+        self, request: Request, repeatable: bool, declared_jsonl: bool, deadline_s: float
+    ) -> Answer | UpstreamUnreachable:
+        """One exchange; foreign exceptions end here."""
+        try:
+            with anyio.fail_after(max(0.0, deadline_s - self._clock.now_s())):
+                return await self._exchange(request, repeatable, declared_jsonl)
+        except (TimeoutError, httpx2.TransportError) as error:
+            return _no_answer(request, error, repeatable, self._limits)
+        except httpx2.InvalidURL as error:
+            raise invalid(f"the URL of the request cannot be sent: {excerpt(str(error), 200)}.") from error
+
+    async def _exchange(self, request: Request, repeatable: bool, declared_jsonl: bool) -> Answer:
+        client = await self._client(repeatable)
+        outgoing = client.build_request(
+            request.method, request.url, headers=list(request.headers), content=request.body
+        )
+        response = await client.send(outgoing, stream=True)
+        try:
+            log.debug("%r: %d", request, response.status_code)
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            answer = Answer(response.status_code, headers, b"")
+            jsonl = is_jsonl(answer.media_type, declared=declared_jsonl)
+            body, complete = await self._read(response, failed=not answer.succeeded, jsonl=jsonl)
+        finally:
+            await response.aclose()
+        return Answer(answer.status, headers, body, complete)
+
+    async def _read(self, response: httpx2.Response, *, failed: bool, jsonl: bool) -> tuple[bytes, bool]:
+        """The body, and whether it is all there."""
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if failed and len(body) > self._limits.error_bytes:
+                return bytes(body[: self._limits.error_bytes]), False
+            if jsonl and not failed and len(body) > MAX_BYTES and b"\n" in body:
+                return bytes(body), False
+            if len(body) > self._limits.answer_bytes:
+                raise UnusableAnswer(
+                    ErrorReport(
+                        "answer_too_large",
+                        f"the upstream's answer is larger than {self._limits.answer_bytes:,} bytes.",
+                        "For a list, ask for less of it at a time.",
+                        status=response.status_code,
+                    )
+                )
+        return bytes(body), True
+
+    async def _client(self, keep_alive: bool) -> httpx2.AsyncClient:
+        """The client for repeatable requests, or the one for the others: made when first needed.
+
+        A kept connection may be closed by the upstream just as a request goes out, which leaves open whether it was
+        accepted. A request that must not be sent twice therefore gets a connection of its own.
+        """
+        if keep_alive not in self._clients:
+            limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20 if keep_alive else 0)
+            self._clients[keep_alive] = await self._stack.enter_async_context(
+                httpx2.AsyncClient(
+                    follow_redirects=False,
+                    limits=limits,
+                    mounts=_NO_PROXY,
+                    timeout=httpx2.Timeout(None, connect=self._limits.connect_s, pool=self._limits.connect_s),
+                    # Identity: an answer's size is bounded as it arrives, and nothing can unpack into more.
+                    headers={
+                        "user-agent": f"batches-mcp/{__version__}",
+                        "accept": "*/*",
+                        "accept-encoding": "identity",
+                    },
+                )
+            )
+        return self._clients[keep_alive]
+
+
+def _no_answer(
+    request: Request, error: TimeoutError | httpx2.TransportError, repeatable: bool, limits: Limits
+) -> UpstreamUnreachable:
+    host = urlsplit(request.url).netloc
+    maybe_accepted = not isinstance(error, _NEVER_SENT)
+    match error:
+        case TimeoutError():
+            what = f"{host} did not answer {request.method} within {limits.call_s:g} s"
+        case httpx2.ConnectTimeout():
+            what = f"no connection to {host} within {limits.connect_s:g} s"
+        case httpx2.ConnectError() | httpx2.ProxyError():
+            what = f"no connection to {host}: {excerpt(str(error), 200)}"
+        case _:
+            what = f"the connection to {host} broke before the answer was complete ({type(error).__name__})"
+    kind = "timeout" if isinstance(error, TimeoutError | httpx2.TimeoutException) else "connection_error"
+    if maybe_accepted and not repeatable:
+        next_step = (
+            "The request may have been carried out. Look at what exists upstream now (list it) before anything else."
+        )
+        return UpstreamUnreachable(ErrorReport(kind, f"{what}.", next_step, Retry.UNSAFE), maybe_accepted=True)
+    next_step = (
+        "Check that the upstream can be reached from where this server runs, and the base URL it was started with."
+    )
+    return UpstreamUnreachable(ErrorReport(kind, f"{what}.", next_step, Retry.HELPS), maybe_accepted=maybe_accepted)

@@ -1,0 +1,28 @@
+"""Fixtures for every folder: a sandbox on a real socket, and a key of each test's own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    """One sandbox for all; its clock stands still until a test advances it, and keys keep tests apart."""
+    with running_sandbox(clock=ManualClock()) as running:
+        yield running
+
+
+@pytest.fixture
+def key() -> str:
+    """A tenant of the sandbox that no other test sees."""
+    return f"sk-ant-test-{uuid.uuid4().hex}"

@@ -1,0 +1,149 @@
+"""The stdio server as a process: what it writes, how it ends, and what a client that mixes eras gets."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.support.scripted import HANG, Scripted, answer, scripted_upstream
+from tests.support.servers import LIST, Process, running
+
+INITIALIZE = {
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}},
+}
+posix_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
+
+
+class Raw:
+    """A client of raw JSON lines, which sees every byte of standard output."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.number = 0
+
+    def send(self, message: dict[str, Any]) -> None:
+        assert self.process.popen.stdin is not None
+        self.process.popen.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+        self.process.popen.stdin.flush()
+
+    def request(self, message: dict[str, Any]) -> int:
+        self.number += 1
+        self.send({"id": self.number, **message})
+        return self.number
+
+    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        number = self.request(message)
+        while True:
+            answer = self.line()
+            if answer.get("id") == number:
+                return answer
+
+    def line(self) -> dict[str, Any]:
+        assert self.process.popen.stdout is not None
+        answer: dict[str, Any] = json.loads(self.process.popen.stdout.readline())
+        return answer
+
+    def start(self) -> None:
+        self.ask(INITIALIZE)
+        self.send({"method": "notifications/initialized"})
+
+
+@contextmanager
+def raw(*flags: str, upstream: str = "http://127.0.0.1:9", **env: str) -> Iterator[Raw]:
+    with running(["--base-url", upstream, *flags], **env) as process:
+        yield Raw(process)
+
+
+def test_standard_output_is_the_protocols_alone() -> None:
+    with (
+        scripted_upstream(answer(200, {"data": []})) as upstream,
+        raw("--log-level", "debug", upstream=upstream.url) as client,
+    ):
+        client.start()
+        assert len(client.ask({"method": "tools/list"})["result"]["tools"]) == 6
+        assert client.ask({"method": "tools/call", "params": {"name": LIST}})["result"]["structuredContent"] == {
+            "data": []
+        }
+        assert client.process.popen.stdin is not None
+        client.process.popen.stdin.close()
+        assert client.process.popen.stdout is not None
+        assert client.process.popen.stdout.read() == b""
+        assert client.process.popen.wait(10) == 0
+
+
+def test_garbage_on_standard_input_is_survived() -> None:
+    with raw() as client:
+        client.start()
+        assert client.process.popen.stdin is not None
+        client.process.popen.stdin.write(b"not json\n\xff\xfe\n{}\n\n[1]\n")
+        client.process.popen.stdin.flush()
+        assert "tools" in client.ask({"method": "tools/list"})["result"]
+
+
+def test_the_end_of_input_ends_the_process_soon_even_with_a_call_under_way() -> None:
+    with scripted_upstream(HANG) as upstream, raw(upstream=upstream.url) as client:
+        client.start()
+        client.request({"method": "tools/call", "params": {"name": LIST}})
+        _wait_for_request(upstream)
+        started = time.monotonic()
+        assert client.process.popen.stdin is not None
+        client.process.popen.stdin.close()
+        assert client.process.popen.wait(10) == 0
+        # A call may take 50 s; measured are 0.1 s, and hosts give a server about 2 s before they kill it.
+        assert time.monotonic() - started < 5
+
+
+@posix_signals
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stage", ["before any message", "after the handshake", "during a call"])
+def test_a_signal_ends_the_process_with_its_code_and_closes_the_lifespan(number: signal.Signals, stage: str) -> None:
+    with scripted_upstream(HANG) as upstream, raw("--log-level", "debug", upstream=upstream.url) as client:
+        if stage == "before any message":
+            client.process.say_until("asyncio: Using selector")  # the event loop runs
+            client.ask({"method": "ping"})
+        else:
+            client.start()
+        if stage == "during a call":
+            client.request({"method": "tools/call", "params": {"name": LIST}})
+            _wait_for_request(upstream)
+        client.process.popen.send_signal(number)
+        assert client.process.popen.wait(10) == 128 + number
+    assert any("lifespan closed" in line for line in client.process.lines)
+    assert not any("Traceback" in line for line in client.process.lines)
+
+
+def test_a_client_that_probes_first_and_then_shakes_hands_needs_protocol_legacy() -> None:
+    probe = {"method": "server/discover", "params": {"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+             "io.modelcontextprotocol/clientCapabilities": {}, "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"}}}}  # fmt: skip
+    with raw("--protocol", "legacy") as client:
+        assert client.ask(probe)["error"]["code"] == -32601
+        assert client.ask(INITIALIZE)["result"]["protocolVersion"] == "2025-11-25"
+    with raw() as client:
+        assert client.ask(probe)["result"]["supportedVersions"] == ["2026-07-28"]
+        assert "error" in client.ask(INITIALIZE)
+
+
+def test_a_host_may_launch_it_with_an_empty_environment() -> None:
+    popen = subprocess.run(
+        [sys.executable, "-m", "batches_mcp"], input=(json.dumps({"jsonrpc": "2.0", "id": 1, **INITIALIZE}) + "\n").encode(),
+        capture_output=True, env={}, timeout=30, check=False,
+    )  # fmt: skip
+    assert json.loads(popen.stdout)["result"]["serverInfo"]["name"] == "batches-mcp"
+    assert (popen.returncode, popen.stderr) == (0, b"")
+
+
+def _wait_for_request(upstream: Scripted) -> None:
+    for _ in range(1000):
+        if upstream.received:
+            return
+        time.sleep(0.01)
+    raise AssertionError("the request never reached the upstream")

@@ -1,0 +1,287 @@
+"""The cut of the program, held by its imports: who may use which outside thing, and that imports only go down."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "batches_mcp"
+OURS = "batches_mcp"
+
+# From the bottom up. A module imports from rows below its own, never from its own row or above.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("__init__",),
+    ("redact", "plan"),
+    ("capability.diagnostics",),
+    ("errors",),
+    ("settings", "capability.source", "capability.expressions"),
+    ("capability.model", "capability.origins"),
+    ("capability.load", "capability.verify", "capability.targets"),
+    ("capability.bindings",),
+    ("capability.link",),
+    ("capability.__init__",),
+    ("compile", "request"),
+    ("result", "arguments"),
+    ("upstream",),
+    ("serve.__init__", "serve.auth", "serve.client", "serve.mcp", "serve.stdio"),
+    ("serve.http",),
+    ("cli.flags", "cli.startup"),
+    ("cli.demo", "cli.inspect", "cli.serve"),
+    ("cli.__init__",),
+    ("__main__",),
+)
+LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
+
+# One door per outside thing: the package, and the modules (or the folders, ending in a dot) that may import it.
+DOORS = {
+    "yaml": ("capability.source",),
+    "httpx": (),
+    "httpx2": ("upstream",),
+    "requests": (),
+    "mcp": ("serve.",),
+    "mcp_types": ("serve.",),
+    "starlette": ("serve.", "sandbox."),
+    "uvicorn": ("serve.", "sandbox."),
+    "click": ("cli.",),
+    "rich": ("cli.",),
+}
+
+# Start-up and the middle: no I/O and no event loop, so that all of it can be tested as plain functions.
+PURE = {
+    "plan",
+    "compile",
+    "request",
+    "result",
+    "arguments",
+    "redact",
+    "errors",
+    "capability.diagnostics",
+    "capability.model",
+    "capability.load",
+    "capability.link",
+    "capability.bindings",
+    "capability.targets",
+    "capability.expressions",
+    "capability.verify",
+}
+IO_MODULES = {
+    "anyio", "asyncio", "http.client", "io", "os", "pathlib", "random", "selectors", "shutil", "signal", "socket",
+    "ssl", "subprocess", "sys", "tempfile", "threading", "time", "urllib.request",
+}  # fmt: skip
+
+# Names, paths and headers of the API belong into the capability file.
+API_WORDS = ("anthropic-", "message-batch", "/messages/batches", "x-api-key", "msgbatch_")
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module of ours: its name below the package, and its syntax tree."""
+
+    name: str
+    tree: ast.Module
+
+    @property
+    def in_sandbox(self) -> bool:
+        return self.name.startswith("sandbox.")
+
+    def imports(self) -> Iterator[tuple[str, int]]:
+        """Every module imported at run time, in full, with its line; names under TYPE_CHECKING are none."""
+        for node in _nodes(self.tree):
+            match node:
+                case ast.Import(names=names):
+                    yield from ((alias.name, node.lineno) for alias in names)
+                case ast.ImportFrom(module=module, names=names, level=level):
+                    assert level == 0, f"{self.name}:{node.lineno}: imports are written in full"
+                    for alias in names:
+                        yield f"{module}.{alias.name}", node.lineno
+                case _:
+                    pass
+
+    def ours(self) -> Iterator[tuple[str, int]]:
+        """The modules of ours that it imports, by their names below the package."""
+        for name, line in self.imports():
+            if name == OURS or name.startswith(f"{OURS}."):
+                yield _known(name.removeprefix(OURS).removeprefix(".")), line
+
+
+def _nodes(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from _nodes(child)
+
+
+def _known(name: str) -> str:
+    """`a.b.function` -> the module `a.b`: the longest beginning that is a module."""
+    parts = name.split(".") if name else []
+    for end in range(len(parts), -1, -1):
+        for module in (".".join(parts[:end]), ".".join([*parts[:end], "__init__"])):
+            if (SOURCE / f"{module.replace('.', '/')}.py").exists():
+                return module
+    raise AssertionError(f"{OURS}.{name} is no module")
+
+
+def _modules() -> list[Module]:
+    return [
+        Module(".".join(path.relative_to(SOURCE).with_suffix("").parts), ast.parse(path.read_text("utf-8")))
+        for path in sorted(SOURCE.rglob("*.py"))
+    ]
+
+
+def _within(name: str, places: tuple[str, ...]) -> bool:
+    return any(name == place or (place.endswith(".") and name.startswith(place)) for place in places)
+
+
+def _belongs(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+# The rules: each yields the lines that break it
+
+
+def imports_go_down(module: Module) -> Iterator[str]:
+    if module.in_sandbox:
+        return
+    if module.name not in LEVEL:
+        yield f"{module.name}: has no place in LAYERS"
+        return
+    for name, line in module.ours():
+        if not name.startswith("sandbox.") and LEVEL.get(name, len(LAYERS)) >= LEVEL[module.name]:
+            yield f"{module.name}:{line}: imports {name}, which is not below it"
+
+
+def the_sandbox_is_an_island(module: Module) -> Iterator[str]:
+    for name, line in module.ours():
+        if module.in_sandbox and not name.startswith("sandbox."):
+            yield f"{module.name}:{line}: the sandbox imports {name}"
+        if name.startswith("sandbox.") and not module.in_sandbox and not module.name.startswith("cli."):
+            yield f"{module.name}:{line}: imports the sandbox"
+
+
+def one_door_per_outside_thing(module: Module) -> Iterator[str]:
+    for name, line in module.imports():
+        for package, doors in DOORS.items():
+            if _belongs(name, package) and not _within(module.name, doors):
+                yield f"{module.name}:{line}: imports {package}"
+
+
+def the_environment_is_read_in_settings(module: Module) -> Iterator[str]:
+    for node in ast.walk(module.tree):
+        match node:
+            case ast.Attribute(attr="environ" | "environb" | "getenv", lineno=line) if module.name != "settings":
+                yield f"{module.name}:{line}: looks at the environment"
+            case ast.ImportFrom(module="os", names=names, lineno=line):
+                if {alias.name for alias in names} & {"environ", "environb", "getenv"} and module.name != "settings":
+                    yield f"{module.name}:{line}: looks at the environment"
+            case _:
+                pass
+
+
+def the_middle_is_pure(module: Module) -> Iterator[str]:
+    if module.name not in PURE:
+        return
+    for name, line in module.imports():
+        if any(_belongs(name, package) for package in IO_MODULES):
+            yield f"{module.name}:{line}: imports {name}"
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncWith | ast.AsyncFor):
+            yield f"{module.name}:{node.lineno}: needs an event loop"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"open", "input"}:
+            yield f"{module.name}:{node.lineno}: calls {node.func.id}()"
+
+
+def the_api_stands_in_the_capability_file(module: Module) -> Iterator[str]:
+    if module.in_sandbox:
+        return
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            for word in API_WORDS:
+                if word in node.value.lower():
+                    yield f"{module.name}:{node.lineno}: {word!r} in {node.value[:60]!r}"
+
+
+def nothing_prints(module: Module) -> Iterator[str]:
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+            yield f"{module.name}:{node.lineno}: print() could write into the protocol's stream"
+
+
+RULES: tuple[Callable[[Module], Iterator[str]], ...] = (
+    imports_go_down,
+    the_sandbox_is_an_island,
+    one_door_per_outside_thing,
+    the_environment_is_read_in_settings,
+    the_middle_is_pure,
+    the_api_stands_in_the_capability_file,
+    nothing_prints,
+)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_every_module_keeps(rule: Callable[[Module], Iterator[str]]) -> None:
+    broken = [line for module in _modules() for line in rule(module)]
+    assert not broken, "\n".join(broken)
+
+
+def test_the_tables_name_modules_that_exist() -> None:
+    names = {module.name for module in _modules()}
+    assert names >= LEVEL.keys()
+    assert names >= PURE
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "code"),
+    [
+        (imports_go_down, "plan", "from batches_mcp import request"),
+        (imports_go_down, "capability.load", "from batches_mcp.capability.link import link"),
+        (imports_go_down, "serve.auth", "def f():\n    import batches_mcp.serve.mcp"),
+        (imports_go_down, "redact", "from batches_mcp.plan import Template"),
+        (imports_go_down, "unheard_of", "import json"),
+        (the_sandbox_is_an_island, "sandbox.app", "from batches_mcp.redact import excerpt"),
+        (the_sandbox_is_an_island, "serve.http", "from batches_mcp.sandbox import running_sandbox"),
+        (one_door_per_outside_thing, "capability.load", "import yaml"),
+        (one_door_per_outside_thing, "serve.mcp", "from httpx2 import AsyncClient"),
+        (one_door_per_outside_thing, "sandbox.app", "import httpx2"),
+        (one_door_per_outside_thing, "cli.serve", "def f():\n    from mcp.types import Tool"),
+        (one_door_per_outside_thing, "serve.http", "import click"),
+        (the_environment_is_read_in_settings, "cli.startup", "import os\nos.environ.get('X')"),
+        (the_environment_is_read_in_settings, "upstream", "from os import getenv"),
+        (the_environment_is_read_in_settings, "sandbox.app", "import os\nos.getenv('X')"),
+        (the_middle_is_pure, "request", "import anyio"),
+        (the_middle_is_pure, "capability.link", "from pathlib import Path"),
+        (the_middle_is_pure, "result", "async def f() -> None: ..."),
+        (the_middle_is_pure, "compile", "open('x')"),
+        (the_api_stands_in_the_capability_file, "request", "HEADER = 'x-api-key'"),
+        (the_api_stands_in_the_capability_file, "cli.demo", "f'anthropic-{1}-message-batch'"),
+        (the_api_stands_in_the_capability_file, "upstream", "def f():\n    'Docs.'\n    return '/v1/messages/batches'"),
+        (nothing_prints, "serve.mcp", "print('x')"),
+    ],
+)
+def test_a_rule_notices(rule: Callable[[Module], Iterator[str]], name: str, code: str) -> None:
+    assert list(rule(Module(name, ast.parse(code))))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_a_rule_lets_pass_what_is_allowed(rule: Callable[[Module], Iterator[str]]) -> None:
+    code = '''
+        """Reads the header x-api-key of /messages/batches."""
+        from typing import TYPE_CHECKING
+        from batches_mcp.plan import ToolPlan  # msgbatch_
+        if TYPE_CHECKING:
+            from batches_mcp.serve.mcp import Calls
+            import yaml
+    '''
+    assert list(rule(Module("request", ast.parse(dedent(code))))) == []

@@ -1,0 +1,129 @@
+"""The README is true: its generated tables are current, its snippets parse, and what it names exists."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from batches_mcp import capability
+from batches_mcp.cli import cli
+from batches_mcp.cli.inspect import hint_words
+from batches_mcp.compile import compile_server
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+
+
+def tools_table() -> str:
+    lines = ["| tool | what it does | arguments | hints |", "| --- | --- | --- | --- |"]
+    for tool in compile_server(capability.read(ROOT / "capability.yaml")).tools:
+        required = tool.input_schema.get("required", [])
+        arguments = [f"`{name}`" if name in required else f"`{name}`?" for name in tool.input_schema["properties"]]
+        what = re.split(r"(?<=[.:;])\s", tool.description)[0].rstrip(".:;")
+        lines.append(f"| `{tool.name}` | {what} | {', '.join(arguments)} | {', '.join(hint_words(tool))} |")
+    return "\n".join(lines)
+
+
+def flags_table() -> str:
+    lines = ["| flag | environment | commands | meaning |", "| --- | --- | --- | --- |"]
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for command, option in options():
+        if option.envvar:
+            rows.setdefault((option.opts[0], str(option.envvar), option.help or ""), []).append(command)
+    for (flag, twin, text), commands in rows.items():
+        lines.append(f"| `{flag}` | `{twin}` | {', '.join(commands)} | {text} |")
+    return "\n".join(lines)
+
+
+def options() -> Iterator[tuple[str, click.Option]]:
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        yield from ((name, parameter) for parameter in command.params if isinstance(parameter, click.Option))
+
+
+@pytest.mark.parametrize(("name", "table"), [("tools", tools_table), ("flags", flags_table)])
+def test_generated_tables_are_current(name: str, table: object) -> None:
+    assert callable(table)
+    text = README.read_text("utf-8")
+    pattern = re.compile(rf"(<!-- {name}:begin [^\n]*-->\n).*?(<!-- {name}:end -->)", re.DOTALL)
+    assert len(pattern.findall(text)) == 1
+    current = pattern.sub(lambda match: f"{match[1]}{table()}\n{match[2]}", text)
+    if os.environ.get("BATCHES_MCP_UPDATE_GOLDEN"):
+        README.write_text(current, "utf-8")
+    assert README.read_text("utf-8") == current, "run `make golden`"
+
+
+def snippets(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("snippet", snippets("json"))
+def test_host_configurations_parse_and_start_our_command(snippet: str) -> None:
+    config = json.loads(snippet)
+    [(name, server)] = (config.get("mcpServers") or config["servers"]).items()
+    assert name == "batches"
+    assert re.search(r"(^|[/\\])(batches-mcp(\.exe)?|uvx)$", server["command"])
+    assert server["command"] != "uvx" or server["args"] == ["batches-mcp"]
+    assert list(server["env"]) == ["ANTHROPIC_API_KEY"]
+
+
+def test_there_is_a_snippet_for_every_host() -> None:
+    text = README.read_text("utf-8")
+    for host in ("Claude Desktop", "Claude Code", "VS Code", "Cursor", "HTTP", "Windows", "uvx"):
+        assert host in text
+    assert len(snippets("json")) == 5
+
+
+def commands() -> list[list[str]]:
+    lines = [
+        line
+        for snippet in snippets("sh")
+        for line in snippet.splitlines()
+        if "batches-mcp " in line and "claude mcp" not in line
+    ]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_shell_commands_exist_with_their_flags(words: list[str]) -> None:
+    start = next(number for number, word in enumerate(words) if word.endswith("batches-mcp"))
+    name, *rest = words[start + 1 :]
+    context = click.Context(cli)
+    command = cli.get_command(context, name)
+    assert command is not None
+    command.make_context(name, rest)
+
+
+@pytest.mark.parametrize(
+    "snippet", [line for text in snippets("sh") for line in text.splitlines() if line.startswith("claude mcp")]
+)
+def test_claude_code_commands_are_well_formed(snippet: str) -> None:
+    words = shlex.split(snippet)
+    assert words[:3] == ["claude", "mcp", "add"]
+    assert "batches" in words
+    assert words[-1].endswith(("/bin/batches-mcp", ":9090/mcp"))
+
+
+@pytest.mark.parametrize("snippet", snippets("python"))
+def test_python_snippets_compile(snippet: str) -> None:
+    compile(snippet, "README.md", "exec")
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README.read_text("utf-8")):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_make_targets_named_in_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for target in re.findall(r"`?make ([a-z]+)", README.read_text("utf-8")):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
