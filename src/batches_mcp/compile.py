@@ -121,15 +121,14 @@ def _base_uri(target: Target, base_url: str | None, environment: Mapping[str, st
     variable = known(own).base_url_variable
     if base_url:
         given, name = base_url.rstrip("/"), "--base-url"
-        keep_path = urlsplit(given).path == ""
     elif variable and environment.get(variable, "").strip():
         given, name = environment[variable].strip().rstrip("/"), variable
-        keep_path = True
     else:
         return own
     problem = base_uri_problem(given)
     if problem:
         raise UsageError(f"{name}: the URL {problem}; expected for example https://gateway.example.com")
+    keep_path = name == variable or urlsplit(given).path == ""
     return given + urlsplit(own).path if keep_path else given
 
 

@@ -90,6 +90,11 @@ def printable(text: str) -> str:
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def printable_json(text: str) -> str:
+    """JSON text for a terminal: the same characters, escaped as JSON escapes them."""
+    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
 def excerpt(text: str, limit: int = 500) -> str:
     """Foreign text on one line, at most `limit` characters of it."""
     flat = " ".join(printable(text).split())

@@ -204,24 +204,24 @@ def _rows(answer: Answer) -> dict[str, Any]:
     lines = answer.body.split(b"\n")
     if not answer.complete:
         lines.pop()  # cut in the middle
-    lines = [line for line in lines if line.strip()]
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     rows: list[Any] = []
     chars, size = _ENVELOPE, _ENVELOPE
-    for number, line in enumerate(lines, 1):
+    for number, line in numbered:
         try:
             row = from_json(line, allow_inf_nan=False)
         except ValueError as error:
             raise _unusable(
                 answer,
                 f"line {number} of its JSONL is not JSON",
-                "Call again; if it stays, report it to the API's provider.",
+                "Tell the user: the fault is the upstream's.",
             ) from error
         encoded = encode(row)
         chars, size = chars + len(encoded) + 1, size + len(encoded.encode()) + 1
         if chars > MAX_CHARS or size > MAX_BYTES:
             if rows:
                 return {"rows": rows, "has_more": True}
-            return {"rows": [_cut(row, encoded)], "has_more": not answer.complete or number < len(lines)}
+            return {"rows": [_cut(row, encoded)], "has_more": not answer.complete or len(numbered) > 1}
         rows.append(row)
     return {"rows": rows, "has_more": not answer.complete}
 

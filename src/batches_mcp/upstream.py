@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -65,6 +66,10 @@ class Upstream:
         self._stack = AsyncExitStack()
         self._clients: dict[bool, httpx2.AsyncClient] = {}
 
+    def now_s(self) -> float:
+        """The clock that deadlines are reckoned by."""
+        return self._clock.now_s()
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -73,11 +78,14 @@ class Upstream:
     ) -> None:
         await self._stack.aclose()
 
-    async def send(self, request: Request, *, repeatable: bool, declared_jsonl: bool = False) -> Answer:
+    async def send(
+        self, request: Request, *, repeatable: bool, declared_jsonl: bool = False, settling: bool = False
+    ) -> Answer:
         """Send a request and read its answer, whatever its status.
 
         A `repeatable` request is sent again after any failure that may pass; another one only when the upstream
-        certainly did not accept it. JSONL is read just as far as one result can hold.
+        certainly did not accept it. JSONL is read just as far as one result can hold. `settling` tells that what the
+        request names was made just now, so that a 404 may pass as well.
 
         Raises:
             UpstreamUnreachable: there was no answer within the time of a call.
@@ -88,7 +96,7 @@ class Upstream:
         attempt = 1
         while True:
             outcome = await self._attempt(request, repeatable, declared_jsonl, deadline_s)
-            pause_s = self._pause_s(outcome, repeatable, attempt)
+            pause_s = self._pause_s(outcome, repeatable, settling, attempt)
             if pause_s is None or self._clock.now_s() + pause_s >= deadline_s:
                 if isinstance(outcome, UpstreamUnreachable):
                     raise outcome
@@ -97,7 +105,9 @@ class Upstream:
             await self._clock.sleep(pause_s)
             attempt += 1
 
-    def _pause_s(self, outcome: Answer | UpstreamUnreachable, repeatable: bool, attempt: int) -> float | None:
+    def _pause_s(
+        self, outcome: Answer | UpstreamUnreachable, repeatable: bool, settling: bool, attempt: int
+    ) -> float | None:
         """How long to wait before the next attempt; None when there is to be none."""
         if attempt == self._limits.attempts:
             return None
@@ -105,6 +115,8 @@ class Upstream:
         if isinstance(outcome, UpstreamUnreachable):
             if outcome.maybe_accepted and not repeatable:
                 return None
+        elif outcome.status == HTTPStatus.NOT_FOUND and settling:
+            pass
         elif outcome.succeeded or retry_of(outcome, repeatable=repeatable) is not Retry.HELPS:
             return None
         else:

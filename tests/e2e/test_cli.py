@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batches_mcp.sandbox import Sandbox
-from tests.support.servers import CAPABILITY, CREATE, LIST, RETRIEVE, SEED, command, environment
+from tests.support.servers import CAPABILITY, CREATE, LIST, RETRIEVE, SEED, command, environment, running
 
 
 def run(*arguments: str, key: str | None = "test-key", cwd: Path | None = None, **env: str) -> tuple[int, str, str]:
@@ -192,6 +193,36 @@ def test_the_demo_plays_the_whole_journey_in_plain_text_when_piped() -> None:
                   "ended: 52 succeeded, 1 errored, 1 expired", "canceled", "message_batch_deleted", "Done."):  # fmt: skip
         assert words in out
     assert "\x1b" not in out
+
+
+def test_the_sandbox_command_serves_until_a_signal(tmp_path: Path) -> None:
+    state = tmp_path / "state.sqlite"
+    with running(["sandbox", "--port", "0", "--process-seconds", "0", "--state", str(state)]) as process:
+        url = process.say_until(r"(http://\S+)")[1]
+        assert json.loads(run("call", LIST, "--base-url", url)[1])["data"] == []
+        with running(["sandbox", "--port", url.rpartition(":")[2]]) as second:
+            assert second.popen.wait(30) == 1
+        process.popen.send_signal(signal.SIGINT)
+        assert process.popen.wait(30) == 130
+    assert "Address already in use; choose another --port" in second.lines[-1]
+    assert state.exists()
+
+
+def test_a_state_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("something else entirely, and long enough to be a database header, it seems")
+    code, _, err = run("sandbox", "--port", "0", "--state", str(tmp_path / "state"))
+    assert code == 1
+    assert err.startswith("batches-mcp: the sandbox cannot keep its state: ")
+
+
+def test_a_reader_that_goes_away_is_no_failure_to_explain() -> None:
+    """As in `batches-mcp demo | head -1`."""
+    with running(["demo"]) as process:
+        assert process.popen.stdout is not None
+        process.popen.stdout.readline()
+        process.popen.stdout.close()
+        process.popen.wait(30)
+    assert not any("Traceback" in line or "internal error" in line for line in process.lines)
 
 
 @pytest.mark.parametrize("name", ["serve", "call", "tools", "check", "demo", "sandbox"])

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,6 +120,23 @@ def test_a_signal_ends_the_process_with_its_code_and_closes_the_lifespan(number:
         assert client.process.popen.wait(10) == 128 + number
     assert any("lifespan closed" in line for line in client.process.lines)
     assert not any("Traceback" in line for line in client.process.lines)
+
+
+@posix_signals
+@pytest.mark.parametrize("end", ["signal", "end of input"])
+def test_an_embedded_sandbox_leaves_nothing_behind(end: str, tmp_path: Path) -> None:
+    with running(["--sandbox"], None, TMPDIR=str(tmp_path)) as process:
+        client = Raw(process)
+        client.start()
+        assert "structuredContent" in client.ask({"method": "tools/call", "params": {"name": LIST}})["result"]
+        assert list(tmp_path.iterdir())
+        assert process.popen.stdin is not None
+        if end == "signal":
+            process.popen.send_signal(signal.SIGTERM)
+        else:
+            process.popen.stdin.close()
+        assert process.popen.wait(10) == (143 if end == "signal" else 0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_client_that_probes_first_and_then_shakes_hands_needs_protocol_legacy() -> None:

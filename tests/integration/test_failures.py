@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -104,6 +105,32 @@ async def test_a_refusal_is_final(status: int) -> None:
     assert len(received) == 1
     assert text_of(result).startswith(f"some_error (HTTP {status}, request req_scripted): Because.\nNext: ")
     assert text_of(result).endswith("Retrying the same call will not help.")
+
+
+NOT_YET = failure(404, "not_found_error", "Not found.", x_should_retry="false")
+
+
+async def test_a_404_on_what_was_created_just_now_is_tried_again() -> None:
+    pauses = Pauses()
+    with scripted_upstream(FINE, NOT_YET, NOT_YET, FINE, FINE, NOT_YET) as upstream:
+        async with Client(server_for(upstream.url, clock=pauses.clock())) as client:
+            await client.call_tool(CREATE, ARGUMENTS[CREATE])
+            assert not (await client.call_tool(RETRIEVE, ARGUMENTS[RETRIEVE])).is_error
+            assert pauses.seconds == [0.5, 1.0]
+            await client.call_tool(DELETE, ARGUMENTS[DELETE])
+            gone = await client.call_tool(RETRIEVE, ARGUMENTS[RETRIEVE])
+            assert error_of(gone)["status"] == 404
+            assert len(upstream.received) == 6
+
+
+async def test_a_minute_after_the_create_a_404_is_final() -> None:
+    pauses, now_s = Pauses(), [1000.0]
+    with scripted_upstream(FINE, NOT_YET) as upstream:
+        async with Client(server_for(upstream.url, clock=replace(pauses.clock(), now_s=lambda: now_s[0]))) as client:
+            await client.call_tool(CREATE, ARGUMENTS[CREATE])
+            now_s[0] += 61
+            assert error_of(await client.call_tool(RETRIEVE, ARGUMENTS[RETRIEVE]))["status"] == 404
+    assert pauses.seconds == []
 
 
 async def test_a_wrong_key_names_the_variable_it_came_from() -> None:

@@ -166,11 +166,13 @@ class _Linker:
         for upstream in upstreams:
             namespace = upstream.consumes.namespace
             self._unique("resource", upstream.consumes.resources, lambda each: each.name)
+            self._dialect(upstream.consumes.inputs)
             for resource in upstream.consumes.resources:
                 self._path(resource.path, resource.place("path"))
                 self._kebab(resource.name, resource.place("name"))
+                self._dialect(resource.inputs)
                 for operation in resource.operations:
-                    self._dialect(operation)
+                    self._dialect(operation.inputs)
                     call = f"{namespace}.{operation.name}"
                     self._kebab(operation.name, operation.place("name"))
                     if operation.name and call in operations:
@@ -185,15 +187,15 @@ class _Linker:
                     operations.setdefault(call, target)
         return operations
 
-    def _dialect(self, operation: model.Operation) -> None:
-        for each in operation.inputs:
+    def _dialect(self, inputs: Iterable[model.ConsumedInput]) -> None:
+        for each in inputs:
             extra = [name for name in ("type", "description", "required") if name in each.node.entries()]
             if extra:
                 self.problems.warning(
                     each.node.entries()[extra[0]].where,
                     "dialect",
-                    f"{', '.join(map(quote, extra))} of a consumed input are not Naftiko's",
-                    "they are used here; other engines ignore them",
+                    f"Naftiko's consumed inputs have no {', '.join(map(quote, extra))}",
+                    "used here, ignored by other engines",
                 )
 
     def _path(self, path: str, mark: Mark) -> None:

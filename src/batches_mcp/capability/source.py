@@ -267,7 +267,8 @@ def _syntax_problem(problems: Problems, text: str, error: yaml.YAMLError) -> Non
     mark, problem = Mark(1, 1), "this is not YAML"
     if isinstance(error, yaml.MarkedYAMLError):
         at = error.problem_mark or error.context_mark
-        mark = Mark(at.line + 1, at.column + 1) if at else mark
+        # libyaml places the end of the text on a line of its own.
+        mark = (Mark(at.line + 1, at.column + 1) if at.index < len(text) else _mark_after(text)) if at else mark
         context = error.context or ""
         if error.context_mark and error.context_mark.line + 1 < mark.line:
             context += f" that begins in line {error.context_mark.line + 1}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from batches_mcp.capability import model
 from batches_mcp.capability.diagnostics import Diagnostic, Mark, Problems, quote
@@ -68,25 +69,28 @@ def _parameter_schema(parameter: model.ToolInput | model.ConsumedInput, problems
 
 
 def _output_schema(tool: model.Tool, problems: Problems) -> None:
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
-    from referencing.jsonschema import DRAFT202012  # slow to import
-
     mark = tool.place("output_schema")
     _schema(tool.output_schema, mark, problems)
-    resolver = Registry().with_resource("", DRAFT202012.create_resource(tool.output_schema or {})).resolver()
     for reference in _references(tool.output_schema):
-        try:
-            resolver.lookup(reference)
-        except Unresolvable:
+        if not _leads_somewhere(reference, tool.output_schema):
             problems.error(
-                mark, "schema", f"{quote(reference)} is not in this schema", "nothing remote is read: use `$defs`"
+                mark,
+                "schema",
+                f"{quote(reference)} is no place in this schema",
+                "nothing remote is read: write #/$defs/NAME, and NAME under `$defs`",
             )
     if tool.output_schema is not None and tool.output_schema.get("type") != "object":
         # With any other root, clients of the 2025 revisions cannot list a single tool.
-        problems.error(
-            tool.place("output_schema"), "schema", "an output schema's root is an object", "write `type: object`"
-        )
+        problems.error(mark, "schema", "an output schema's root is an object", "write `type: object`")
+
+
+def _leads_somewhere(reference: str, schema: Any) -> bool:
+    """Whether a reference is a JSON Pointer (RFC 6901) to a schema within `schema`."""
+    root, *path = unquote(reference).split("/")
+    for step in path:
+        name = step.replace("~1", "/").replace("~0", "~")
+        schema = schema.get(name) if isinstance(schema, dict) else None
+    return root == "#" and isinstance(schema, dict | bool)
 
 
 def _jsonpath(output: model.Output, problems: Problems) -> None:

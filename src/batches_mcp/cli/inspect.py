@@ -16,7 +16,7 @@ from batches_mcp.cli.flags import capability, flag, log_level, upstream_flags
 from batches_mcp.cli.startup import ready, say
 from batches_mcp.errors import UsageError
 from batches_mcp.plan import ServerPlan, ToolPlan
-from batches_mcp.redact import printable
+from batches_mcp.redact import printable, printable_json
 from batches_mcp.settings import Environment, UpstreamSettings, packaged
 
 
@@ -112,7 +112,7 @@ def call(*, tool: str, pairs: tuple[str, ...], given: str | None, upstream: Upst
     if outcome.error is not None:
         click.echo("\n".join(map(printable, outcome.error.split("\n"))), err=True)
         return 1
-    click.echo(json.dumps(outcome.content, indent=2, ensure_ascii=False))
+    click.echo(printable_json(json.dumps(outcome.content, indent=2, ensure_ascii=False)))
     return 0
 
 

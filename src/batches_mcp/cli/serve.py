@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -54,7 +56,8 @@ def serve(
     """
     environment = Environment(warn=say)
     http = HttpSettings(host, port, allow_host, environment.secret(TOKEN)) if transport == "http" else None
-    with ready(upstream, environment, log_level) as prepared:
+    with ExitStack() as stack:
+        prepared = stack.enter_context(ready(upstream, environment, log_level))
         from batches_mcp.serve.mcp import build_server
 
         server = build_server(prepared.plan, prepared.variables, prepared.redactor)
@@ -70,7 +73,7 @@ def serve(
             say("serving MCP over standard input, where a client is expected; Ctrl-D ends")
             say("to see it at work, run: batches-mcp demo")
         _settle()
-        stdio.run(server, protocol)
+        stdio.run(server, protocol, before_leaving=stack.close)
         return 0
 
 
@@ -105,15 +108,17 @@ def _settle() -> None:
 )
 @flag("--seed", type=int, default=0, show_default=True, help="Same seed, same results.")
 @flag("--state", type=click.Path(path_type=Path, dir_okay=False), help="Keep batches in this file across restarts.")
-def sandbox(*, host: str, port: int, process_seconds: float, retry_after: int, seed: int, state: Path | None) -> None:
+def sandbox(*, host: str, port: int, process_seconds: float, retry_after: int, seed: int, state: Path | None) -> int:
     """Run a local stand-in for the Message Batches API: nothing is billed and any API key is accepted."""
-    from batches_mcp.sandbox import SandboxConfig, run_sandbox
+    from batches_mcp.sandbox import SandboxConfig, StateFileError, run_sandbox
 
     gc.enable()
     config = SandboxConfig(process_seconds=process_seconds, retry_after_seconds=retry_after, seed=seed, state=state)
     try:
-        run_sandbox(host, port, config)
+        return 128 + run_sandbox(host, port, config)
+    except StateFileError as error:
+        raise ServeError(f"the sandbox cannot keep its state: {error}") from error
     except OSError as error:
         raise ServeError(
-            f"the sandbox cannot listen on {host} port {port}: {error.strerror or error}; choose another --port"
+            f"the sandbox cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}; choose another --port"
         ) from error

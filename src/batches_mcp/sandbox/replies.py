@@ -54,7 +54,7 @@ def _json(_instruction: str, text: str, _seed: int) -> str:
     return json.dumps(answer, ensure_ascii=False)
 
 
-_LABELS = re.compile(r"((?:[\w-]+,\s*)+(?:and\s+|or\s+)?[\w-]+|[\w-]+\s+or\s+[\w-]+)")
+_LABELS = re.compile(r"(?<![\w-])((?:[\w-]+,\s*)+(?:and\s+|or\s+)?[\w-]+|[\w-]+\s+or\s+[\w-]+)")
 _LABEL_BREAK = re.compile(r",\s*(?:and\s+|or\s+)?|\s+(?:and|or)\s+")
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,13 +57,27 @@ def wire_form(tool: t.Tool) -> dict[str, Any]:
 @asynccontextmanager
 async def in_process(server: Server[Any]) -> AsyncIterator[ToolClient]:
     """A client of a server in this process."""
-    async with Client(server) as client:
-        yield ToolClient(client)
+    with _one_error():
+        async with Client(server) as client:
+            yield ToolClient(client)
 
 
 @asynccontextmanager
 async def over_stdio(command: Sequence[str], environment: Mapping[str, str]) -> AsyncIterator[ToolClient]:
     """A client of a server that it launches, as a host does; `environment` is added to the few variables hosts pass."""
     parameters = StdioServerParameters(command=command[0], args=list(command[1:]), env=dict(environment))
-    async with Client(stdio_client(parameters)) as client:
-        yield ToolClient(client)
+    with _one_error():
+        async with Client(stdio_client(parameters)) as client:
+            yield ToolClient(client)
+
+
+@contextmanager
+def _one_error() -> Iterator[None]:
+    """The SDK's client wraps what is raised within it into groups; the first error in them is the one that counts."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from group

@@ -6,7 +6,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import mcp.types as t
@@ -20,6 +20,7 @@ from batches_mcp import __version__, request, result
 from batches_mcp.arguments import ArgumentCheck
 from batches_mcp.errors import CallError, ErrorReport
 from batches_mcp.plan import ServerPlan, ToolPlan
+from batches_mcp.recent import RecentIds
 from batches_mcp.redact import Redactor, excerpt
 from batches_mcp.upstream import Upstream
 
@@ -39,6 +40,7 @@ class Calls:
     variables: Mapping[str, SecretStr]
     upstream: Upstream
     redactor: Redactor
+    recent: RecentIds = field(default_factory=RecentIds)
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> t.CallToolResult:
         """Call a tool. What goes wrong is in the result, never raised, but for a name that is no tool's.
@@ -68,12 +70,17 @@ class Calls:
         check(arguments)
         outgoing = request.build(tool.request, arguments, self.variables)
         answer = await self.upstream.send(
-            outgoing, repeatable=tool.repeatable, declared_jsonl=tool.result.declared_jsonl
+            outgoing,
+            repeatable=tool.repeatable,
+            declared_jsonl=tool.result.declared_jsonl,
+            settling=self.recent.settling(tool.request, arguments, self.upstream.now_s()),
         )
         if not answer.succeeded:
             names = [name for template in tool.request.credential_templates() for name in template.variables]
             raise result.failure(answer, repeatable=tool.repeatable, variables=names)
-        return result.shape(tool.result, answer)
+        content = result.shape(tool.result, answer)
+        self.recent.note(tool.request, arguments, content, self.upstream.now_s())
+        return content
 
     def _success(self, content: dict[str, Any]) -> t.CallToolResult:
         text = result.encode(content)

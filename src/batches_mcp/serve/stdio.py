@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import anyio
@@ -20,12 +21,15 @@ from mcp.server.stdio import stdio_server
 from batches_mcp.settings import Protocol
 
 
-def run(server: Server[Any], protocol: Protocol) -> None:
-    """Serve until the client closes standard input; a signal ends the process with 128 + its number."""
-    anyio.run(_serve, server, protocol)
+def run(server: Server[Any], protocol: Protocol, before_leaving: Callable[[], None]) -> None:
+    """Serve until the client closes standard input; a signal ends the process with 128 + its number.
+
+    In the latter case nothing of the caller's is run any more but `before_leaving`.
+    """
+    anyio.run(_serve, server, protocol, before_leaving)
 
 
-async def _serve(server: Server[Any], protocol: Protocol) -> None:
+async def _serve(server: Server[Any], protocol: Protocol, before_leaving: Callable[[], None]) -> None:
     received: list[int] = []
     async with stdio_server() as (read_stream, write_stream):
         async with anyio.create_task_group() as tasks:
@@ -39,6 +43,7 @@ async def _serve(server: Server[Any], protocol: Protocol) -> None:
                 await server.run(read_stream, write_stream, server.create_initialization_options())
             tasks.cancel_scope.cancel()
         if received:
+            before_leaving()
             leave(128 + received[0])
 
 

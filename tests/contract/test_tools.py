@@ -1,0 +1,204 @@
+"""What clients see of the packaged capability file: a golden file per tool, and rules that hold for all of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from batches_mcp import capability
+from batches_mcp.compile import compile_server
+from batches_mcp.plan import HintsPlan, ServerPlan
+from batches_mcp.redact import printable
+from batches_mcp.serve.client import wire_form
+from batches_mcp.serve.mcp import tool_of
+from batches_mcp.settings import packaged
+from tests.support.golden import assert_golden
+
+HERE = Path(__file__).parent
+GOLDEN = HERE / "golden"
+SEED = HERE.parent / "corpus" / "seed" / "message-batches-message-batches.yaml"
+
+Json = dict[str, Any]
+
+
+def _plan(file: Path) -> ServerPlan:
+    return compile_server(capability.read(file))
+
+
+TOOLS: dict[str, Json] = {tool.name: wire_form(tool_of(tool)) for tool in _plan(packaged("capability.yaml")).tools}
+SEED_HINTS: dict[str, HintsPlan] = {tool.name: tool.hints for tool in _plan(SEED).tools}
+
+every_tool = pytest.mark.parametrize("tool", TOOLS.values(), ids=TOOLS)
+
+
+def _schemas(schema: Any, path: str = "$") -> Iterator[tuple[str, Json]]:
+    """Every schema within a schema, itself included, with its place."""
+    yield path, schema
+    for name, each in schema.get("properties", {}).items():
+        yield from _schemas(each, f"{path}.{name}")
+    for keyword in ("items", "additionalProperties"):
+        if isinstance(schema.get(keyword), dict):
+            yield from _schemas(schema[keyword], f"{path}.{keyword}")
+    for keyword in ("oneOf", "anyOf", "allOf"):
+        for number, each in enumerate(schema.get(keyword, [])):
+            yield from _schemas(each, f"{path}.{keyword}[{number}]")
+
+
+def _keys(value: Any) -> Iterator[str]:
+    match value:
+        case dict():
+            for key, each in value.items():
+                yield key
+                yield from _keys(each)
+        case list():
+            for each in value:
+                yield from _keys(each)
+        case _:
+            pass
+
+
+@every_tool
+def test_a_tool_is_as_its_golden_file_says(tool: Json) -> None:
+    assert_golden(GOLDEN / f"{tool['name']}.json", json.dumps(tool, indent=2, ensure_ascii=False) + "\n")
+
+
+def test_every_golden_file_has_its_tool() -> None:
+    assert {path.stem for path in GOLDEN.iterdir()} == set(TOOLS)
+
+
+def test_the_packaged_file_has_no_problem() -> None:
+    # It is served without the slow checks, on the strength of this.
+    assert capability.check(packaged("capability.yaml")) == ()
+
+
+def test_names_and_order_are_the_seeds() -> None:
+    assert list(TOOLS) == list(SEED_HINTS)
+
+
+def test_the_whole_list_is_small() -> None:
+    assert len(json.dumps(list(TOOLS.values()))) <= 20_000
+
+
+@every_tool
+def test_a_name_is_one_that_every_client_takes(tool: Json) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", tool["name"])
+
+
+@every_tool
+def test_a_title_is_for_people(tool: Json) -> None:
+    assert tool["title"] == tool["annotations"]["title"]
+    assert tool["title"] != tool["name"]
+    assert " " in tool["title"]
+
+
+def test_titles_tell_the_tools_apart() -> None:
+    assert len({tool["title"] for tool in TOOLS.values()}) == len(TOOLS)
+
+
+@every_tool
+def test_all_four_hints_are_explicit_and_the_seeds(tool: Json) -> None:
+    hints = SEED_HINTS[tool["name"]]
+    assert {name: value for name, value in tool["annotations"].items() if name != "title"} == {
+        "readOnlyHint": hints.read_only,
+        "destructiveHint": hints.destructive,
+        "idempotentHint": hints.idempotent,
+        "openWorldHint": hints.open_world,
+    }
+
+
+@every_tool
+def test_a_description_is_neither_terse_nor_endless(tool: Json) -> None:
+    assert 40 <= len(tool["description"]) <= 2000
+
+
+@every_tool
+def test_no_text_hides_anything(tool: Json) -> None:
+    text = json.dumps(tool, ensure_ascii=False)
+    assert printable(text) == text
+
+
+@every_tool
+def test_schemas_are_json_schema(tool: Json) -> None:
+    Draft202012Validator.check_schema(tool["inputSchema"])
+    Draft202012Validator.check_schema(tool["outputSchema"])
+
+
+@every_tool
+def test_an_input_schema_is_a_closed_object_without_alternatives(tool: Json) -> None:
+    schema = tool["inputSchema"]
+    assert schema["type"] == "object"
+    assert schema["additionalProperties"] is False
+    assert not {"oneOf", "anyOf", "allOf", "not", "if", "enum"} & schema.keys()
+    assert set(schema.get("required", [])) <= schema["properties"].keys()
+
+
+@every_tool
+def test_schemas_refer_to_nothing(tool: Json) -> None:
+    assert not {"$ref", "$dynamicRef", "$id"} & set(_keys([tool["inputSchema"], tool["outputSchema"]]))
+
+
+@every_tool
+def test_no_type_is_a_union(tool: Json) -> None:
+    for path, schema in [*_schemas(tool["inputSchema"]), *_schemas(tool["outputSchema"])]:
+        assert isinstance(schema.get("type", ""), str), path
+
+
+@every_tool
+def test_every_parameter_is_typed_and_described(tool: Json) -> None:
+    for path, schema in _schemas(tool["inputSchema"]):
+        for name, each in schema.get("properties", {}).items():
+            assert "type" in each or "enum" in each, f"{path}.{name}"
+            assert len(each.get("description", "")) >= 10, f"{path}.{name}"
+
+
+@every_tool
+def test_every_parameter_is_bounded(tool: Json) -> None:
+    bounds = {
+        "array": {"minItems", "maxItems"},
+        "integer": {"minimum", "maximum"},
+        "number": {"minimum", "maximum"},
+        "string": {"minLength", "maxLength"},
+    }
+    for name, schema in tool["inputSchema"]["properties"].items():
+        assert bounds.get(schema["type"], set()) <= schema.keys() or "enum" in schema, name
+
+
+@every_tool
+def test_an_optional_number_says_its_default(tool: Json) -> None:
+    required = tool["inputSchema"].get("required", [])
+    for name, schema in tool["inputSchema"]["properties"].items():
+        if name not in required and schema["type"] in {"integer", "number", "boolean"}:
+            assert "default" in schema, name
+
+
+@every_tool
+def test_defaults_are_valid(tool: Json) -> None:
+    for path, schema in _schemas(tool["inputSchema"]):
+        if "default" in schema:
+            assert Draft202012Validator(schema).is_valid(schema["default"]), path
+
+
+@every_tool
+def test_an_output_schema_tolerates_what_the_upstream_adds_or_leaves_out(tool: Json) -> None:
+    schema = tool["outputSchema"]
+    assert schema["type"] == "object"
+    assert "required" not in schema
+    assert all(each.get("additionalProperties") is not False for _, each in _schemas(schema))
+    assert all("description" in each for each in schema["properties"].values())
+
+
+@every_tool
+def test_one_tool_either_reads_or_writes(tool: Json) -> None:
+    assert not {"action", "method", "operation", "mode"} & tool["inputSchema"]["properties"].keys()
+
+
+def test_instructions_are_there_and_short() -> None:
+    plan = _plan(packaged("capability.yaml"))
+    assert 100 <= len(plan.instructions) <= 2000
+    assert plan.title

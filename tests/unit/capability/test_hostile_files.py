@@ -1,0 +1,184 @@
+"""Whatever is done to a capability file, reading it ends soon, in plans or in diagnostics that point into it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from batches_mcp import request
+from batches_mcp.arguments import ArgumentCheck
+from batches_mcp.capability.diagnostics import Diagnostic, has_errors
+from batches_mcp.capability.link import link
+from batches_mcp.capability.load import load
+from batches_mcp.capability.source import parse
+from batches_mcp.capability.verify import verify
+from batches_mcp.compile import compile_server
+from batches_mcp.errors import CallError, CapabilityError
+from batches_mcp.plan import ServerPlan, ToolPlan
+
+ROOT = Path(__file__).parents[3]
+FILES = [
+    ROOT / "capability.yaml",
+    *sorted((ROOT / "tests" / "corpus" / "seed").glob("*.yaml")),
+    *sorted((ROOT / "tests" / "corpus" / "valid").glob("*.yaml")),
+]
+CONTENTS = [file.read_bytes() for file in FILES]
+TREES = [parse(content, "f.yaml").root.plain() for content in CONTENTS]
+
+# Texts that mean something somewhere in a file, and values that are wrong nearly everywhere.
+WORDS = [
+    "", " ", "{{", "}}", "{{x}}", "{{env.X}}", "{x}", "/{x}/{y}", "tools.x", "$this.a.b", "$.", "$[", "$..a[?@.b==1]",
+    "https://[", "https://api.example.com", "http://x", "https://u:p@h", "//", "/", "?", "#", "GET", "POST", "get",
+    "path", "query", "header", "cookie", "body", "object", "array", "string", "mcp", "rest", "apikey", "bearer", "basic",
+    "oauth2", "name", "value", "message_batch_id", "message-batch-id", "\n", "é", "\u200b", "😀", "x" * 300, "Host",
+]  # fmt: skip
+scalars = (
+    st.sampled_from(WORDS)
+    | st.text(max_size=20)
+    | st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+)
+
+
+def _keys(value: Any) -> Iterator[str]:
+    match value:
+        case dict():
+            for key, each in value.items():
+                yield key
+                yield from _keys(each)
+        case list():
+            for each in value:
+                yield from _keys(each)
+        case _:
+            pass
+
+
+keys = st.sampled_from(sorted({key for tree in TREES for key in _keys(tree)})) | st.text(max_size=8)
+values = st.recursive(
+    scalars,
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(keys, children, max_size=3),
+    max_leaves=6,
+)
+# Any argument to any tool: what a request does with it is a request's or an error's, never a traceback.
+arguments = st.dictionaries(st.sampled_from(["message_batch_id", "body", "limit", "requests", "id", "x"]), values)
+
+HOSTILE = settings(
+    deadline=timedelta(seconds=2),
+    max_examples=300,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@st.composite
+def mutated_trees(draw: st.DrawFn) -> bytes:
+    """A good file with one to four of its values removed, replaced, renamed, doubled or moved."""
+    tree = json.loads(json.dumps(draw(st.sampled_from(TREES))))
+    for _ in range(draw(st.integers(1, 4))):
+        places = list(_places(tree))
+        if not places:
+            break
+        container, key = draw(st.sampled_from(places))
+        match draw(st.sampled_from(["remove", "replace", "rename", "double", "move"])):
+            case "remove":
+                del container[key]
+            case "rename" if isinstance(container, dict):
+                container[draw(keys)] = container.pop(key)
+            case "double" if isinstance(container, list):
+                container.append(container[key])
+            case "move":
+                container[key] = json.loads(json.dumps(draw(st.sampled_from(places))[0]))
+            case _:
+                container[key] = draw(values)
+    return json.dumps(tree, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield value, key
+            yield from _places(value[key])
+
+
+@st.composite
+def mutated_bytes(draw: st.DrawFn) -> bytes:
+    """A good file with one to four stretches of it overwritten, removed or doubled."""
+    content = draw(st.sampled_from(CONTENTS))
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(content)))
+        end = min(len(content), start + draw(st.integers(0, 40)))
+        middle = draw(
+            st.binary(max_size=6)
+            | st.sampled_from([b"", b"\t", b"\n", b": ", b"- ", b"&a ", b"*a", b"{", b"]", b"'", b"{{", b"<<: *a\n"])
+            | st.just(content[start:end] * 2)
+        )
+        content = content[:start] + middle + content[end:]
+    return content
+
+
+def compiled(content: bytes) -> tuple[tuple[Diagnostic, ...], ServerPlan | None]:
+    """Everything that is wrong with a file, or what it compiles to."""
+    try:
+        source = parse(content, "f.yaml")
+    except CapabilityError as error:
+        return error.diagnostics, None
+    loaded = load(source)
+    linked = link(loaded.document, "f.yaml")
+    problems = (*loaded.problems, *linked.problems, *verify(loaded.document, "f.yaml"))
+    return problems, None if has_errors(problems) else compile_server(linked)
+
+
+def check(content: bytes, given_arguments: dict[str, Any]) -> None:
+    problems, plan = compiled(content)
+    assert (plan is None) == has_errors(problems)
+    for problem in problems:
+        assert problem.line >= 1
+        assert problem.col >= 1
+        assert problem.message
+        assert "\n" not in problem.text()
+    for tool in plan.tools if plan else ():
+        call(tool, given_arguments)
+
+
+def call(tool: ToolPlan, given_arguments: dict[str, Any]) -> None:
+    json.dumps([tool.input_schema, tool.output_schema], allow_nan=False)
+    variables = dict.fromkeys([*"ABC", "ANTHROPIC_API_KEY"], SecretStr("v"))
+    try:
+        ArgumentCheck(tool)(given_arguments)
+        request.build(tool.request, given_arguments, variables)
+    except CallError as error:
+        assert error.report.message  # noqa: PT017
+
+
+@HOSTILE
+@given(mutated_trees(), arguments)
+def test_a_file_with_other_values_in_it(content: bytes, given_arguments: dict[str, Any]) -> None:
+    check(content, given_arguments)
+
+
+@HOSTILE
+@given(mutated_bytes(), arguments)
+def test_a_file_with_other_bytes_in_it(content: bytes, given_arguments: dict[str, Any]) -> None:
+    check(content, given_arguments)
+
+
+@HOSTILE
+@given(values)
+def test_a_file_of_anything(value: Any) -> None:
+    check(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"), {})
+
+
+@pytest.mark.parametrize("content", CONTENTS, ids=[file.stem for file in FILES])
+def test_the_files_it_begins_with_are_good(content: bytes) -> None:
+    problems, plan = compiled(content)
+    assert not has_errors(problems)
+    assert plan is not None

@@ -1,0 +1,88 @@
+"""The environment and the flags: secrets from variables or files, and nothing served openly by accident."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from batches_mcp.errors import UsageError
+from batches_mcp.settings import Environment, HttpSettings, packaged
+
+
+def value(environment: Environment, name: str = "KEY") -> str | None:
+    secret = environment.secret(name)
+    return secret.get_secret_value() if secret else None
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    file = tmp_path / "key"
+    file.write_text(" from-file\n", encoding="utf-8")
+    file.chmod(0o600)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [({"KEY": "k"}, "k"), ({"KEY": " k\n"}, "k"), ({"KEY": " "}, None), ({"KEY": ""}, None), ({}, None)],
+)
+def test_a_secret_from_a_variable_and_empty_counts_as_missing(values: dict[str, str], expected: str | None) -> None:
+    assert value(Environment(values)) == expected
+
+
+def test_a_secret_from_a_file(key_file: Path) -> None:
+    warnings: list[str] = []
+    assert value(Environment({"KEY_FILE": str(key_file), "KEY": ""}, warnings.append)) == "from-file"
+    assert warnings == []
+
+
+def test_a_file_that_others_may_read_is_a_warning(key_file: Path) -> None:
+    warnings: list[str] = []
+    key_file.chmod(0o644)
+    assert value(Environment({"KEY_FILE": str(key_file)}, warnings.append)) == "from-file"
+    assert warnings == [f"KEY_FILE: others may read {key_file}; run: chmod 600 {key_file}"]
+
+
+def test_a_variable_and_a_file_contradict_each_other(key_file: Path) -> None:
+    with pytest.raises(UsageError, match="KEY and KEY_FILE are both set") as caught:
+        value(Environment({"KEY": "k-secret", "KEY_FILE": str(key_file)}))
+    assert "k-secret" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_or_empty_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"KEY_FILE: cannot read .*nothing: No such file"):
+        value(Environment({"KEY_FILE": str(tmp_path / "nothing")}))
+    (tmp_path / "empty").write_text("\n")
+    with pytest.raises(UsageError, match=r"KEY_FILE: .*empty is empty; expected the value of KEY"):
+        value(Environment({"KEY_FILE": str(tmp_path / "empty")}))
+
+
+def test_bound_variables_are_those_with_a_value(key_file: Path) -> None:
+    bound = Environment({"A": "1", "B": "", "C_FILE": str(key_file)}).bound(["A", "B", "C", "D"])
+    assert {name: secret.get_secret_value() for name, secret in bound.items()} == {"A": "1", "C": "from-file"}
+
+
+def test_nothing_prints_the_environment() -> None:
+    assert "k-secret" not in repr(Environment({"KEY": "k-secret"}))
+
+
+@pytest.mark.parametrize("settings", [{}, {"host": "::1"}, {"host": "localhost"}])
+def test_loopback_needs_no_token(settings: dict[str, str]) -> None:
+    assert HttpSettings(**settings).token is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed", "reason"),
+    [("0.0.0.0", (), "--host 0.0.0.0"), ("192.0.2.1", (), "--host 192.0.2.1"), ("127.0.0.1", ("h.example",), "--allow-host")],
+)  # fmt: skip
+def test_whatever_others_can_reach_needs_a_token(host: str, allowed: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        HttpSettings(host, None, allowed)
+    assert str(caught.value).startswith(f"{reason} lets others than this machine reach the server")
+    assert HttpSettings(host, None, allowed, SecretStr("t")).host == host
+
+
+def test_the_packaged_file_is_found_in_a_checkout() -> None:
+    assert packaged("capability.yaml").is_file()
