@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -10,7 +9,7 @@ from http import HTTPStatus
 from itertools import islice
 from typing import Any
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from batches_mcp.errors import ErrorReport, Retry, UnusableAnswer, UpstreamError
 from batches_mcp.plan import OutputPlan, ResultPlan
@@ -170,7 +169,7 @@ def _next_step(status: int, retry: Retry, variables: Collection[str]) -> str:
 
 def encode(content: Any) -> str:
     """The JSON text of structured content, as compact as it gets."""
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return to_json(content, inf_nan_mode="null").decode()
 
 
 def fits(text: str) -> bool:

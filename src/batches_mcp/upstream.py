@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
@@ -65,6 +67,11 @@ class Upstream:
         self._clock = clock or Clock()
         self._stack = AsyncExitStack()
         self._clients: dict[bool, httpx2.AsyncClient] = {}
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Slow to make, and the same for both clients."""
+        return httpx2.create_ssl_context()
 
     def now_s(self) -> float:
         """The clock that deadlines are reckoned by."""
@@ -185,6 +192,7 @@ class Upstream:
             limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20 if keep_alive else 0)
             self._clients[keep_alive] = await self._stack.enter_async_context(
                 httpx2.AsyncClient(
+                    verify=self._tls,
                     follow_redirects=False,
                     limits=limits,
                     mounts=_NO_PROXY,

@@ -1,0 +1,1 @@
+"""Benchmarks of the server against baselines, run in turns: `python -m benchmarks`."""
