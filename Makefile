@@ -15,6 +15,9 @@ demo: $(VENV)/.installed  ## play the whole journey of a batch against the sandb
 test: $(VENV)/.installed-dev  ## run the test suite
 	@$(BIN)/python -m pytest -q
 
+soak: $(VENV)/.installed-dev  ## run the long fault and kill matrices
+	@$(BIN)/python -m pytest -q -m soak --timeout 3000
+
 check: $(VENV)/.installed-dev  ## lint, types and the layer test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .

@@ -70,19 +70,25 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 class RedactingFilter(logging.Filter):
-    """Masks secrets in every log record, arguments and tracebacks included."""
+    """Masks secrets and control characters in every log record, arguments and tracebacks included."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
         self._redactor = redactor
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = self._redactor.text(record.getMessage())
-        record.args = None
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):
+            message = str(record.msg)  # another library's arguments do not fit its own text
+        record.msg, record.args = self._safe(message), None
         if record.exc_info:
-            record.exc_text = self._redactor.text(logging.Formatter().formatException(record.exc_info))
+            record.exc_text = self._safe(logging.Formatter().formatException(record.exc_info))
             record.exc_info = None
         return True
+
+    def _safe(self, text: str) -> str:
+        return printable(self._redactor.text(text))
 
 
 def printable(text: str) -> str:

@@ -166,11 +166,12 @@ class Upstream:
         """The body, and whether it is all there."""
         body = bytearray()
         async for chunk in response.aiter_raw():
-            body += chunk
+            # Checked before the chunk is added, so that it is known that there is more.
             if failed and len(body) > self._limits.error_bytes:
-                return bytes(body[: self._limits.error_bytes]), False
+                return bytes(body), False
             if jsonl and not failed and len(body) > MAX_BYTES and b"\n" in body:
                 return bytes(body), False
+            body += chunk
             if len(body) > self._limits.answer_bytes:
                 raise UnusableAnswer(
                     ErrorReport(

@@ -216,6 +216,15 @@ async def test_results_are_cut_to_what_one_answer_holds() -> None:
     assert 38_000 < len(text_of(result)) <= 40_000
 
 
+@pytest.mark.parametrize("size", [1, 59_000, 60_001, 64_000, 70_000])
+async def test_results_that_were_read_to_their_end_say_so(size: int) -> None:
+    """Escapes make the bytes on the wire many more than the characters of the answer."""
+    lines = b'{"custom_id":"a","pad":"' + rb"\u00e9" * (size // 6) + b'"}\n{"custom_id":"b"}'
+    result, _, _ = await outcome(RESULTS, answer(200, lines, kind="application/x-jsonl"))
+    assert [row["custom_id"] for row in result.structured_content["rows"]] == ["a", "b"]
+    assert result.structured_content["has_more"] is False
+
+
 def test_every_exception_of_the_transport_is_mapped() -> None:
     """A new kind of transport error must not fall through: all share the base class that is caught."""
     never_sent = {kind.__name__ for kind in upstream_module._NEVER_SENT}

@@ -124,7 +124,8 @@ def call_arguments(plan: ServerPlan, tool: str, given: str | None, pairs: Sequen
     """
     schemas = {each.name: each.input_schema["properties"] for each in plan.tools}
     if tool not in schemas:
-        raise UsageError(f"there is no tool called {tool}; {did_you_mean(tool, list(schemas))}")
+        hint = did_you_mean(tool, list(schemas)) or "`batches-mcp tools` lists them"
+        raise UsageError(f"there is no tool called {tool}; {hint}")
     if given is None:
         return dict(_pair(pair, schemas[tool]) for pair in pairs)
     if pairs:
