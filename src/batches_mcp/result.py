@@ -110,7 +110,9 @@ def failure(answer: Answer, *, repeatable: bool, variables: Collection[str]) -> 
     report = ErrorReport(
         type=_word(error.get("type")) or _word(phrase),
         message=excerpt(message, 2000),
-        next_step=_next_step(answer.status, retry, variables),
+        next_step=_ELSEWHERE
+        if answer.status in _WITHOUT_REASON and not error
+        else _next_step(answer.status, retry, variables),
         retry=retry,
         retry_after_s=retry_after_s(answer.headers),
         status=answer.status,
@@ -187,6 +189,10 @@ _NOT_ACCEPTED = {429, 529}
 # Client errors that pass by themselves.
 _PASSING = {408, 409}
 _YEAR_S = 365 * 86_400.0
+
+# Statuses that a server which is not the API gives as well.
+_WITHOUT_REASON = {403, 404, 405}
+_ELSEWHERE = "Check the base URL: that is not how the API answers, and so something else may be there."
 
 _NEXT_STEPS = {
     402: "Tell the user: the account's billing needs attention.",

@@ -195,6 +195,14 @@ async def test_html_where_json_is_due_points_at_the_base_url() -> None:
     assert "Sign in" not in text_of(result)
 
 
+async def test_a_404_in_html_points_at_the_base_url_too() -> None:
+    result, _, _ = await outcome(LIST, answer(404, b"<html>Not here</html>", kind="text/html"))
+    assert text_of(result).startswith(
+        "not_found (HTTP 404): the upstream gave no reason: its answer is text/html, 21 bytes."
+    )
+    assert "Check the base URL" in text_of(result)
+
+
 async def test_an_answer_beyond_all_bounds_is_not_read_to_its_end() -> None:
     result, _, _ = await outcome(LIST, answer(200, b" " * 300_000), limits=Limits(answer_bytes=100_000))
     assert error_of(result)["type"] == "answer_too_large"
