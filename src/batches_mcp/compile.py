@@ -106,6 +106,7 @@ def _tool(linked: LinkedTool, base_url: str | None, environment: Mapping[str, st
             outputs=tuple(_output(each) for each in tool.outputs),
             declared_jsonl=target.operation.output_raw_format == "jsonl",
         ),
+        behavior=target.operation.behavior,
     )
 
 

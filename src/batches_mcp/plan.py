@@ -157,7 +157,7 @@ class HintsPlan:
 
 @dataclass(frozen=True, slots=True)
 class ToolPlan:
-    """One tool: what a client sees of it, and what a call does."""
+    """One tool: what a client sees of it, and what a call does; `behavior` names code around the plain forward."""
 
     name: str
     title: str
@@ -167,6 +167,7 @@ class ToolPlan:
     output_schema: JsonSchema | None
     request: RequestPlan
     result: ResultPlan
+    behavior: str | None = None
 
     @property
     def repeatable(self) -> bool:

@@ -68,6 +68,34 @@ def shape(plan: ResultPlan, answer: Answer) -> dict[str, Any]:
     """
     if is_jsonl(answer.media_type, declared=plan.declared_jsonl):
         return _rows(answer)
+    return bounded(whole(plan, answer), answer)
+
+
+def bounded(content: dict[str, Any], answer: Answer) -> dict[str, Any]:
+    """The content itself, which an answer came to.
+
+    Raises:
+        UnusableAnswer: it is too large for one result.
+    """
+    text = encode(content)
+    if fits(text):
+        return content
+    length, unit, most = len(text), "characters", MAX_CHARS
+    if length <= most:
+        length, unit, most = len(text.encode()), "bytes", MAX_BYTES
+    raise _unusable(
+        answer,
+        f"the answer has {length:,} {unit}, over the {most:,} one result may hold",
+        "The request itself succeeded. For a list, ask for less of it at a time.",
+    )
+
+
+def whole(plan: ResultPlan, answer: Answer) -> dict[str, Any]:
+    """The structured content of a successful JSON answer, whatever its size.
+
+    Raises:
+        UnusableAnswer: it is not JSON.
+    """
     if not answer.body.strip():
         return {}
     try:
@@ -78,18 +106,7 @@ def shape(plan: ResultPlan, answer: Answer) -> dict[str, Any]:
             f"expected JSON, found {_description(answer)}",
             "Check the base URL: something else than the API answers there.",
         ) from error
-    content = _as_object(_mapped(plan.outputs, value))
-    text = encode(content)
-    if not fits(text):
-        length, unit, most = len(text), "characters", MAX_CHARS
-        if length <= most:
-            length, unit, most = len(text.encode()), "bytes", MAX_BYTES
-        raise _unusable(
-            answer,
-            f"the answer has {length:,} {unit}, over the {most:,} one result may hold",
-            "The request itself succeeded. For a list, ask for less of it at a time.",
-        )
-    return content
+    return _as_object(_mapped(plan.outputs, value))
 
 
 def failure(answer: Answer, *, repeatable: bool, variables: Collection[str]) -> UpstreamError:

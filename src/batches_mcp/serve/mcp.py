@@ -6,7 +6,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import mcp.types as t
@@ -16,11 +16,12 @@ from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 from pydantic import SecretStr
 
-from batches_mcp import __version__, request, result
+from batches_mcp import __version__, result
 from batches_mcp.arguments import ArgumentCheck
+from batches_mcp.batch.behaviors import BEHAVIORS
 from batches_mcp.errors import CallError, ErrorReport
+from batches_mcp.forward import Forward
 from batches_mcp.plan import ServerPlan, ToolPlan
-from batches_mcp.recent import RecentIds
 from batches_mcp.redact import Redactor, excerpt
 from batches_mcp.upstream import Upstream
 
@@ -37,10 +38,8 @@ class Calls:
     """Answers tool calls: everything between a name with arguments and a result."""
 
     tools: Mapping[str, tuple[ToolPlan, ArgumentCheck]]
-    variables: Mapping[str, SecretStr]
-    upstream: Upstream
+    forward: Forward
     redactor: Redactor
-    recent: RecentIds = field(default_factory=RecentIds)
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> t.CallToolResult:
         """Call a tool. What goes wrong is in the result, never raised, but for a name that is no tool's.
@@ -68,19 +67,9 @@ class Calls:
 
     async def _content(self, tool: ToolPlan, check: ArgumentCheck, arguments: Mapping[str, Any]) -> dict[str, Any]:
         check(arguments)
-        outgoing = request.build(tool.request, arguments, self.variables)
-        answer = await self.upstream.send(
-            outgoing,
-            repeatable=tool.repeatable,
-            declared_jsonl=tool.result.declared_jsonl,
-            settling=self.recent.settling(tool.request, arguments, self.upstream.now_s()),
-        )
-        if not answer.succeeded:
-            names = [name for template in tool.request.credential_templates() for name in template.variables]
-            raise result.failure(answer, repeatable=tool.repeatable, variables=names)
-        content = result.shape(tool.result, answer)
-        self.recent.note(tool.request, arguments, content, self.upstream.now_s())
-        return content
+        if tool.behavior is None:
+            return await self.forward.content(tool, arguments)
+        return await BEHAVIORS[tool.behavior](self.forward, tool, arguments)
 
     def _success(self, content: dict[str, Any]) -> t.CallToolResult:
         text = result.encode(content)
@@ -109,7 +98,7 @@ def build_server(
     async def lifespan(_: Server[Calls]) -> AsyncIterator[Calls]:
         try:
             async with upstream or Upstream() as entered:
-                yield Calls(tools, variables, entered, redactor)
+                yield Calls(tools, Forward(variables, entered), redactor)
         finally:
             log.debug("lifespan closed")
 

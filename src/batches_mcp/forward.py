@@ -1,0 +1,51 @@
+"""The plain forward: one call of a tool as one exchange with the upstream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import SecretStr
+
+from batches_mcp import request, result
+from batches_mcp.plan import ToolPlan
+from batches_mcp.recent import RecentIds
+from batches_mcp.result import Answer
+from batches_mcp.upstream import Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Sends what a tool's plan and its arguments say. `variables` holds the bound variables that are set."""
+
+    variables: Mapping[str, SecretStr]
+    upstream: Upstream
+    recent: RecentIds = field(default_factory=RecentIds)
+
+    async def content(self, tool: ToolPlan, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The structured content of a plain forward.
+
+        Raises:
+            CallError: whatever went wrong.
+        """
+        content = result.shape(tool.result, await self.answer(tool, arguments))
+        self.recent.note(tool.request, arguments, content, self.upstream.now_s())
+        return content
+
+    async def answer(self, tool: ToolPlan, arguments: Mapping[str, Any]) -> Answer:
+        """The upstream's answer, which is a success.
+
+        Raises:
+            CallError: whatever went wrong; an error status is `UpstreamError`.
+        """
+        answer = await self.upstream.send(
+            request.build(tool.request, arguments, self.variables),
+            repeatable=tool.repeatable,
+            declared_jsonl=tool.result.declared_jsonl,
+            settling=self.recent.settling(tool.request, arguments, self.upstream.now_s()),
+        )
+        if not answer.succeeded:
+            names = [name for template in tool.request.credential_templates() for name in template.variables]
+            raise result.failure(answer, repeatable=tool.repeatable, variables=names)
+        return answer
