@@ -41,7 +41,7 @@ class ArgumentCheck:
     def _validator(self) -> Draft202012Validator:
         from jsonschema import Draft202012Validator
 
-        return Draft202012Validator(dict(self._tool.input_schema))
+        return Draft202012Validator(dict(self._tool.checked_schema))
 
     def __call__(self, arguments: Mapping[str, Any]) -> None:
         """Check the arguments of one call.

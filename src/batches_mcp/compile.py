@@ -15,6 +15,7 @@ from batches_mcp.capability.targets import Target
 from batches_mcp.errors import UsageError
 from batches_mcp.plan import (
     Argument,
+    Contribution,
     Feed,
     HintsPlan,
     OutputPlan,
@@ -28,11 +29,19 @@ from batches_mcp.plan import (
 # A variable that is not used as a credential, but is called like one, is kept out of sight as well.
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
+_NOTHING = Contribution({})
+
 
 def compile_server(
-    linked: Linked, base_url: str | None = None, environment: Mapping[str, str] | None = None
+    linked: Linked,
+    base_url: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    contributions: Mapping[str, Contribution] | None = None,
 ) -> ServerPlan:
-    """Compile a linked file. `base_url` replaces its baseUri; `environment` is asked for a known origin's own variable.
+    """Compile a linked file.
+
+    `base_url` replaces the file's baseUri, `environment` is asked for a known origin's own variable, and
+    `contributions` says what each behaviour adds to its tools.
 
     Raises:
         UsageError: the base URL cannot be used for this file.
@@ -40,7 +49,9 @@ def compile_server(
     expose = linked.expose
     if expose is None:
         raise ValueError("a file that exposes nothing over MCP has an error and is not compiled")
-    tools = tuple(_tool(each, base_url, environment or {}) for each in linked.tools)
+    tools = tuple(
+        _tool(each, _base_uri(each.target, base_url, environment or {}), contributions or {}) for each in linked.tools
+    )
     if base_url and len({origin_of(each.target.upstream.consumes.base_uri) for each in linked.tools}) > 1:
         raise UsageError("--base-url cannot be used with this capability file: it consumes several origins")
     return ServerPlan(
@@ -84,19 +95,22 @@ def _secrets(linked: Linked, tools: tuple[ToolPlan, ...]) -> frozenset[str]:
     return frozenset(used | {name for name in bound if any(word in name.upper() for word in _SECRET_WORDS)})
 
 
-def _tool(linked: LinkedTool, base_url: str | None, environment: Mapping[str, str]) -> ToolPlan:
+def _tool(linked: LinkedTool, base_uri: str, contributions: Mapping[str, Contribution]) -> ToolPlan:
     tool, target = linked.tool, linked.target
+    contribution = contributions.get(target.operation.behavior or "", _NOTHING)
+    input_schema = _input_schema(linked, contribution)
     return ToolPlan(
         name=tool.name,
         title=tool.label or " ".join(word.capitalize() for word in tool.name.replace("_", "-").split("-")),
         description="\n\n".join(text for text in (tool.description, tool.guidance) if text),
         hints=_hints(tool.hints),
-        input_schema=_input_schema(linked),
+        input_schema=input_schema,
+        checked_schema=_checked_schema(input_schema, contribution),
         output_schema=tool.output_schema,
         request=RequestPlan(
             operation=tool.call,
             method=target.operation.method,
-            base_uri=_base_uri(target, base_url, environment),
+            base_uri=base_uri,
             path=linked.path,
             feeds=linked.feeds,
             body=linked.body,
@@ -133,7 +147,7 @@ def _base_uri(target: Target, base_url: str | None, environment: Mapping[str, st
     return given + urlsplit(own).path if keep_path else given
 
 
-def _input_schema(linked: LinkedTool) -> Mapping[str, Any]:
+def _input_schema(linked: LinkedTool, contribution: Contribution) -> Mapping[str, Any]:
     in_path = {
         part.name
         for feed in linked.path
@@ -146,8 +160,18 @@ def _input_schema(linked: LinkedTool) -> Mapping[str, Any]:
         "properties": {each.name: _property(each, in_path=each.name in in_path) for each in linked.inputs},
         "additionalProperties": False,
     }
+    schema["properties"].update(contribution.arguments)
     required = [each.name for each in linked.inputs if each.required]
     return {**schema, "required": required} if required else schema
+
+
+def _checked_schema(schema: Mapping[str, Any], contribution: Contribution) -> Mapping[str, Any]:
+    """The input schema, but nothing about what is inside the arguments that the behaviour checks itself."""
+    properties = {
+        name: {"type": each["type"]} if name in contribution.checked_by_behavior else each
+        for name, each in schema["properties"].items()
+    }
+    return {**schema, "properties": properties}
 
 
 def _property(declared: Input, *, in_path: bool) -> Mapping[str, Any]:

@@ -146,6 +146,14 @@ class ResultPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Contribution:
+    """What a behaviour adds to a tool: arguments with their schemas, and the ones whose content it checks itself."""
+
+    arguments: Mapping[str, JsonSchema]
+    checked_by_behavior: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class HintsPlan:
     """MCP's four tool annotations, all of them explicit."""
 
@@ -157,7 +165,10 @@ class HintsPlan:
 
 @dataclass(frozen=True, slots=True)
 class ToolPlan:
-    """One tool: what a client sees of it, and what a call does; `behavior` names code around the plain forward."""
+    """One tool: what a client sees of it, and what a call does; `behavior` names code around the plain forward.
+
+    `checked_schema` is the input schema without the content of the arguments that the behaviour checks itself.
+    """
 
     name: str
     title: str
@@ -167,6 +178,7 @@ class ToolPlan:
     output_schema: JsonSchema | None
     request: RequestPlan
     result: ResultPlan
+    checked_schema: JsonSchema
     behavior: str | None = None
 
     @property

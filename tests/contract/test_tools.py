@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from batches_mcp import capability
+from batches_mcp.batch.behaviors import CONTRIBUTIONS
 from batches_mcp.compile import compile_server
 from batches_mcp.plan import HintsPlan, ServerPlan
 from batches_mcp.redact import printable
@@ -28,7 +29,7 @@ Json = dict[str, Any]
 
 
 def _plan(file: Path) -> ServerPlan:
-    return compile_server(capability.read(file))
+    return compile_server(capability.read(file), contributions=CONTRIBUTIONS)
 
 
 TOOLS: dict[str, Json] = {tool.name: wire_form(tool_of(tool)) for tool in _plan(packaged("capability.yaml")).tools}
@@ -173,7 +174,8 @@ def test_every_parameter_is_bounded(tool: Json) -> None:
 def test_an_optional_number_says_its_default(tool: Json) -> None:
     required = tool["inputSchema"].get("required", [])
     for name, schema in tool["inputSchema"]["properties"].items():
-        if name not in required and schema["type"] in {"integer", "number", "boolean"}:
+        # Without `part` there is one part, or an error that says how many there are.
+        if name not in required and name != "part" and schema["type"] in {"integer", "number", "boolean"}:
             assert "default" in schema, name
 
 

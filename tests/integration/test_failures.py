@@ -14,13 +14,24 @@ from mcp.types import CallToolResult
 from batches_mcp import upstream as upstream_module
 from batches_mcp.upstream import Clock, Limits
 from tests.support.scripted import CLOSE, HANG, RESET, Received, Step, answer, failure, scripted_upstream
-from tests.support.servers import CANCEL, CREATE, DELETE, LIST, RESULTS, RETRIEVE, error_of, server_for, text_of
+from tests.support.servers import (
+    CANCEL,
+    CREATE,
+    DELETE,
+    LIST,
+    REQUEST,
+    RESULTS,
+    RETRIEVE,
+    error_of,
+    server_for,
+    text_of,
+)
 
 pytestmark = pytest.mark.anyio
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     LIST: {},
-    CREATE: {"requests": [{"custom_id": "a", "params": {}}]},
+    CREATE: {"requests": [REQUEST]},
     RETRIEVE: {"message_batch_id": "msgbatch_1"},
     RESULTS: {"message_batch_id": "msgbatch_1"},
     CANCEL: {"message_batch_id": "msgbatch_1"},

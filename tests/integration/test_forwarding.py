@@ -20,7 +20,12 @@ pytestmark = pytest.mark.anyio
 BATCHES = "/v1/messages/batches"
 REQUEST = {
     "custom_id": "a-1",
-    "params": {"model": "claude-haiku-5-5", "max_tokens": 1, "messages": [], "größe": [None, 1.5, "ü"]},
+    "params": {
+        "model": "claude-haiku-5-5",
+        "max_tokens": 1,
+        "messages": [{"role": "user", "content": "ü"}],
+        "größe": [None, 1.5, "ü"],
+    },
 }
 
 

@@ -14,7 +14,18 @@ from batches_mcp.cli.startup import configure_logging
 from batches_mcp.redact import Redactor
 from batches_mcp.upstream import Upstream
 from tests.support.scripted import HANG, answer, failure, scripted_upstream
-from tests.support.servers import CREATE, LIST, RETRIEVE, Era, environment, error_of, running, server_for, text_of
+from tests.support.servers import (
+    CREATE,
+    LIST,
+    REQUEST,
+    RETRIEVE,
+    Era,
+    environment,
+    error_of,
+    running,
+    server_for,
+    text_of,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -105,7 +116,7 @@ async def test_a_canceled_call_stops_its_request() -> None:
     with scripted_upstream(HANG) as upstream:
         async with Client(server_for(upstream.url)) as client:
             with anyio.move_on_after(0.3) as scope:
-                await client.call_tool(CREATE, {"requests": [{"custom_id": "a", "params": {}}]})
+                await client.call_tool(CREATE, {"requests": [REQUEST]})
             assert scope.cancelled_caught
         assert len(upstream.received) == 1
 

@@ -24,6 +24,7 @@ from mcp.server.lowlevel import Server
 from pydantic import SecretStr
 
 from batches_mcp import capability
+from batches_mcp.batch.behaviors import CONTRIBUTIONS
 from batches_mcp.compile import compile_server
 from batches_mcp.redact import Redactor
 from batches_mcp.serve.mcp import Calls, build_server
@@ -32,6 +33,12 @@ from batches_mcp.upstream import Clock, Limits, Upstream
 ROOT = Path(__file__).parents[2]
 CAPABILITY = ROOT / "capability.yaml"
 SEED = ROOT / "tests" / "corpus" / "seed" / "message-batches-message-batches.yaml"
+
+# The smallest request that nothing is wrong with.
+REQUEST = {
+    "custom_id": "a",
+    "params": {"model": "claude-haiku-5-5", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]},
+}
 
 Transport = Literal["memory", "stdio", "http"]
 # The client's `mode`: `auto` speaks 2026-07-28 with this server, `legacy` speaks 2025-11-25.
@@ -57,7 +64,7 @@ def server_for(
     variables: Mapping[str, str] | None = None,
 ) -> Server[Calls]:
     """Our server in this process, as the command line builds it."""
-    plan = compile_server(capability.read(file), base_url)
+    plan = compile_server(capability.read(file), base_url, contributions=CONTRIBUTIONS)
     values = {**({"ANTHROPIC_API_KEY": key} if key else {}), **(variables or {})}
     secrets = {name: SecretStr(value) for name, value in values.items()}
     redactor = Redactor.of(value for name, value in values.items() if name in plan.secrets)

@@ -67,6 +67,7 @@ def tool_plan(
         output_schema=None,
         request=request_plan(method=method),
         result=ResultPlan((), declared_jsonl=False),
+        checked_schema=input_schema,
     )
 
 

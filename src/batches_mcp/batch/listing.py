@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 from batches_mcp import result
+from batches_mcp.batch import OUR_KEY
 from batches_mcp.forward import Forward
 from batches_mcp.plan import ToolPlan
 from batches_mcp.request import invalid
-
-OUR_KEY = "batches_mcp"
 
 
 async def page(forward: Forward, tool: ToolPlan, arguments: Mapping[str, Any]) -> dict[str, Any]:

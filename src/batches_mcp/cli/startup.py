@@ -12,6 +12,7 @@ import click
 from pydantic import SecretStr
 
 from batches_mcp import capability
+from batches_mcp.batch.behaviors import CONTRIBUTIONS
 from batches_mcp.capability.origins import known, origin_of
 from batches_mcp.compile import compile_server, select_tools
 from batches_mcp.errors import UsageError
@@ -52,7 +53,7 @@ def ready(settings: UpstreamSettings, environment: Environment, log_level: str) 
             base_url = stack.enter_context(_sandbox())
         path = settings.capability or packaged("capability.yaml")
         linked = capability.read(path, trusted=settings.capability is None)
-        plan = compile_server(linked, base_url, environment.values)
+        plan = compile_server(linked, base_url, environment.values, CONTRIBUTIONS)
         plan = replace(
             plan,
             tools=select_tools(plan.tools, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude),

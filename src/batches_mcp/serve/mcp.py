@@ -69,7 +69,7 @@ class Calls:
         check(arguments)
         if tool.behavior is None:
             return await self.forward.content(tool, arguments)
-        return await BEHAVIORS[tool.behavior](self.forward, tool, arguments)
+        return await BEHAVIORS[tool.behavior].answer(self.forward, tool, arguments)
 
     def _success(self, content: dict[str, Any]) -> t.CallToolResult:
         text = result.encode(content)
