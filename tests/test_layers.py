@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("upstream",),
     ("forward",),
     ("batch.__init__", "batch.models"),
-    ("batch.requests",),
+    ("batch.requests", "batch.files", "batch.reading", "batch.call"),
     ("batch.listing", "batch.submit"),
     ("batch.behaviors",),
     ("serve.__init__", "serve.auth", "serve.client", "serve.mcp", "serve.stdio"),

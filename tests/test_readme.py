@@ -13,7 +13,7 @@ import click
 import pytest
 
 from batches_mcp import capability
-from batches_mcp.batch.behaviors import CONTRIBUTIONS
+from batches_mcp.batch.behaviors import behaviors, contributions
 from batches_mcp.cli import cli
 from batches_mcp.cli.inspect import hint_words
 from batches_mcp.compile import compile_server
@@ -24,7 +24,9 @@ README = ROOT / "README.md"
 
 def tools_table() -> str:
     lines = ["| tool | what it does | arguments | hints |", "| --- | --- | --- | --- |"]
-    for tool in compile_server(capability.read(ROOT / "capability.yaml"), contributions=CONTRIBUTIONS).tools:
+    for tool in compile_server(
+        capability.read(ROOT / "capability.yaml"), contributions=contributions(behaviors([ROOT]))
+    ).tools:
         required = tool.input_schema.get("required", [])
         arguments = [f"`{name}`" if name in required else f"`{name}`?" for name in tool.input_schema["properties"]]
         what = re.split(r"(?<=[.:;])\s", tool.description)[0].rstrip(".:;")

@@ -49,7 +49,10 @@ class ArgumentCheck:
         Raises:
             InvalidArguments: they do not fit; the message has a line for each problem.
         """
-        lines = list(dict.fromkeys(line for error in self._validator.iter_errors(arguments) for line in _lines(error)))
+        unavailable = self._tool.unavailable
+        lines = [f"{name}: not available here: {unavailable[name]}" for name in arguments if name in unavailable]
+        known = {name: value for name, value in arguments.items() if name not in unavailable}
+        lines += dict.fromkeys(line for error in self._validator.iter_errors(known) for line in _lines(error))
         if lines:
             if len(lines) > _MOST_PROBLEMS:
                 lines[_MOST_PROBLEMS:] = [f"and {len(lines) - _MOST_PROBLEMS} more problems"]

@@ -29,7 +29,7 @@ from batches_mcp.plan import (
 # A variable that is not used as a credential, but is called like one, is kept out of sight as well.
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
-_NOTHING = Contribution({})
+_NOTHING = Contribution()
 
 
 def compile_server(
@@ -121,6 +121,7 @@ def _tool(linked: LinkedTool, base_uri: str, contributions: Mapping[str, Contrib
             declared_jsonl=target.operation.output_raw_format == "jsonl",
         ),
         behavior=target.operation.behavior,
+        unavailable=contribution.unavailable,
     )
 
 
@@ -161,7 +162,7 @@ def _input_schema(linked: LinkedTool, contribution: Contribution) -> Mapping[str
         "additionalProperties": False,
     }
     schema["properties"].update(contribution.arguments)
-    required = [each.name for each in linked.inputs if each.required]
+    required = [each.name for each in linked.inputs if each.required and each.name not in contribution.optional]
     return {**schema, "required": required} if required else schema
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import SecretStr
@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from batches_mcp import request, result
 from batches_mcp.plan import ToolPlan
 from batches_mcp.recent import RecentIds
+from batches_mcp.request import Upload
 from batches_mcp.result import Answer
 from batches_mcp.upstream import Upstream
 
@@ -33,14 +34,19 @@ class Forward:
         self.recent.note(tool.request, arguments, content, self.upstream.now_s())
         return content
 
-    async def answer(self, tool: ToolPlan, arguments: Mapping[str, Any]) -> Answer:
-        """The upstream's answer, which is a success.
+    async def answer(
+        self, tool: ToolPlan, arguments: Mapping[str, Any], upload: Callable[[bytes], Upload] | None = None
+    ) -> Answer:
+        """The upstream's answer, which is a success. `upload` makes the body to send out of the one that was built.
 
         Raises:
             CallError: whatever went wrong; an error status is `UpstreamError`.
         """
+        outgoing = request.build(tool.request, arguments, self.variables)
+        if upload and isinstance(outgoing.body, bytes):
+            outgoing = replace(outgoing, body=upload(outgoing.body))
         answer = await self.upstream.send(
-            request.build(tool.request, arguments, self.variables),
+            outgoing,
             repeatable=tool.repeatable,
             declared_jsonl=tool.result.declared_jsonl,
             settling=self.recent.settling(tool.request, arguments, self.upstream.now_s()),

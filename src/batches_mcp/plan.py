@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -147,10 +147,16 @@ class ResultPlan:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What a behaviour adds to a tool: arguments with their schemas, and the ones whose content it checks itself."""
+    """What a behaviour does to a tool's arguments.
 
-    arguments: Mapping[str, JsonSchema]
+    It adds `arguments` with their schemas, makes `optional` what the file requires, checks the content of others
+    itself, and says why some that it knows are `unavailable` on this server.
+    """
+
+    arguments: Mapping[str, JsonSchema] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
     checked_by_behavior: frozenset[str] = frozenset()
+    unavailable: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +173,8 @@ class HintsPlan:
 class ToolPlan:
     """One tool: what a client sees of it, and what a call does; `behavior` names code around the plain forward.
 
-    `checked_schema` is the input schema without the content of the arguments that the behaviour checks itself.
+    `checked_schema` is the input schema without the content of the arguments that the behaviour checks itself;
+    `unavailable` says of arguments that others of our servers take why this one does not.
     """
 
     name: str
@@ -180,6 +187,7 @@ class ToolPlan:
     result: ResultPlan
     checked_schema: JsonSchema
     behavior: str | None = None
+    unavailable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def repeatable(self) -> bool:

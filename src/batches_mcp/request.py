@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -30,13 +30,21 @@ from batches_mcp.plan import (
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """A body too large to hold, made while it is sent: its length in bytes, and its pieces, anew at each call."""
+
+    length: int
+    pieces: Callable[[], Iterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What goes upstream. `url` is complete and encoded; `headers` holds the credential, so nothing prints it."""
 
     method: str
     url: str
     headers: tuple[tuple[str, str], ...]
-    body: bytes | None
+    body: bytes | Upload | None
 
     def __repr__(self) -> str:
         return f"Request({self.method} {self.url.partition('?')[0]})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -101,6 +101,31 @@ class HttpSettings:
                 f"{reason} lets others than this machine reach the server, and with it your API key; "
                 f"set {TOKEN} (or {TOKEN}_FILE) to a secret that clients must send as a bearer token"
             )
+
+
+# Where no user keeps files for an agent: what is there belongs to the system, or to all users.
+_SYSTEM_FOLDERS = ("/etc", "/usr", "/var", "/opt", "C:\\Windows", "C:\\Program Files")
+
+
+def file_roots(given: Sequence[Path], default: Path | None) -> tuple[Path, ...]:
+    """The folders that file arguments may read in: those given, else `default` unless that would open too much.
+
+    Too much is the root of the file system, a home itself, and a system folder.
+
+    Raises:
+        UsageError: one that was given is no folder.
+    """
+    for root in given:
+        if not root.is_dir():
+            raise UsageError(f"--root: {root} is not a folder")
+    if given or default is None:
+        return tuple(root.resolve() for root in given)
+    folder = default.resolve()
+    homes = {Path.home().resolve(), *(Path(name) for name in ("/root", "/home", "/Users"))}
+    system = any(folder.is_relative_to(name) for name in _SYSTEM_FOLDERS)
+    if folder == Path(folder.anchor) or folder in homes or folder.parent in {Path("/home"), Path("/Users")} or system:
+        return ()
+    return (folder,)
 
 
 Transport = Literal["stdio", "http"]

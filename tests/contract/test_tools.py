@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from batches_mcp import capability
-from batches_mcp.batch.behaviors import CONTRIBUTIONS
+from batches_mcp.batch.behaviors import behaviors, contributions
 from batches_mcp.compile import compile_server
 from batches_mcp.plan import HintsPlan, ServerPlan
 from batches_mcp.redact import printable
@@ -29,7 +29,7 @@ Json = dict[str, Any]
 
 
 def _plan(file: Path) -> ServerPlan:
-    return compile_server(capability.read(file), contributions=CONTRIBUTIONS)
+    return compile_server(capability.read(file), contributions=contributions(behaviors([HERE])))
 
 
 TOOLS: dict[str, Json] = {tool.name: wire_form(tool_of(tool)) for tool in _plan(packaged("capability.yaml")).tools}

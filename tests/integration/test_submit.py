@@ -82,7 +82,7 @@ async def test_what_one_batch_cannot_hold_is_sent_by_parts(monkeypatch: pytest.M
     with scripted_upstream(answer(200, {"id": "msgbatch_1"})) as upstream:
         async with Client(server_for(upstream.url)) as client:
             refused = await client.call_tool(CREATE, {"requests": many})
-            assert "make 3 batches. Call once for each with part 1 to 3." in text_of(refused)
+            assert "make 3 batches. Call once for each, with part 1 to 3." in text_of(refused)
             assert "part: 4 is more than the 3 there are" in text_of(
                 await client.call_tool(CREATE, {"requests": many, "part": 4})
             )
@@ -95,7 +95,7 @@ async def test_what_one_batch_cannot_hold_is_sent_by_parts(monkeypatch: pytest.M
 @pytest.mark.parametrize(("arguments", "words"), [
     ({}, "requests: missing; it is required"),
     ({"requests": "x"}, "requests: expected array, found string"),
-    ({"requests": []}, "requests: none is left to send"),
+    ({"requests": []}, "requests: holds no requests"),
     ({"requests": [7]}, "requests[0]: expected an object with custom_id and params"),
     ({"requests": [FINE], "part": 0}, "part: 0 is less than the minimum of 1"),
 ])  # fmt: skip

@@ -11,7 +11,7 @@ import anthropic
 import httpx2
 import pytest
 
-from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
+from batches_mcp.sandbox import Answer, ManualClock, Sandbox, running_sandbox
 
 Json = dict[str, Any]
 
@@ -39,11 +39,17 @@ def client(sandbox: Sandbox, api_key: str) -> Iterator[anthropic.Anthropic]:
         yield client
 
 
+def is_labelled(response: httpx2.Response) -> None:
+    """Every answer of the API says which one it is, and how well it is known."""
+    answer = next(answer for answer in Answer if answer.label == response.headers["x-sandbox-answer"])
+    assert response.headers["x-sandbox-evidence"] == answer.evidence
+
+
 @pytest.fixture
 def raw(sandbox: Sandbox, api_key: str) -> Iterator[httpx2.Client]:
     """Plain HTTP with the headers every request needs, for what the SDK cannot send or does not show."""
     headers = {"x-api-key": api_key, "anthropic-version": "2026-10-21"}
-    with httpx2.Client(base_url=sandbox.url, headers=headers) as client:
+    with httpx2.Client(base_url=sandbox.url, headers=headers, event_hooks={"response": [is_labelled]}) as client:
         yield client
 
 

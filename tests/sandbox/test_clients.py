@@ -55,15 +55,29 @@ def test_raw_responses_carry_the_request_id(client: anthropic.Anthropic, ask: As
 
 
 def test_classic_client(sandbox: Sandbox, api_key: str, ask: Ask, clock: ManualClock) -> None:
+    """What the beta client of 0.125.0 puts on the wire, the beta named twice and the empty body of cancel included."""
     headers = {
+        "accept": "application/json",
+        "user-agent": "Anthropic/Python 0.125.0",
+        "x-stainless-lang": "python",
+        "x-stainless-package-version": "0.125.0",
+        "x-stainless-retry-count": "0",
+        "x-stainless-read-timeout": "600",
         "x-api-key": api_key,
         "anthropic-version": "2023-06-01",
-        "anthropic-beta": "message-batches-2024-09-24",
+        "anthropic-beta": "message-batches-2024-09-24,message-batches-2024-09-24",
     }
-    path = "/v1/messages/batches"
+    path, sending = "/v1/messages/batches", {"content-type": "application/json"}
     with httpx2.Client(base_url=sandbox.url, headers=headers, params={"beta": "true"}) as client:
-        batch = client.post(path, json={"requests": [ask("a", model="claude-haiku-4-5", temperature=0.5)]}).json()
+        requests = [ask("a", model="claude-haiku-4-5", temperature=0.5), ask("b")]
+        batch = client.post(path, json={"requests": requests}).json()
+        canceled = client.post(path, json={"requests": requests}).json()
+        assert client.get(path, params={"limit": 1, "after_id": canceled["id"]}).json()["data"] == [batch]
+        canceling = client.post(f"{path}/{canceled['id']}/cancel", headers=sending).json()
+        assert canceling["processing_status"] == "canceling"
         clock.advance(5)
-        assert client.get(f"{path}/{batch['id']}").json()["request_counts"]["succeeded"] == 1
-        assert client.get(f"{path}/{batch['id']}/results").json()["result"]["type"] == "succeeded"
-        assert client.delete(f"{path}/{batch['id']}").status_code == 200
+        ended = client.get(f"{path}/{batch['id']}").json()
+        assert ended["request_counts"]["succeeded"] == 2
+        accept = {"accept": "application/binary"}
+        assert client.get(ended["results_url"], headers=accept).text.count("succeeded") == 2
+        assert client.delete(f"{path}/{batch['id']}", headers=sending).status_code == 200

@@ -1,5 +1,6 @@
 """Create: the answer, and every reason to refuse a whole batch."""
 
+import gzip
 import http.client
 import json
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ Refusal = Callable[[httpx2.Response], tuple[int, str, str]]
 
 PATH = "/v1/messages/batches"
 PARAMS = {"model": "claude-haiku-5-5", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
+GZIP = gzip.compress(json.dumps({"requests": [{"custom_id": "a", "params": PARAMS}]}).encode())
 CAPTURED_ORDER = [
     "id",
     "type",
@@ -219,6 +221,32 @@ def test_one_request_over_32_million_characters(raw: httpx2.Client) -> None:
 def test_a_large_request_is_kept_whole(raw: httpx2.Client, ask: Ask) -> None:
     response = raw.post(PATH, content=json.dumps({"requests": [ask("big", "é" * 5_000_000), ask("small")]}).encode())
     assert response.json()["request_counts"]["processing"] == 2
+
+
+def test_gzip(raw: httpx2.Client, ask: Ask) -> None:
+    body = json.dumps({"requests": [ask(f"row-{number}", "é" * 1_000) for number in range(3_000)]}).encode()
+    response = raw.post(PATH, content=gzip.compress(body), headers={"content-encoding": "gzip"})
+    assert response.json()["request_counts"]["processing"] == 3_000
+    assert raw.post(PATH, content=body, headers={"content-encoding": "identity"}).status_code == 200
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", GZIP[:-9], GZIP[:40] + b"xx" + GZIP[42:], GZIP + b"x"], ids=len)
+def test_broken_gzip(raw: httpx2.Client, refusal: Refusal, body: bytes) -> None:
+    status, error_type, message = refusal(raw.post(PATH, content=body, headers={"content-encoding": "gzip"}))
+    assert (status, error_type) == (400, "invalid_request_error")
+    assert message.startswith("content-encoding: broken gzip")
+    assert raw.get(PATH).json()["data"] == []
+
+
+def test_decoded_body_over_256_mb(raw: httpx2.Client) -> None:
+    body = gzip.compress(b" " * 256_000_001, compresslevel=1)
+    response = raw.post(PATH, content=body, headers={"content-encoding": "gzip"})
+    assert response.status_code == 413
+    assert response.json()["error"] == {
+        "type": "request_too_large",
+        "message": "Request exceeds the maximum size",
+        "details": {"error_code": "request_body_too_large_after_decoding"},
+    }
 
 
 def test_others_are_served_while_a_body_arrives(raw: httpx2.Client, ask: Ask) -> None:

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batches_mcp.sandbox.replies import compose, estimate_tokens
 
@@ -16,9 +18,41 @@ def test_summaries(ask: str) -> None:
     assert reply(ask) == f"[sandbox] Summary: {ask}"
 
 
-@pytest.mark.parametrize("ask", ['Answer as JSON: "quoted" text', "Extract the dates"])
-def test_json(ask: str) -> None:
-    assert json.loads(reply(ask)) == {"sandbox": True, "echo": ask, "words": len(ask.split())}
+@pytest.mark.parametrize("ask", ['answer as json: "quoted" text', "Extract the dates"])
+def test_json_of_a_text_without_data(ask: str) -> None:
+    assert json.loads(reply(ask)) == {"sandbox": True, "text": ask}
+
+
+def test_json_holds_what_looks_like_data() -> None:
+    order = (
+        "Extract the order as JSON:\n\n"
+        "Please send 1,200 binders and 42.5 kg of clay to our Hamburg office by 3 July, or on 2026-07-09. "
+        "Mail ines.thaler@example.com or call item A-7. Regards, Ines Thaler"
+    )
+    assert json.loads(reply(order)) == {
+        "sandbox": True,
+        "emails": ["ines.thaler@example.com"],
+        "dates": ["3 July", "2026-07-09"],
+        "numbers": [1200, 42.5],
+        "names": ["Hamburg", "A-7", "Ines Thaler"],
+    }
+
+
+@pytest.mark.parametrize("instruction", ["Summarise this ticket:", "Summarise this ticket.", "Read this and summarise"])
+def test_an_instruction_before_a_blank_line_is_not_part_of_the_text(instruction: str) -> None:
+    text = f"{instruction}\n\nThe app signs me out every few minutes. I have extracted the log.\n\nThank you"
+    assert reply(text) == "[sandbox] Summary: The app signs me out every few minutes."
+
+
+def test_a_text_of_paragraphs_is_taken_whole() -> None:
+    assert reply("Good morning.\n\nHow are you?") == "[sandbox] You wrote: Good morning. How are you?"
+
+
+@given(st.text(), st.text(), st.integers(1, 50))
+def test_any_prompt_has_a_marked_answer(head: str, tail: str, max_tokens: int) -> None:
+    for prompt in (f"{head}\n\n{tail}", f"Extract: {head}\n\n{tail}"):
+        answer = reply(prompt, max_tokens=max_tokens)
+        assert answer.startswith("[sandbox] ") or json.loads(answer)["sandbox"] is True
 
 
 @pytest.mark.parametrize(

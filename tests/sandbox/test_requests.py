@@ -1,12 +1,15 @@
 """The request log: what arrived, exactly, and no credential."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import anthropic
 import httpx2
 
 from batches_mcp.sandbox import ManualClock, RecordedRequest, Sandbox, fingerprint
+from batches_mcp.sandbox.requestlog import RequestLog
 
 PATH = "/v1/messages/batches"
 
@@ -38,6 +41,19 @@ def test_only_the_start_of_a_body_is_kept(sandbox: Sandbox, raw: httpx2.Client, 
     (entry,) = mine(sandbox, api_key)
     assert entry.body == body[: 64 * 1024]
     assert entry.body_bytes == len(body)
+
+
+def test_all_bodies_together_are_bounded() -> None:
+    log = RequestLog()
+    entry = RecordedRequest(datetime.now(UTC), "POST", PATH, "", (), b"x" * 65_536, 65_536, 200, "created", "req_1")
+    for _ in range(1_000):
+        log.add(entry)
+    assert sum(len(kept.body) for kept in log.entries()) == 8 * 1024 * 1024
+    for _ in range(2_000):
+        log.add(replace(entry, body=b""))
+    assert len(log.entries()) == 1_000
+    log.clear()
+    assert log.entries() == []
 
 
 def test_no_credential_is_shown(sandbox: Sandbox, api_key: str) -> None:

@@ -232,13 +232,92 @@ def test_ordered_truncation_is_a_success(outcome: Outcome) -> None:
     assert message["content"][0]["text"].startswith("[sandbox] ")
 
 
+TOOL = {
+    "name": "book_room",
+    "input_schema": {
+        "type": "object",
+        "properties": {"room": {"type": "string", "enum": ["A", "B"]}, "seats": {"type": "integer", "minimum": 2}},
+        "required": ["room", "seats"],
+    },
+}
+
+
+def test_ordered_tool_use(outcome: Outcome) -> None:
+    messages = [{"role": "user", "content": "[[sandbox:tool_use]]"}]
+    server_tool = {"type": "web_search_20250305", "name": "web_search"}
+    message = outcome({**VALID, "messages": messages, "tools": [server_tool, TOOL], "max_tokens": 99})["message"]
+    assert message["stop_reason"] == "tool_use"
+    text, call = message["content"]
+    assert text["type"] == "text"
+    assert call.pop("id").startswith("toolu_01")
+    assert call == {"type": "tool_use", "name": "book_room", "input": {"room": "A", "seats": 2}}
+
+
+@pytest.mark.parametrize("tools", [None, [], "x", [{"name": "web_search"}], [None, {"input_schema": {}}]])
+def test_no_tool_to_use(outcome: Outcome, tools: object) -> None:
+    params = {**VALID, "messages": [{"role": "user", "content": "[[sandbox:tool_use]]"}]}
+    message = outcome(params if tools is None else {**params, "tools": tools})["message"]
+    assert (message["stop_reason"], [block["type"] for block in message["content"]]) == ("end_turn", ["text"])
+
+
+def test_ordered_thinking(outcome: Outcome) -> None:
+    params = {**VALID, "messages": [{"role": "user", "content": "[[sandbox:thinking]] hi"}], "max_tokens": 99}
+    message = outcome(params)["message"]
+    thinking, text = message["content"]
+    assert (thinking["type"], text["type"], message["stop_reason"]) == ("thinking", "text", "end_turn")
+    assert thinking["thinking"].startswith("[sandbox] ")
+    assert thinking["signature"]
+    assert message["usage"]["output_tokens"] > len(text["text"]) / 4
+
+
+def test_slow(client: anthropic.Anthropic, ask: Ask, clock: ManualClock) -> None:
+    requests: Any = [ask("a"), ask("b", "[[sandbox:slow 60]] [[sandbox:refusal]]"), ask("c"), ask("d")]
+    batch = client.messages.batches.create(requests=requests)
+    clock.advance(59.999)
+    assert client.messages.batches.retrieve(batch.id).processing_status == "in_progress"
+    clock.advance(0.001)
+    rows = {row.custom_id: row.result for row in client.messages.batches.results(batch.id)}
+    assert {result.type for result in rows.values()} == {"succeeded"}
+    slow = rows["b"]
+    assert slow.type == "succeeded"
+    assert slow.message.stop_reason == "refusal"
+
+
+def test_slow_in_a_canceled_batch(client: anthropic.Anthropic, ask: Ask, clock: ManualClock) -> None:
+    requests: Any = [ask("a"), ask("b", "[[sandbox:slow 60]]"), ask("c"), ask("d")]
+    batch = client.messages.batches.create(requests=requests)
+    clock.advance(30)
+    client.messages.batches.cancel(batch.id)
+    clock.advance(1)
+    rows = {row.custom_id: row.result.type for row in client.messages.batches.results(batch.id)}
+    assert rows == {"a": "succeeded", "b": "canceled", "c": "succeeded", "d": "succeeded"}
+
+
+def test_slower_than_a_day(client: anthropic.Anthropic, ask: Ask, clock: ManualClock) -> None:
+    requests: Any = [ask("a"), ask("b", "[[sandbox:slow 90000]]")]
+    batch = client.messages.batches.create(requests=requests)
+    clock.advance(86_400)
+    ended = client.messages.batches.retrieve(batch.id)
+    assert (ended.request_counts.succeeded, ended.request_counts.expired) == (1, 1)
+    assert ended.ended_at == ended.expires_at
+
+
 def test_broken_params_come_before_an_ordered_outcome(outcome: Outcome) -> None:
     params = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "[[sandbox:expired]]"}]}
     assert outcome(params)["type"] == "errored"
 
 
 @pytest.mark.parametrize(
-    "text", ["[[sandbox:other]]", "[[sandbox:expired", "sandbox:expired", "[[sandbox:errored A-B]]"]
+    "text",
+    [
+        "[[sandbox:other]]",
+        "[[sandbox:expired",
+        "sandbox:expired",
+        "[[sandbox:errored A-B]]",
+        "[[sandbox:slow]]",
+        "[[sandbox:slow -1]]",
+        "[[sandbox:slow 1e9]]",
+    ],
 )
 def test_other_phrases_are_just_text(outcome: Outcome, text: str) -> None:
     assert outcome({**VALID, "messages": [{"role": "user", "content": text}]})["type"] == "succeeded"

@@ -120,7 +120,10 @@ def _request(connection: socket.socket, closing: threading.Event) -> Received | 
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     while len(body) < int(headers.get("content-length", 0)):
-        body += _receive(connection, closing)
+        chunk = _receive(connection, closing)
+        if not chunk:
+            return None  # given up by the client: such a request was never received
+        body += chunk
     method, target, _ = first.split(" ")
     return Received(method, target, headers, body)
 

@@ -24,7 +24,7 @@ from mcp.server.lowlevel import Server
 from pydantic import SecretStr
 
 from batches_mcp import capability
-from batches_mcp.batch.behaviors import CONTRIBUTIONS
+from batches_mcp.batch.behaviors import behaviors, contributions
 from batches_mcp.compile import compile_server
 from batches_mcp.redact import Redactor
 from batches_mcp.serve.mcp import Calls, build_server
@@ -62,13 +62,15 @@ def server_for(
     limits: Limits | None = None,
     clock: Clock | None = None,
     variables: Mapping[str, str] | None = None,
+    roots: Sequence[Path] = (),
 ) -> Server[Calls]:
     """Our server in this process, as the command line builds it."""
-    plan = compile_server(capability.read(file), base_url, contributions=CONTRIBUTIONS)
+    table = behaviors(roots)
+    plan = compile_server(capability.read(file), base_url, contributions=contributions(table))
     values = {**({"ANTHROPIC_API_KEY": key} if key else {}), **(variables or {})}
     secrets = {name: SecretStr(value) for name, value in values.items()}
     redactor = Redactor.of(value for name, value in values.items() if name in plan.secrets)
-    return build_server(plan, secrets, redactor, Upstream(limits, clock))
+    return build_server(plan, table, secrets, redactor, Upstream(limits, clock))
 
 
 def command(*arguments: str) -> list[str]:
@@ -91,11 +93,13 @@ async def connected(
     *,
     file: Path = CAPABILITY,
     flags: Sequence[str] = (),
+    roots: Sequence[Path] = (),
 ) -> AsyncIterator[Client]:
     """An SDK client of our server over a transport."""
+    flags = [*flags, *(word for root in roots for word in ("--root", str(root)))]
     serve = ["serve", "--base-url", base_url, "--capability", str(file), *flags]
     if transport == "memory":
-        async with Client(server_for(base_url, key, file=file), mode=era) as client:
+        async with Client(server_for(base_url, key, file=file, roots=roots), mode=era) as client:
             yield client
     elif transport == "stdio":
         program, *arguments = command(*serve)

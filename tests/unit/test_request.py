@@ -38,7 +38,7 @@ def headers_of(request: Request) -> dict[str, str]:
 
 
 def body_of(request: Request) -> Any:
-    assert request.body is not None
+    assert isinstance(request.body, bytes)
     return json.loads(request.body)
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from batches_mcp.errors import UsageError
-from batches_mcp.settings import Environment, HttpSettings, packaged
+from batches_mcp.settings import Environment, HttpSettings, file_roots, packaged
 
 
 def value(environment: Environment, name: str = "KEY") -> str | None:
@@ -86,3 +86,31 @@ def test_whatever_others_can_reach_needs_a_token(host: str, allowed: tuple[str, 
 
 def test_the_packaged_file_is_found_in_a_checkout() -> None:
     assert packaged("capability.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    "folder", ["/", "/etc", "/usr/lib", "/var/lib", "/opt", "/root", "/home", "/home/someone", "/Users/someone"]
+)
+def test_folders_that_would_open_too_much_are_no_default_root(folder: str) -> None:
+    assert file_roots((), Path(folder)) == ()
+
+
+def test_a_folder_of_ones_own_is_the_default_root_and_given_ones_replace_it(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    assert file_roots((), tmp_path) == (tmp_path.resolve(),)
+    assert file_roots((), None) == ()
+    assert file_roots((tmp_path / "b",), tmp_path) == ((tmp_path / "a").resolve(),)
+    assert file_roots((Path("/"),), None) == (Path("/"),)
+
+
+def test_the_home_itself_is_no_default_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert file_roots((), tmp_path) == ()
+    (tmp_path / "work").mkdir()
+    assert file_roots((), tmp_path / "work") == ((tmp_path / "work").resolve(),)
+
+
+def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="gone is not a folder"):
+        file_roots((tmp_path / "gone",), None)

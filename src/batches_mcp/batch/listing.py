@@ -7,21 +7,21 @@ from typing import Any, TypeGuard
 
 from batches_mcp import result
 from batches_mcp.batch import OUR_KEY
-from batches_mcp.forward import Forward
-from batches_mcp.plan import ToolPlan
+from batches_mcp.batch.call import Call
 from batches_mcp.request import invalid
 
 
-async def page(forward: Forward, tool: ToolPlan, arguments: Mapping[str, Any]) -> dict[str, Any]:
+async def page(call: Call) -> dict[str, Any]:
     """The upstream page; see `cut`.
 
     Raises:
         CallError: whatever went wrong; both cursors at once are `InvalidArguments`.
     """
-    if "after_id" in arguments and "before_id" in arguments:
+    if "after_id" in call.arguments and "before_id" in call.arguments:
         raise invalid("after_id, before_id: only one of the two can be given.")
-    answer = await forward.answer(tool, arguments)
-    return result.bounded(cut(result.whole(tool.result, answer), backwards="before_id" in arguments), answer)
+    answer = await call.forward.answer(call.tool, call.arguments)
+    page = result.whole(call.tool.result, answer)
+    return result.bounded(cut(page, backwards="before_id" in call.arguments), answer)
 
 
 def cut(page: dict[str, Any], *, backwards: bool) -> dict[str, Any]:

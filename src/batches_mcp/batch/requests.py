@@ -25,8 +25,9 @@ MAX_BODY_BYTES = 256_000_000
 # A part keeps clear of the limit, whose unit (MB or MiB) and framing the API does not state exactly.
 PART_BYTES = MAX_BODY_BYTES * 95 // 100
 
-_HEAD, _SEPARATOR, _TAIL = b'{"requests":[', b",", b"]}"
-_FRAME_BYTES = len(_HEAD) + len(_TAIL)
+# A body without requests, into whose list they go.
+EMPTY_BODY = b'{"requests":[]}'
+SEPARATOR = b","
 
 _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _SAMPLING = ("temperature", "top_p", "top_k")
@@ -100,8 +101,8 @@ class Scan:
     def count(self, severity: Severity) -> int:
         return sum(number for (each, _), number in self.kinds.items() if each is severity)
 
-    def add(self, where: str, row: bytes) -> None:
-        """Check the next request, given as JSON."""
+    def add(self, where: str, row: bytes | str) -> None:
+        """Check the next request: its JSON, or the reason why there is none."""
         index = self.requests
         self.requests += 1
         found = self._check(where, row)
@@ -117,16 +118,18 @@ class Scan:
     def _append(self, row_bytes: int) -> None:
         last = self.parts[-1] if self.parts else None
         if last and last.count < MAX_REQUESTS and last.body_bytes + row_bytes + 1 <= PART_BYTES:
-            self.parts[-1] = Part(last.first, last.count + 1, last.body_bytes + row_bytes + len(_SEPARATOR))
+            self.parts[-1] = Part(last.first, last.count + 1, last.body_bytes + row_bytes + len(SEPARATOR))
         else:
             first = last.first + last.count if last else 0
-            self.parts.append(Part(first, 1, _FRAME_BYTES + row_bytes))
+            self.parts.append(Part(first, 1, len(EMPTY_BODY) + row_bytes))
 
-    def _check(self, where: str, row: bytes) -> list[Problem]:
+    def _check(self, where: str, row: bytes | str) -> list[Problem]:
+        if isinstance(row, str):
+            return [_error(where, None, "unreadable row", row)]
         try:
             # The way of nearly every request, at the speed of the JSON scanner.
             request = _decode(row)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return list(self._explain(where, row)) or [_error(where, None, "shape", excerpt(str(error), 200))]
         return list(self._judge(where, request))
 
@@ -139,30 +142,30 @@ class Scan:
             for name in _SAMPLING:
                 if getattr(params, name) is not msgspec.UNSET:
                     message = f"API version {self.rules.version} rejects it; leave it out"
-                    yield _error(f"{where}.params.{name}", custom_id, "sampling key", message)
+                    yield _error(_at(where, f"params.{name}"), custom_id, "sampling key", message)
         if params.model not in MAX_TOKENS:
             hint = did_you_mean(params.model, list(MAX_TOKENS)) or "a request with a wrong one fails"
             message = f"{excerpt(params.model, 60)!r} is not known here; {hint}"
-            yield _warning(f"{where}.params.model", custom_id, "unknown model", message)
+            yield _warning(_at(where, "params.model"), custom_id, "unknown model", message)
             return
         extended = EXTENDED_OUTPUT_BETA in self.rules.betas
         ceiling = EXTENDED_MAX_TOKENS if extended else MAX_TOKENS[params.model]
         if params.max_tokens > ceiling:
             message = f"{params.max_tokens:,} is more than the {ceiling:,} that {params.model} may generate"
-            yield _warning(f"{where}.params.max_tokens", custom_id, "max_tokens above the model's ceiling", message)
+            yield _warning(_at(where, "params.max_tokens"), custom_id, "max_tokens above the model's ceiling", message)
 
     def _repeated(self, where: str, custom_id: str) -> Iterator[Problem]:
         first = self._ids.setdefault(custom_id, where)
         if first != where:
             message = f"{custom_id!r} is the custom_id of {first} as well; each must be unique in a batch"
-            yield _error(f"{where}.custom_id", custom_id, "duplicate custom_id", message)
+            yield _error(_at(where, "custom_id"), custom_id, "duplicate custom_id", message)
 
     def _explain(self, where: str, row: bytes) -> Iterator[Problem]:
         """A request of bad shape: everything that is wrong with it."""
         try:
             value = msgspec.json.decode(row)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            yield _error(where, None, "not JSON", f"not JSON: {excerpt(str(error), 120)}")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            yield _error(where, None, "not JSON", f"is not JSON: {excerpt(str(error), 120)}")
             return
         if not isinstance(value, dict):
             yield _error(where, None, "not an object", "expected an object with custom_id and params")
@@ -170,23 +173,21 @@ class Scan:
         custom_id = value.get("custom_id")
         named = custom_id if isinstance(custom_id, str) else None
         if problem := _custom_id_problem(value):
-            yield _error(f"{where}.custom_id", named, "custom_id", problem)
+            yield _error(_at(where, "custom_id"), named, "custom_id", problem)
         elif named is not None:
             yield from self._repeated(where, named)
         for name in value.keys() - {"custom_id", "params"}:
-            yield _error(
-                f"{where}.{excerpt(name, 60)}", named, "unknown key", "a request has custom_id and params only"
-            )
+            yield _error(_at(where, excerpt(name, 60)), named, "unknown key", "a request has custom_id and params only")
         params = value.get("params")
         if not isinstance(params, dict):
             found = "missing" if "params" not in value else "expected an object: the body of a Messages request"
-            yield _error(f"{where}.params", named, "params", found)
+            yield _error(_at(where, "params"), named, "params", found)
             return
         for name, problem in _params_problems(params):
-            yield _error(f"{where}.params.{name}", named, f"params.{name}", problem)
+            yield _error(_at(where, f"params.{name}"), named, f"params.{name}", problem)
 
 
-def scan(rows: Iterable[tuple[str, bytes]], rules: Rules) -> Scan:
+def scan(rows: Iterable[tuple[str, bytes | str]], rules: Rules) -> Scan:
     """Check requests, each with its place for messages and as JSON, in one pass."""
     result = Scan(rules)
     for where, row in rows:
@@ -267,6 +268,11 @@ def _params_problems(params: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "stream", "a batch cannot stream; leave it out"
     if params.get("speed") is not None:
         yield "speed", "fast mode is not available in batches; leave it out"
+
+
+def _at(where: str, name: str) -> str:
+    """`requests[17].custom_id`, or `line 17, custom_id`."""
+    return f"{where}.{name}" if where.endswith("]") else f"{where}, {name}"
 
 
 def _error(where: str, custom_id: str | None, kind: str, message: str) -> Problem:

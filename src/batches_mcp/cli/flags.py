@@ -39,6 +39,16 @@ capability = flag(
     help="The capability file to serve, in place of the packaged one.",
 )
 
+root = flag(
+    "--root",
+    "roots",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder in which file arguments may read; may be given several times.  [default: the working directory, "
+    "unless it is /, a home or a system folder; over HTTP none]",
+)
+
 _UPSTREAM_FLAGS = (
     capability,
     flag("--base-url", metavar="URL", help="Send requests there instead of to the file's baseUri."),

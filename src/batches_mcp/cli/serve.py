@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 
-from batches_mcp.cli.flags import flag, log_level, upstream_flags
+from batches_mcp.cli.flags import flag, log_level, root, upstream_flags
 from batches_mcp.cli.startup import ready, say
-from batches_mcp.errors import ServeError
-from batches_mcp.settings import TOKEN, Environment, HttpSettings, Protocol, Transport, UpstreamSettings
+from batches_mcp.errors import ServeError, UsageError
+from batches_mcp.settings import TOKEN, Environment, HttpSettings, Protocol, Transport, UpstreamSettings, file_roots
 
 DEFAULT_PORT = 9090
 
@@ -31,6 +31,7 @@ DEFAULT_PORT = 9090
 @flag("--port", type=click.IntRange(0, 65535), help="Port to listen on (http).  [default: the capability's, 9090]")
 @flag("--allow-host", multiple=True, metavar="NAME", help=f"Answer to this host name too (http); needs {TOKEN}.")
 @upstream_flags
+@root
 @flag(
     "--protocol",
     type=click.Choice(["auto", "legacy"]),
@@ -46,6 +47,7 @@ def serve(
     port: int | None,
     allow_host: tuple[str, ...],
     upstream: UpstreamSettings,
+    roots: tuple[Path, ...],
     protocol: Protocol,
     log_level: str,
 ) -> int:
@@ -57,10 +59,11 @@ def serve(
     environment = Environment(warn=say)
     http = HttpSettings(host, port, allow_host, environment.secret(TOKEN)) if transport == "http" else None
     with ExitStack() as stack:
-        prepared = stack.enter_context(ready(upstream, environment, log_level))
+        readable = file_roots(roots, Path.cwd() if http is None else None)
+        prepared = stack.enter_context(ready(upstream, environment, log_level, readable))
         from batches_mcp.serve.mcp import build_server
 
-        server = build_server(prepared.plan, prepared.variables, prepared.redactor)
+        server = build_server(prepared.plan, prepared.behaviors, prepared.variables, prepared.redactor)
         if http is not None:
             from batches_mcp.serve import http as streamable
 
@@ -81,6 +84,11 @@ def _settle() -> None:
     """What has been imported stays: keep the collector from looking at it ever again."""
     gc.freeze()
     gc.enable()
+
+
+def _choice(text: str) -> tuple[str, str]:
+    name, _, choice = text.partition("=")
+    return name, choice
 
 
 @click.command(short_help="Run a local stand-in for the API.")
@@ -108,12 +116,47 @@ def _settle() -> None:
 )
 @flag("--seed", type=int, default=0, show_default=True, help="Same seed, same results.")
 @flag("--state", type=click.Path(path_type=Path, dir_okay=False), help="Keep batches in this file across restarts.")
-def sandbox(*, host: str, port: int, process_seconds: float, retry_after: int, seed: int, state: Path | None) -> int:
+@flag(
+    "--tier",
+    type=click.Choice(["start", "build", "scale"]),
+    help="Keep the batch limits of this usage tier.  [default: no limits]",
+)
+@flag(
+    "--inferred",
+    multiple=True,
+    metavar="NAME=CHOICE",
+    help="How to answer where the API's answer is not known, such as cancel-ended=200; `help` lists what there is.",
+)
+def sandbox(
+    *,
+    host: str,
+    port: int,
+    process_seconds: float,
+    retry_after: int,
+    seed: int,
+    state: Path | None,
+    tier: str | None,
+    inferred: tuple[str, ...],
+) -> int:
     """Run a local stand-in for the Message Batches API: nothing is billed and any API key is accepted."""
-    from batches_mcp.sandbox import SandboxConfig, StateFileError, run_sandbox
+    from batches_mcp.sandbox import Inferred, SandboxConfig, StateFileError, Tier, run_sandbox
 
+    if "help" in inferred:
+        for switch in Inferred.switches():
+            click.echo(f"{switch.name}={'|'.join(switch.choices)}\t{switch.about}")
+        return 0
     gc.enable()
-    config = SandboxConfig(process_seconds=process_seconds, retry_after_seconds=retry_after, seed=seed, state=state)
+    try:
+        config = SandboxConfig(
+            process_seconds=process_seconds,
+            retry_after_seconds=retry_after,
+            seed=seed,
+            state=state,
+            tier=None if tier is None else Tier(tier),
+            inferred=dict(_choice(text) for text in inferred),
+        )
+    except ValueError as error:
+        raise UsageError(f"--inferred: {error}") from error
     try:
         return 128 + run_sandbox(host, port, config)
     except StateFileError as error:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import click
 from pydantic import SecretStr
 
 from batches_mcp import capability
-from batches_mcp.batch.behaviors import CONTRIBUTIONS
+from batches_mcp.batch.behaviors import Behavior, behaviors, contributions
 from batches_mcp.capability.origins import known, origin_of
 from batches_mcp.compile import compile_server, select_tools
 from batches_mcp.errors import UsageError
@@ -28,6 +29,7 @@ class Ready:
     """Everything a server needs."""
 
     plan: ServerPlan
+    behaviors: Mapping[str, Behavior]
     variables: Mapping[str, SecretStr]
     redactor: Redactor
 
@@ -38,8 +40,12 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def ready(settings: UpstreamSettings, environment: Environment, log_level: str) -> Iterator[Ready]:
+def ready(
+    settings: UpstreamSettings, environment: Environment, log_level: str, roots: Sequence[Path] = ()
+) -> Iterator[Ready]:
     """Compile the capability file that the settings name; an embedded sandbox lives as long as the context.
+
+    File arguments may read inside `roots`.
 
     Raises:
         UsageError: settings that contradict each other or the file.
@@ -53,7 +59,8 @@ def ready(settings: UpstreamSettings, environment: Environment, log_level: str) 
             base_url = stack.enter_context(_sandbox())
         path = settings.capability or packaged("capability.yaml")
         linked = capability.read(path, trusted=settings.capability is None)
-        plan = compile_server(linked, base_url, environment.values, CONTRIBUTIONS)
+        table = behaviors(roots)
+        plan = compile_server(linked, base_url, environment.values, contributions(table))
         plan = replace(
             plan,
             tools=select_tools(plan.tools, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude),
@@ -69,7 +76,7 @@ def ready(settings: UpstreamSettings, environment: Environment, log_level: str) 
         for uri in {tool.request.base_uri for tool in plan.tools}:
             if not known(uri).headers and not settings.sandbox:
                 say(f"requests go to {origin_of(uri)}")
-        yield Ready(plan, variables, redactor)
+        yield Ready(plan, table, variables, redactor)
 
 
 def configure_logging(level: str, redactor: Redactor) -> None:

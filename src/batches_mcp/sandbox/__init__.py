@@ -6,36 +6,47 @@ nobody outside Anthropic can know. Nothing in it calls a model: answers are made
     with running_sandbox(clock=ManualClock()) as sandbox:
         client = anthropic.Anthropic(base_url=sandbox.url, api_key="any key")
 
-What is the sandbox's own:
+docs/sandbox.md is its manual. In short: any key is accepted and sees its own batches only; a batch ends
+`process_seconds` after its creation, its requests being processed one by one at an even pace; a phrase such as
+`[[sandbox:expired]]` in a message orders the outcome of its request; `Sandbox` steers the clock, the batches and the
+faults of a running sandbox, and so does its control surface under `/_sandbox/`.
 
-- Any key is accepted and sees its own batches only; a key that contains `invalid` is refused as a bad key is.
-- A batch ends `process_seconds` after its creation, its requests being processed one by one at an even pace.
-- A phrase in a message orders the outcome of its request: `[[sandbox:expired]]` (although the batch ends in time),
-  `[[sandbox:errored]]`, `[[sandbox:errored overloaded_error]]` or another type, `[[sandbox:credit]]` (credit used up),
-  `[[sandbox:refusal]]`, `[[sandbox:max_tokens]]`. An image or document URL under `.invalid` cannot be fetched.
-- One request may be 32 million characters long, and nested 500 deep.
-- There are no rate, queue or spend limits, and no answers with tool use or thinking. Of `params`, the sandbox checks
-  the required keys, unknown keys and what batches do not support; it does not look into messages, tools or thinking.
+Of `params`, the sandbox checks the required keys, unknown keys and what batches do not support; it does not look into
+messages, tools or thinking. One request may be 32 million characters long, and nested 500 deep.
 """
 
+from batches_mcp.sandbox.answers import Answer
 from batches_mcp.sandbox.app import create_app
 from batches_mcp.sandbox.caller import fingerprint
 from batches_mcp.sandbox.clock import Clock, ManualClock, SystemClock
 from batches_mcp.sandbox.config import SandboxConfig
 from batches_mcp.sandbox.evidence import Evidence
+from batches_mcp.sandbox.faults import FAULTS, Fault, FaultKind, Faults
+from batches_mcp.sandbox.inferred import Inferred
+from batches_mcp.sandbox.limits import Tier
 from batches_mcp.sandbox.requestlog import RecordedRequest
 from batches_mcp.sandbox.server import Sandbox, run_sandbox, running_sandbox
-from batches_mcp.sandbox.store import StateFileError
+from batches_mcp.sandbox.statefile import StateFileError
+from batches_mcp.sandbox.steering import NotPossible, UnknownBatch
 
 __all__ = [
+    "FAULTS",
+    "Answer",
     "Clock",
     "Evidence",
+    "Fault",
+    "FaultKind",
+    "Faults",
+    "Inferred",
     "ManualClock",
+    "NotPossible",
     "RecordedRequest",
     "Sandbox",
     "SandboxConfig",
     "StateFileError",
     "SystemClock",
+    "Tier",
+    "UnknownBatch",
     "create_app",
     "fingerprint",
     "run_sandbox",

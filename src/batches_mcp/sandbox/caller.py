@@ -12,9 +12,10 @@ from batches_mcp.sandbox.errors import (
     version_missing,
     version_unknown,
 )
+from batches_mcp.sandbox.inferred import Inferred
 from batches_mcp.sandbox.lifecycle import Terms
 
-__all__ = ["CREDENTIAL_HEADERS", "Caller", "fingerprint", "identify", "masked"]
+__all__ = ["CREDENTIAL_HEADERS", "Caller", "fingerprint", "identify", "key_in", "masked", "shown", "tenant_of"]
 
 CREDENTIAL_HEADERS = frozenset({"x-api-key", "authorization", "proxy-authorization", "cookie"})
 
@@ -33,15 +34,25 @@ class Caller:
     terms: Terms
 
 
-def identify(headers: Mapping[str, str], beta_headers: list[str]) -> Caller:
+def tenant_of(key: str) -> str:
+    """The tenant that a key is."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def key_in(headers: Mapping[str, str]) -> str:
+    """The API key, empty if there is none. `x-api-key` wins when both headers are sent, as at Anthropic."""
+    return headers.get("x-api-key", "").strip() or _bearer(headers.get("authorization", ""))
+
+
+def identify(headers: Mapping[str, str], beta_headers: list[str], choices: Inferred) -> Caller:
     """The caller, or ApiError 401 (credential) or 400 (version, betas).
 
     headers: by lower-case name. beta_headers: every `anthropic-beta` header, as it may be repeated.
     Any key that is not empty is a tenant of its own, except one that contains `invalid`, which gets the API's answer
-    to a bad key. `x-api-key` wins over `Authorization: Bearer` when both are sent, as at Anthropic.
+    to a bad key.
     `anthropic-workspace-id` is taken and has no effect: a key has one workspace here.
     """
-    key = headers.get("x-api-key", "").strip() or _bearer(headers.get("authorization", ""))
+    key = key_in(headers)
     if not key:
         raise credential_missing()
     if _BAD_KEY_MARK in key.lower():
@@ -49,18 +60,22 @@ def identify(headers: Mapping[str, str], beta_headers: list[str]) -> Caller:
     version = headers.get("anthropic-version")
     if version is None:
         raise version_missing()
-    if version not in VERSIONS:
+    if version not in VERSIONS and choices.unknown_version == "400":
         raise version_unknown(version)
     betas = [name.strip() for header in beta_headers for name in header.split(",") if name.strip()]
     if unknown := [name for name in betas if name not in BETAS]:
         raise unexpected_betas(unknown)
-    tenant = hashlib.sha256(key.encode()).hexdigest()
-    return Caller(tenant, Terms(version, frozenset(betas), headers.get("anthropic-user-profile-id")))
+    return Caller(tenant_of(key), Terms(version, frozenset(betas), headers.get("anthropic-user-profile-id")))
 
 
 def fingerprint(secret: str) -> str:
     """What is shown in place of a credential: `sha256:` and the first 12 hexadecimal digits."""
-    return f"sha256:{hashlib.sha256(secret.encode()).hexdigest()[:12]}"
+    return shown(tenant_of(secret))
+
+
+def shown(tenant: str) -> str:
+    """A tenant as the fingerprint of its key."""
+    return f"sha256:{tenant[:12]}"
 
 
 def masked(name: str, value: str) -> str:

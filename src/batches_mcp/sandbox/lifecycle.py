@@ -1,13 +1,31 @@
 """The life of a batch as a pure function of stored facts and an instant.
 
-Instants are microseconds since 1970-01-01 UTC. A batch's end is fixed when it is created (the natural end) and once
-more when it is canceled; nothing has to happen at the end itself, so nothing has to run or sleep.
+Instants are microseconds since 1970-01-01 UTC. A batch's end is fixed when it is created (the natural end) and anew
+when it is canceled or made to end; nothing has to happen at the end itself, so nothing has to run or sleep.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 
-__all__ = ["Batch", "Counts", "Ending", "Fate", "Status", "Terms", "accept", "archived_us", "cancel", "status_at"]
+__all__ = [
+    "Batch",
+    "Counts",
+    "Ending",
+    "Fate",
+    "Status",
+    "Terms",
+    "Work",
+    "accept",
+    "archive",
+    "archived_us",
+    "cancel",
+    "counts_at",
+    "end",
+    "expire",
+    "is_done",
+    "status_at",
+]
 
 _SECOND_US = 1_000_000
 _DAY_US = 86_400 * _SECOND_US
@@ -47,8 +65,20 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What the requests of a batch come to.
+
+    fates: one `Fate` per request, in processing order: what it gets if it is done at all.
+    slow_us: how long a request takes at least, by its index; the others take no time of their own.
+    """
+
+    fates: bytes
+    slow_us: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
-    """The final `request_counts`, without `processing`."""
+    """`request_counts` without `processing`."""
 
     succeeded: int
     errored: int
@@ -58,10 +88,13 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a batch ends: the first `processed` requests get their own fate, all others get `rest`."""
+    """How a batch ends.
+
+    cut_us: how long after the creation work stopped; what was not done by then gets `rest`. None: all is done.
+    """
 
     at_us: int
-    processed: int
+    cut_us: int | None
     rest: Fate
     counts: Counts
 
@@ -72,6 +105,7 @@ class Batch:
 
     number: position in the store; never used twice, never shown.
     tenant: hash of the credential that owns it.
+    archived_early_us: when its results were taken away before their time.
     """
 
     number: int
@@ -83,6 +117,7 @@ class Batch:
     terms: Terms
     ending: Ending
     cancel_initiated_us: int | None = None
+    archived_early_us: int | None = None
 
     @property
     def expires_us(self) -> int:
@@ -90,34 +125,25 @@ class Batch:
 
 
 def accept(
-    *,
-    number: int,
-    batch_id: str,
-    tenant: str,
-    created_us: int,
-    process_us: int,
-    fates: bytes,
-    terms: Terms,
+    *, number: int, batch_id: str, tenant: str, created_us: int, process_us: int, work: Work, terms: Terms
 ) -> Batch:
-    """A new batch with its natural end: all processed, or expired part-way when that would take over 24 hours.
-
-    `fates` holds one `Fate` per request, in processing order: what it gets if it is processed at all.
-    """
-    lifetime_us = min(process_us, EXPIRES_AFTER_US)
-    processed = _processed(len(fates), process_us, lifetime_us)
+    """A new batch with its natural end: all done, or expired part-way when that would take over 24 hours."""
+    needed_us = max(process_us, *work.slow_us.values(), 0)
+    lifetime_us = min(needed_us, EXPIRES_AFTER_US)
+    cut_us = None if needed_us == lifetime_us else lifetime_us
     return Batch(
         number=number,
         id=batch_id,
         tenant=tenant,
         created_us=created_us,
         process_us=process_us,
-        total=len(fates),
+        total=len(work.fates),
         terms=terms,
-        ending=_ending(created_us + lifetime_us, fates, processed, Fate.EXPIRED),
+        ending=_ending(created_us + lifetime_us, work, process_us, cut_us, Fate.EXPIRED),
     )
 
 
-def cancel(batch: Batch, fates: bytes, now_us: int) -> Batch:
+def cancel(batch: Batch, work: Work, now_us: int) -> Batch:
     """The batch after a cancel at `now_us`: unchanged unless it was in progress.
 
     Inferred: a second cancel changes nothing. Documented: requests already processed keep their outcome, so a canceled
@@ -125,9 +151,38 @@ def cancel(batch: Batch, fates: bytes, now_us: int) -> Batch:
     """
     if status_at(batch, now_us) is not Status.IN_PROGRESS:
         return batch
-    processed = min(_processed(batch.total, batch.process_us, now_us - batch.created_us), batch.ending.processed)
     ends_us = min(now_us + CANCEL_SETTLES_AFTER_US, batch.ending.at_us)
-    return replace(batch, ending=_ending(ends_us, fates, processed, Fate.CANCELED), cancel_initiated_us=now_us)
+    ending = _ending(ends_us, work, batch.process_us, now_us - batch.created_us, Fate.CANCELED)
+    return replace(batch, ending=ending, cancel_initiated_us=now_us)
+
+
+def end(batch: Batch, work: Work, now_us: int) -> Batch:
+    """The batch made to end at `now_us` with all of its work done; one being canceled only skips its settling."""
+    match status_at(batch, now_us):
+        case Status.IN_PROGRESS:
+            return replace(batch, ending=_ending(now_us, work, batch.process_us, None, Fate.EXPIRED))
+        case Status.CANCELING:
+            return replace(batch, ending=replace(batch.ending, at_us=now_us))
+        case Status.ENDED:
+            return batch
+
+
+def expire(batch: Batch, work: Work, now_us: int) -> Batch:
+    """The batch made to end at `now_us` as if its time were over; unchanged unless it was in progress.
+
+    `created_at` and `expires_at` stay what they were: they were told to clients already.
+    """
+    if status_at(batch, now_us) is not Status.IN_PROGRESS:
+        return batch
+    ending = _ending(now_us, work, batch.process_us, now_us - batch.created_us, Fate.EXPIRED)
+    return replace(batch, ending=ending)
+
+
+def archive(batch: Batch, now_us: int) -> Batch:
+    """The batch with its results gone from `now_us` on; unchanged unless it has ended and still had them."""
+    if status_at(batch, now_us) is not Status.ENDED or archived_us(batch, now_us) is not None:
+        return batch
+    return replace(batch, archived_early_us=now_us)
 
 
 def status_at(batch: Batch, now_us: int) -> Status:
@@ -139,24 +194,47 @@ def status_at(batch: Batch, now_us: int) -> Status:
 
 def archived_us(batch: Batch, now_us: int) -> int | None:
     """When the results became unavailable; None while they still are, or are yet to come."""
+    if batch.archived_early_us is not None:
+        return batch.archived_early_us
     archive_us = batch.created_us + ARCHIVED_AFTER_US
     return archive_us if now_us >= archive_us else None
 
 
-def _processed(total: int, process_us: int, elapsed_us: int) -> int:
-    """How many requests are done after `elapsed_us`, progress being linear."""
+def is_done(batch: Batch, index: int, slow_us: int) -> bool:
+    """Whether a request of an ended batch was done before work stopped."""
+    cut_us = batch.ending.cut_us
+    return cut_us is None or (index < _in_turn(batch.total, batch.process_us, cut_us) and slow_us <= cut_us)
+
+
+def counts_at(batch: Batch, work: Work, now_us: int) -> Counts:
+    """What is done at an instant before the end."""
+    elapsed_us = now_us - batch.created_us
+    if batch.ending.cut_us is not None:
+        elapsed_us = min(elapsed_us, batch.ending.cut_us)
+    return _counts(work, batch.process_us, elapsed_us, None)
+
+
+def _in_turn(total: int, process_us: int, elapsed_us: int) -> int:
+    """How many requests had their turn after `elapsed_us`, progress being linear."""
     if elapsed_us >= process_us:
         return total
     return total * max(elapsed_us, 0) // process_us
 
 
-def _ending(at_us: int, fates: bytes, processed: int, rest: Fate) -> Ending:
-    done = fates[:processed]
-    left = len(fates) - processed
-    totals = {fate: done.count(fate) + (left if fate is rest else 0) for fate in Fate}
-    return Ending(
-        at_us,
-        processed,
-        rest,
-        Counts(totals[Fate.SUCCEEDED], totals[Fate.ERRORED], totals[Fate.CANCELED], totals[Fate.EXPIRED]),
-    )
+def _ending(at_us: int, work: Work, process_us: int, cut_us: int | None, rest: Fate) -> Ending:
+    return Ending(at_us, cut_us, rest, _counts(work, process_us, cut_us, rest))
+
+
+def _counts(work: Work, process_us: int, cut_us: int | None, rest: Fate | None) -> Counts:
+    total = len(work.fates)
+    in_turn = total if cut_us is None else _in_turn(total, process_us, cut_us)
+    totals = {fate: work.fates.count(fate, 0, in_turn) for fate in Fate}
+    left = total - in_turn
+    if cut_us is not None:
+        for index, slow_us in work.slow_us.items():
+            if index < in_turn and slow_us > cut_us:
+                totals[Fate(work.fates[index])] -= 1
+                left += 1
+    if rest is not None:
+        totals[rest] += left
+    return Counts(totals[Fate.SUCCEEDED], totals[Fate.ERRORED], totals[Fate.CANCELED], totals[Fate.EXPIRED])

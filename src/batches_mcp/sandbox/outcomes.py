@@ -5,7 +5,7 @@ and never an error of the create.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batches_mcp.sandbox.catalogue import (
     BETA_PARAMS,
@@ -18,9 +18,9 @@ from batches_mcp.sandbox.catalogue import (
 )
 from batches_mcp.sandbox.evidence import Evidence
 from batches_mcp.sandbox.lifecycle import Fate, Terms
-from batches_mcp.sandbox.prompt import Params, trigger_in, unreachable_url
+from batches_mcp.sandbox.prompt import Params, first_tool, slow_in, trigger_in, unreachable_url
 
-__all__ = ["ROW_RULES", "RowError", "RowRule", "Verdict", "judge"]
+__all__ = ["ROW_RULES", "RowError", "RowRule", "Verdict", "judge", "sampling_removed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,18 @@ class RowError:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome of one request: `stop_reason` counts for succeeded ones, `error` is there for errored ones."""
+    """The outcome of one request, if it is done in time.
+
+    stop_reason, thinking: of a succeeded one; whether its answer begins with a block of thinking.
+    error: of an errored one.
+    slow_us: how long it takes at least.
+    """
 
     fate: Fate
     stop_reason: str = "end_turn"
+    thinking: bool = False
     error: RowError | None = None
+    slow_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +58,14 @@ class RowRule:
 
 
 def judge(params: Params, terms: Terms) -> Verdict:
-    """The outcome of a request: the first broken rule, else what its trigger phrase orders, else an answer."""
+    """The outcome of a request: the first broken rule, else what its trigger phrases order, else an answer."""
     for rule in ROW_RULES:
         if error := rule.check(params, terms):
             return Verdict(Fate.ERRORED, error=error)
+    return replace(_ordered(params), slow_us=round(slow_in(params) * 1_000_000))
+
+
+def _ordered(params: Params) -> Verdict:
     trigger = trigger_in(params)
     if trigger is None:
         return Verdict(Fate.SUCCEEDED)
@@ -65,6 +76,10 @@ def judge(params: Params, terms: Terms) -> Verdict:
             return Verdict(Fate.ERRORED, error=_runtime_error(trigger.argument or "api_error"))
         case "credit":
             return Verdict(Fate.ERRORED, error=_invalid(_LOW_CREDIT))
+        case "thinking":
+            return Verdict(Fate.SUCCEEDED, thinking=True)
+        case "tool_use":  # Nobody calls a tool that was not offered.
+            return Verdict(Fate.SUCCEEDED, stop_reason="tool_use" if first_tool(params) else "end_turn")
         case stop_reason:  # Documented: a refused and a truncated answer are succeeded rows.
             return Verdict(Fate.SUCCEEDED, stop_reason=stop_reason)
 
@@ -122,7 +137,8 @@ def _fallbacks(params: Params, _: Terms) -> RowError | None:
     return None
 
 
-def _sampling_removed(params: Params, terms: Terms) -> RowError | None:
+def sampling_removed(params: Params, terms: Terms) -> RowError | None:
+    """The error of a request with sampling keys under a version that has none."""
     if terms.version < VERSION_WITHOUT_SAMPLING:
         return None
     name = next((name for name in SAMPLING_PARAMS if name in params), None)
@@ -206,7 +222,7 @@ ROW_RULES = (
     RowRule("stream", Evidence.CAPTURED, _stream),
     RowRule("speed: documented refusal, inferred text", Evidence.DOCUMENTED, _speed),
     RowRule("fallbacks: documented refusal, inferred text", Evidence.DOCUMENTED, _fallbacks),
-    RowRule("sampling parameters left with version 2026-10-21", Evidence.DOCUMENTED, _sampling_removed),
+    RowRule("sampling parameters left with version 2026-10-21", Evidence.DOCUMENTED, sampling_removed),
     RowRule("unknown key", Evidence.CAPTURED, _unknown_key),
     RowRule("model missing", Evidence.INFERRED, _missing("model")),
     RowRule("messages missing", Evidence.CAPTURED, _missing("messages")),

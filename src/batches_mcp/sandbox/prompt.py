@@ -9,11 +9,35 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["Params", "Trigger", "last_user_text", "prompt_texts", "trigger_in", "unreachable_url"]
+__all__ = [
+    "TRIGGERS",
+    "Params",
+    "Trigger",
+    "first_tool",
+    "last_user_text",
+    "prompt_texts",
+    "slow_in",
+    "trigger_in",
+    "unreachable_url",
+]
 
 Params = Mapping[str, Any]
 
-_TRIGGER = re.compile(r"\[\[sandbox:(expired|errored|credit|refusal|max_tokens)(?:[ \t]+([a-z_]+))?\]\]")
+TRIGGERS: Mapping[str, str] = {
+    "expired": "expired, although the batch ends in time",
+    "errored TYPE": "errored with this `error.type`, `api_error` without one",
+    "credit": "errored because the credit is used up, as captured",
+    "refusal": "succeeded with `stop_reason` `refusal` and `stop_details`",
+    "max_tokens": "succeeded, cut off: `stop_reason` `max_tokens`",
+    "tool_use": "succeeded with a call of the first tool that has an `input_schema`, with an input that fits it",
+    "thinking": "succeeded with a block of thinking before the text",
+    "slow N": "takes N seconds at least: the batch ends later, or ends without it; goes with any of the others",
+}
+"""The phrases `[[sandbox:…]]` in a message, and what becomes of its request."""
+
+_ORDERS = "|".join(phrase.split()[0] for phrase in TRIGGERS if phrase != "slow N")
+_TRIGGER = re.compile(rf"\[\[sandbox:({_ORDERS})(?:[ \t]+([a-z_]+))?\]\]")
+_SLOW = re.compile(r"\[\[sandbox:slow[ \t]+([0-9]{1,6}(?:\.[0-9]{1,6})?)\]\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +59,23 @@ def last_user_text(params: Params) -> str:
 
 
 def trigger_in(params: Params) -> Trigger | None:
-    """The first trigger phrase in the messages, if any. The system prompt is not searched."""
-    for _, text in _message_texts(params):
-        if "[[sandbox:" in text and (found := _TRIGGER.search(text)):
-            return Trigger(found[1], found[2])
+    """The first phrase in the messages that orders an outcome, if any. The system prompt is not searched."""
+    found = _search(_TRIGGER, params)
+    return found and Trigger(found[1], found[2])
+
+
+def slow_in(params: Params) -> float:
+    """How many seconds the request takes at least, by the first phrase in the messages that says so."""
+    found = _search(_SLOW, params)
+    return float(found[1]) if found else 0
+
+
+def first_tool(params: Params) -> Mapping[str, Any] | None:
+    """The first tool that the caller itself runs: one with a name and an `input_schema`."""
+    tools = params.get("tools")
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, dict) and isinstance(tool.get("name"), str) and isinstance(tool.get("input_schema"), dict):
+            return tool
     return None
 
 
@@ -52,6 +89,13 @@ def unreachable_url(params: Params) -> str | None:
         url = source.get("url") if isinstance(source, dict) else None
         if isinstance(url, str) and _host(url).endswith(".invalid"):
             return url
+    return None
+
+
+def _search(pattern: re.Pattern[str], params: Params) -> re.Match[str] | None:
+    for _, text in _message_texts(params):
+        if "[[sandbox:" in text and (found := pattern.search(text)):
+            return found
     return None
 
 

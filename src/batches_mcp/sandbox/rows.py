@@ -6,10 +6,11 @@ from array import array
 from collections.abc import Iterable, Iterator
 
 from batches_mcp.sandbox.catalogue import MODELS
-from batches_mcp.sandbox.lifecycle import Batch, Fate
-from batches_mcp.sandbox.outcomes import RowError, judge
-from batches_mcp.sandbox.prompt import Params, last_user_text, prompt_texts
+from batches_mcp.sandbox.lifecycle import Batch, Fate, is_done
+from batches_mcp.sandbox.outcomes import RowError, Verdict, judge
+from batches_mcp.sandbox.prompt import Params, first_tool, last_user_text, prompt_texts
 from batches_mcp.sandbox.replies import compose, estimate_tokens
+from batches_mcp.sandbox.samples import sample
 from batches_mcp.sandbox.wire import Json, opaque_id
 
 __all__ = ["result_blocks", "shuffled_indexes"]
@@ -48,15 +49,14 @@ def _row(batch: Batch, index: int, request: Json, seed: int) -> Json:
 
 
 def _result(batch: Batch, index: int, params: Params, seed: int) -> Json:
-    if index >= batch.ending.processed:
-        return {"type": batch.ending.rest.name.lower()}
     verdict = judge(params, batch.terms)
+    if not is_done(batch, index, verdict.slow_us):
+        return {"type": batch.ending.rest.name.lower()}
     if verdict.error is not None:
         request_id = opaque_id("workerreq_", seed, batch.number, index) if verdict.error.at_run_time else None
         return {"type": "errored", "error": _error(verdict.error, request_id)}
     if verdict.fate is Fate.SUCCEEDED:
-        message_id = opaque_id("msg_", seed, batch.number, index)
-        return {"type": "succeeded", "message": _message(params, message_id, verdict.stop_reason, seed)}
+        return {"type": "succeeded", "message": _message(params, verdict, (seed, batch.number, index))}
     return {"type": verdict.fate.name.lower()}
 
 
@@ -70,22 +70,31 @@ def _error(error: RowError, request_id: str | None) -> Json:
     }
 
 
-def _message(params: Params, message_id: str, stop_reason: str, seed: int) -> Json:
+def _message(params: Params, verdict: Verdict, origin: tuple[int, int, int]) -> Json:
+    """The answer to a request; `origin` (seed, batch, index) makes its ids."""
     texts = prompt_texts(params)
     max_tokens: int = params["max_tokens"]
-    reply = compose(" ".join(texts), last_user_text(params), max_tokens=max_tokens, seed=seed)
-    output_tokens = min(estimate_tokens(len(reply)), max_tokens)
+    reply = compose(" ".join(texts), last_user_text(params), max_tokens=max_tokens, seed=origin[0])
     content: list[Json] = [{"type": "text", "text": reply}]
-    stopped: Json = {"stop_reason": stop_reason, "stop_sequence": None}
-    if stop_reason == "max_tokens":
-        content[0]["text"] = reply[: max(len(reply) // 2, 1)]
-        output_tokens = max_tokens
-    elif stop_reason == "refusal":
-        content, output_tokens = [], 1
-        explanation = "[sandbox] Refused as the prompt ordered."
-        stopped["stop_details"] = {"type": "refusal", "category": None, "explanation": explanation}
+    stopped: Json = {"stop_reason": verdict.stop_reason, "stop_sequence": None}
+    match verdict.stop_reason:
+        case "max_tokens":
+            content[0]["text"] = reply[: max(len(reply) // 2, 1)]
+        case "refusal":
+            content = []
+            explanation = "[sandbox] Refused as the prompt ordered."
+            stopped["stop_details"] = {"type": "refusal", "category": None, "explanation": explanation}
+        case "tool_use" if tool := first_tool(params):
+            call = {"name": tool["name"], "input": sample(tool["input_schema"])}
+            content.append({"type": "tool_use", "id": opaque_id("toolu_", *origin), **call})
+    if verdict.thinking:
+        thought = f"[sandbox] The prompt has {len(texts[-1].split())} words. I answer with a text made from it."
+        signature = opaque_id("", "signature", *origin)
+        content.insert(0, {"type": "thinking", "thinking": thought, "signature": signature})
+    written = sum(len(str(block.get(part, ""))) for block in content for part in ("text", "thinking", "input"))
+    truncated = verdict.stop_reason == "max_tokens"
     return {
-        "id": message_id,
+        "id": opaque_id("msg_", *origin),
         "type": "message",
         "role": "assistant",
         "model": MODELS[params["model"]].resolved,
@@ -96,7 +105,7 @@ def _message(params: Params, message_id: str, stop_reason: str, seed: int) -> Js
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 0,
             "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-            "output_tokens": output_tokens,
+            "output_tokens": max_tokens if truncated else min(estimate_tokens(written), max_tokens),
             "service_tier": "batch",
             "inference_geo": "not_available",
         },

@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import Unpack
 
@@ -19,7 +18,10 @@ from starlette.applications import Starlette
 from batches_mcp.sandbox.app import create_app
 from batches_mcp.sandbox.clock import Clock
 from batches_mcp.sandbox.config import SandboxConfig, SandboxOptions
-from batches_mcp.sandbox.requestlog import RecordedRequest, RequestLog
+from batches_mcp.sandbox.connection import BreakableProtocol
+from batches_mcp.sandbox.faults import Faults
+from batches_mcp.sandbox.requestlog import RecordedRequest
+from batches_mcp.sandbox.steering import Steering
 
 __all__ = ["Sandbox", "run_sandbox", "running_sandbox"]
 
@@ -27,19 +29,52 @@ __all__ = ["Sandbox", "run_sandbox", "running_sandbox"]
 _GRACE_S = 1
 
 
-@dataclass(frozen=True, slots=True)
 class Sandbox:
-    """A running sandbox. `url` is the root before `/v1`: the official SDK's `base_url`."""
+    """A running sandbox.
 
-    url: str
-    port: int
-    clock: Clock
-    _log: RequestLog
+    url: the root before `/v1`: the official SDK's `base_url`.
+    clock: its time. faults: the queue of faults that its next requests meet.
+    """
+
+    def __init__(self, url: str, port: int, steering: Steering) -> None:
+        self.url = url
+        self.port = port
+        self.clock: Clock = steering.clock
+        self.faults: Faults = steering.faults
+        self._steering = steering
+
+    def __repr__(self) -> str:
+        return f"<Sandbox at {self.url}>"
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """The last 1,000 requests it received, oldest first; an answered one is there before its answer is seen."""
-        return self._log.entries()
+        """The last requests it received (1,000, fewer if their bodies are long), oldest first.
+
+        An answered request is there before its answer is seen.
+        """
+        return self._steering.log.entries()
+
+    def end(self, batch_id: str) -> None:
+        """Let a batch end now, with all of its work done. Raises UnknownBatch, or NotPossible when it has ended."""
+        self._steering.end(batch_id)
+
+    def expire(self, batch_id: str) -> None:
+        """Let a batch end now as if its 24 hours were over: what is not done yet expires.
+
+        Raises UnknownBatch, or NotPossible when it is not in progress.
+        """
+        self._steering.expire(batch_id)
+
+    def archive(self, batch_id: str) -> None:
+        """Take a batch's results away as if its 29 days were over.
+
+        Raises UnknownBatch, or NotPossible when it has not ended or is archived already.
+        """
+        self._steering.archive(batch_id)
+
+    def reset(self) -> None:
+        """Be as at the start: no batches, no faults, no requests seen, full rate limits. The clock stays as it is."""
+        self._steering.reset()
 
 
 @contextmanager
@@ -91,7 +126,7 @@ def _running(host: str, port: int, config: SandboxConfig) -> Iterator[Sandbox]:
         portal.wrap_async_context_manager(_serving(app, listener)),
     ):
         bound_port: int = listener.getsockname()[1]
-        yield Sandbox(_url(host, bound_port), bound_port, config.clock, app.state.requests)
+        yield Sandbox(_url(host, bound_port), bound_port, app.state.steering)
 
 
 def _listener(host: str, port: int) -> socket.socket:
@@ -110,12 +145,26 @@ def _listener(host: str, port: int) -> socket.socket:
     return listener
 
 
+class _Server(uvicorn.Server):
+    """uvicorn's server, which ends as soon as it is told to and not at the next of its ticks, 100 ms apart.
+
+    The ticks serve what the sandbox does not use: the `date` header and a maximum of requests.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stop = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.stop.wait()
+
+
 @asynccontextmanager
 async def _serving(app: Starlette, listener: socket.socket) -> AsyncIterator[None]:
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             app,
-            http="h11",  # the same server whatever else is installed
+            http=BreakableProtocol,
             ws="none",
             lifespan="off",  # run here, so that its errors reach the caller
             proxy_headers=False,
@@ -132,7 +181,7 @@ async def _serving(app: Starlette, listener: socket.socket) -> AsyncIterator[Non
         try:
             yield
         finally:
-            server.should_exit = True
+            server.stop.set()
             await serving
             # Answers cut off by the end of the grace still hold their connection and the store.
             for connection in list(server.server_state.connections):

@@ -5,14 +5,27 @@ from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from batches_mcp.sandbox.lifecycle import Batch, Status, archived_us
+from batches_mcp.sandbox.lifecycle import Batch, Counts, Status, archived_us
 
-__all__ = ["BATCHES_PATH", "Json", "batch_json", "deleted_json", "error_json", "opaque_id", "page_json", "timestamp"]
+__all__ = [
+    "BATCHES_PATH",
+    "MOCK_PATH",
+    "Json",
+    "batch_json",
+    "deleted_json",
+    "error_json",
+    "opaque_id",
+    "page_json",
+    "timestamp",
+]
 
 BATCHES_PATH = "/v1/messages/batches"
+MOCK_PATH = "/rest/anthropic-message-batches-api/1.0.0/messages/batches"
+"""Where a published mock server of this API has it."""
 
 Json = dict[str, Any]
 
+_NONE = Counts(0, 0, 0, 0)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -29,31 +42,32 @@ def opaque_id(prefix: str, *parts: object) -> str:
     return f"{prefix}01{b64encode(digest, altchars=b'aZ')[:22].decode()}"
 
 
-def batch_json(batch: Batch, status: Status, now_us: int, origin: str) -> Json:
+def batch_json(batch: Batch, status: Status, now_us: int, url: str, live: Counts = _NONE) -> Json:
     """A MessageBatch: ten keys, always all of them.
 
-    Documented: every counter but `processing` is zero until the whole batch has ended. `results_url` is on the
-    sandbox's own `origin` (scheme, host and port), because SDKs send the credential wherever it points.
+    url: of the batches, on the sandbox's own origin: SDKs send the credential wherever `results_url` points.
+    live: what a batch that has not ended counts. Documented: nothing but `processing` until the whole batch has ended.
     """
     ended = status is Status.ENDED
-    counts = batch.ending.counts
+    counts = batch.ending.counts if ended else live
+    done = counts.succeeded + counts.errored + counts.canceled + counts.expired
     return {
         "id": batch.id,
         "type": "message_batch",
         "processing_status": status.value,
         "request_counts": {
-            "processing": 0 if ended else batch.total,
-            "succeeded": counts.succeeded if ended else 0,
-            "errored": counts.errored if ended else 0,
-            "canceled": counts.canceled if ended else 0,
-            "expired": counts.expired if ended else 0,
+            "processing": batch.total - done,
+            "succeeded": counts.succeeded,
+            "errored": counts.errored,
+            "canceled": counts.canceled,
+            "expired": counts.expired,
         },
         "ended_at": timestamp(batch.ending.at_us) if ended else None,
         "created_at": timestamp(batch.created_us),
         "expires_at": timestamp(batch.expires_us),
         "archived_at": timestamp(archived_us(batch, now_us)),
         "cancel_initiated_at": timestamp(batch.cancel_initiated_us),
-        "results_url": f"{origin}{BATCHES_PATH}/{batch.id}/results" if ended else None,
+        "results_url": f"{url}/{batch.id}/results" if ended else None,
     }
 
 
@@ -71,6 +85,9 @@ def deleted_json(batch_id: str) -> Json:
     return {"id": batch_id, "type": "message_batch_deleted"}
 
 
-def error_json(error_type: str, message: str, request_id: str) -> Json:
+def error_json(error_type: str, message: str, request_id: str, error_code: str | None = None) -> Json:
     """The error envelope; the same `request_id` stands in the `request-id` header."""
-    return {"type": "error", "error": {"type": error_type, "message": message}, "request_id": request_id}
+    error: Json = {"type": error_type, "message": message}
+    if error_code is not None:
+        error["details"] = {"error_code": error_code}
+    return {"type": "error", "error": error, "request_id": request_id}

@@ -18,7 +18,8 @@ from pydantic import SecretStr
 
 from batches_mcp import __version__, result
 from batches_mcp.arguments import ArgumentCheck
-from batches_mcp.batch.behaviors import BEHAVIORS
+from batches_mcp.batch.behaviors import Behavior
+from batches_mcp.batch.call import Call, Progress
 from batches_mcp.errors import CallError, ErrorReport
 from batches_mcp.forward import Forward
 from batches_mcp.plan import ServerPlan, ToolPlan
@@ -39,9 +40,10 @@ class Calls:
 
     tools: Mapping[str, tuple[ToolPlan, ArgumentCheck]]
     forward: Forward
+    behaviors: Mapping[str, Behavior]
     redactor: Redactor
 
-    async def call(self, name: str, arguments: Mapping[str, Any]) -> t.CallToolResult:
+    async def call(self, name: str, arguments: Mapping[str, Any], progress: Progress) -> t.CallToolResult:
         """Call a tool. What goes wrong is in the result, never raised, but for a name that is no tool's.
 
         Raises:
@@ -50,7 +52,7 @@ class Calls:
         if name not in self.tools:
             raise MCPError(t.INVALID_PARAMS, f"Unknown tool: {excerpt(name, 100)}")
         try:
-            return self._success(await self._content(*self.tools[name], arguments))
+            return self._success(await self._content(*self.tools[name], arguments, progress))
         except CallError as error:
             return self._failure(error.report)
         except Exception:
@@ -65,11 +67,13 @@ class Calls:
                 )
             )
 
-    async def _content(self, tool: ToolPlan, check: ArgumentCheck, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    async def _content(
+        self, tool: ToolPlan, check: ArgumentCheck, arguments: Mapping[str, Any], progress: Progress
+    ) -> dict[str, Any]:
         check(arguments)
         if tool.behavior is None:
             return await self.forward.content(tool, arguments)
-        return await BEHAVIORS[tool.behavior].answer(self.forward, tool, arguments)
+        return await self.behaviors[tool.behavior].answer(Call(self.forward, tool, arguments, progress))
 
     def _success(self, content: dict[str, Any]) -> t.CallToolResult:
         text = result.encode(content)
@@ -87,7 +91,11 @@ class Calls:
 
 
 def build_server(
-    plan: ServerPlan, variables: Mapping[str, SecretStr], redactor: Redactor, upstream: Upstream | None = None
+    plan: ServerPlan,
+    behaviors: Mapping[str, Behavior],
+    variables: Mapping[str, SecretStr],
+    redactor: Redactor,
+    upstream: Upstream | None = None,
 ) -> Server[Calls]:
     """An MCP server for a compiled capability; `upstream` is entered and left with the server's own life."""
     tools = {tool.name: (tool, ArgumentCheck(tool)) for tool in plan.tools}
@@ -98,7 +106,7 @@ def build_server(
     async def lifespan(_: Server[Calls]) -> AsyncIterator[Calls]:
         try:
             async with upstream or Upstream() as entered:
-                yield Calls(tools, Forward(variables, entered), redactor)
+                yield Calls(tools, Forward(variables, entered), behaviors, redactor)
         finally:
             log.debug("lifespan closed")
 
@@ -108,7 +116,8 @@ def build_server(
         return listing
 
     async def call_tool(context: ServerRequestContext[Calls], params: t.CallToolRequestParams) -> t.CallToolResult:
-        return await context.lifespan_context.call(params.name, params.arguments or {})
+        calls = context.lifespan_context
+        return await calls.call(params.name, params.arguments or {}, context.session.report_progress)
 
     hint = CacheHint(ttl_ms=_LIST_TTL_MS, scope="public")
     return Server(

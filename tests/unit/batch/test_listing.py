@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batches_mcp.batch.behaviors import BEHAVIORS
+from batches_mcp.batch.behaviors import behaviors
 from batches_mcp.batch.listing import cut
 from batches_mcp.capability.model import Operation
 from batches_mcp.result import encode, fits
@@ -67,4 +67,4 @@ def test_what_is_no_page_is_left_as_it_is(page: dict[str, Any]) -> None:
 
 def test_the_language_and_the_table_name_the_same_behaviors() -> None:
     [names, _] = get_args(get_type_hints(Operation)["behavior"])
-    assert set(get_args(names)) == set(BEHAVIORS)
+    assert set(get_args(names)) == set(behaviors())

@@ -1,0 +1,162 @@
+"""The faults that can be ordered, and the queue they wait in until a request meets them."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Literal, get_args
+
+from batches_mcp.sandbox.caller import tenant_of
+
+__all__ = ["ENDPOINTS", "FAULTS", "Endpoint", "Fault", "FaultInfo", "FaultKind", "Faults"]
+
+Endpoint = Literal["create", "list", "retrieve", "results", "cancel", "delete"]
+ENDPOINTS: frozenset[str] = frozenset(get_args(Endpoint))
+_WITH_ID: frozenset[str] = ENDPOINTS - {"create", "list"}
+
+
+class FaultKind(StrEnum):
+    """What can go wrong."""
+
+    RATE_LIMIT = "rate_limit"
+    SPEND_CAP = "spend_cap"
+    SPEND_LIMIT = "spend_limit"
+    SERVER_ERROR = "server_error"
+    BAD_GATEWAY = "bad_gateway"
+    TIMEOUT = "timeout"
+    OVERLOADED = "overloaded"
+    NOT_FOUND = "not_found"
+    REDIRECT = "redirect"
+    DELAY = "delay"
+    RESET = "reset"
+    RESET_AFTER = "reset_after"
+    CUT = "cut"
+
+
+@dataclass(frozen=True, slots=True)
+class FaultInfo:
+    """What a fault does, the options it takes, and the endpoints it can happen to."""
+
+    does: str
+    options: tuple[str, ...] = ()
+    endpoints: frozenset[str] = ENDPOINTS
+
+
+FAULTS: Mapping[FaultKind, FaultInfo] = {
+    FaultKind.RATE_LIMIT: FaultInfo("429 `rate_limit_error`, with `retry-after` if given", ("retry_after",)),
+    FaultKind.SPEND_CAP: FaultInfo("429 without `retry-after`, `error_code` `enforced_spend_limit_reached`"),
+    FaultKind.SPEND_LIMIT: FaultInfo("400, the limit that an organisation set itself is reached"),
+    FaultKind.SERVER_ERROR: FaultInfo("500 `api_error`"),
+    FaultKind.BAD_GATEWAY: FaultInfo("502 with a page of HTML, as proxies answer"),
+    FaultKind.TIMEOUT: FaultInfo("504 `timeout_error`"),
+    FaultKind.OVERLOADED: FaultInfo("529 `overloaded_error`"),
+    FaultKind.NOT_FOUND: FaultInfo("404 for a batch that exists, as seen shortly after its creation", (), _WITH_ID),
+    FaultKind.REDIRECT: FaultInfo("307 to `location`", ("location",)),
+    FaultKind.DELAY: FaultInfo("the answer comes `seconds` of real time later", ("seconds",)),
+    FaultKind.RESET: FaultInfo("the connection is reset before the body is read: nothing happened"),
+    FaultKind.RESET_AFTER: FaultInfo("the request is carried out (the batch exists), then the connection is reset"),
+    FaultKind.CUT: FaultInfo(
+        "the stream of results ends after `rows` rows, in the middle of the next one if `mid_row`",
+        ("rows", "mid_row"),
+        frozenset({"results"}),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault in the queue; ValueError, in plain words, when it makes no sense.
+
+    on: the endpoint it happens to; None: any that it can happen to.
+    count: how many requests meet it.
+    tenant: only requests with this tenant's key do; None: all.
+    retry_after, seconds: in seconds. rows: sent whole before the cut.
+    """
+
+    kind: FaultKind
+    on: Endpoint | None = None
+    count: int = 1
+    tenant: str | None = field(default=None, repr=False)
+    retry_after: int | None = None
+    seconds: float = 1
+    rows: int = 0
+    mid_row: bool = False
+    location: str = "https://example.com/"
+
+    def __post_init__(self) -> None:
+        endpoints = FAULTS[self.kind].endpoints
+        if self.on is not None and self.on not in endpoints:
+            raise ValueError(f"{self.kind.value} happens on {', '.join(sorted(endpoints))}, not on {self.on!r}")
+        if self.count < 1:
+            raise ValueError("count must be 1 or more")
+        if self.retry_after is not None and self.retry_after < 0:
+            raise ValueError("retry_after must not be negative")
+        if not 0 <= self.seconds <= _MAX_DELAY_S:
+            raise ValueError(f"seconds must be from 0 to {_MAX_DELAY_S}")
+        if self.rows < 0:
+            raise ValueError("rows must not be negative")
+        if not self.location.isascii() or not self.location.isprintable() or " " in self.location:
+            raise ValueError("location must be a URL")
+
+    def meets(self, endpoint: str, tenant: str) -> bool:
+        """Whether a request to this endpoint, of this tenant, is one it happens to."""
+        on = FAULTS[self.kind].endpoints if self.on is None else {self.on}
+        return endpoint in on and self.tenant in (None, tenant)
+
+    def options(self) -> dict[str, Any]:
+        """The options that its kind takes, with their values."""
+        return {name: value for name, value in asdict(self).items() if name in FAULTS[self.kind].options}
+
+
+_MAX_DELAY_S = 3_600
+
+
+class Faults:
+    """The queue of a sandbox: each request takes the first fault that is meant for it. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._queue: list[Fault] = []
+
+    def add(
+        self, kind: str, *, on: Endpoint | None = None, count: int = 1, key: str | None = None, **options: Any
+    ) -> Fault:
+        """Let the next `count` requests to `on` (None: to any endpoint it can happen to) meet a fault.
+
+        kind: one of `FaultKind`; it says which options there are. key: only requests with this API key meet it.
+        ValueError, in plain words, when it makes no sense.
+        """
+        if kind not in set(FaultKind):
+            raise ValueError(f"no fault {kind!r}; there are {', '.join(FaultKind)}")
+        known = FaultKind(kind)
+        if unknown := options.keys() - set(FAULTS[known].options):
+            raise ValueError(f"{kind} takes no {', '.join(sorted(unknown))}")
+        fault = Fault(known, on, count, None if key is None else tenant_of(key), **options)
+        with self._lock:
+            self._queue.append(fault)
+        return fault
+
+    def pending(self) -> list[Fault]:
+        """What has not happened yet, in order; `count` is how many requests are left to meet each."""
+        with self._lock:
+            return list(self._queue)
+
+    def clear(self) -> None:
+        """Forget what has not happened yet."""
+        with self._lock:
+            self._queue.clear()
+
+    def take(self, endpoint: str, key: str) -> Fault | None:
+        """The fault that a request meets, one time less in the queue."""
+        if not self._queue:  # what nearly every request finds
+            return None
+        tenant = tenant_of(key)
+        with self._lock:
+            for place, fault in enumerate(self._queue):
+                if fault.meets(endpoint, tenant):
+                    if fault.count == 1:
+                        del self._queue[place]
+                    else:
+                        self._queue[place] = replace(fault, count=fault.count - 1)
+                    return fault
+        return None

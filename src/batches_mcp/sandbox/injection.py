@@ -1,0 +1,55 @@
+"""What happens to a request that meets a fault."""
+
+from collections.abc import Awaitable, Callable
+
+from anyio import sleep
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from batches_mcp.sandbox import errors
+from batches_mcp.sandbox.answers import Answer
+from batches_mcp.sandbox.connection import Reset, ResultStream
+from batches_mcp.sandbox.faults import Fault, FaultKind
+from batches_mcp.sandbox.labels import labelled
+
+__all__ = ["inject"]
+
+# Documented texts, but for the last two.
+_TEXTS = {
+    FaultKind.RATE_LIMIT: (Answer.INJECTED_RATE_LIMIT, "This request would exceed your organization's rate limit."),
+    FaultKind.SPEND_CAP: (Answer.INJECTED_SPEND_CAP, "Your organization has reached its monthly spend limit."),
+    FaultKind.SPEND_LIMIT: (
+        Answer.INJECTED_SPEND_LIMIT,
+        "You have reached your specified API usage limits. You will regain access on the first of next month.",
+    ),
+    FaultKind.SERVER_ERROR: (Answer.INJECTED_SERVER_ERROR, "Internal server error"),
+    FaultKind.TIMEOUT: (Answer.INJECTED_TIMEOUT, "Request timed out"),
+    FaultKind.OVERLOADED: (Answer.INJECTED_OVERLOADED, "Overloaded"),
+}
+_GATEWAY_PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>\n"
+
+
+async def inject(fault: Fault, request: Request, handle: Callable[[], Awaitable[Response]]) -> Response:
+    """The answer to a request that meets `fault`; `handle` gives the one it would get without. May raise ApiError."""
+    match fault.kind:
+        case FaultKind.BAD_GATEWAY:
+            return labelled(HTMLResponse(_GATEWAY_PAGE, 502), Answer.INJECTED_BAD_GATEWAY)
+        case FaultKind.NOT_FOUND:
+            raise errors.batch_missing(Answer.INJECTED_NOT_FOUND, request.path_params["batch_id"])
+        case FaultKind.REDIRECT:
+            return labelled(RedirectResponse(fault.location, 307), Answer.INJECTED_REDIRECT)
+        case FaultKind.DELAY:
+            await sleep(fault.seconds)
+            return await handle()
+        case FaultKind.RESET:
+            return Reset()
+        case FaultKind.RESET_AFTER:
+            await handle()
+            return Reset()
+        case FaultKind.CUT:
+            response = await handle()
+            return response.cut(fault.rows, mid_row=fault.mid_row) if isinstance(response, ResultStream) else response
+        case kind:
+            answer, text = _TEXTS[kind]
+            error_code = "enforced_spend_limit_reached" if kind is FaultKind.SPEND_CAP else None
+            raise errors.injected(answer, text, fault.retry_after, error_code)

@@ -1,0 +1,126 @@
+"""What can be done to a running sandbox: to its clock, its batches, its faults and its request log."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+from batches_mcp.sandbox import lifecycle
+from batches_mcp.sandbox.caller import shown
+from batches_mcp.sandbox.clock import Clock, microseconds
+from batches_mcp.sandbox.faults import Faults
+from batches_mcp.sandbox.lifecycle import Batch, Status, Work, archived_us, status_at
+from batches_mcp.sandbox.limits import RateLimiter
+from batches_mcp.sandbox.requestlog import RequestLog
+from batches_mcp.sandbox.store import Store
+from batches_mcp.sandbox.wire import BATCHES_PATH, Json, batch_json
+
+__all__ = ["NotPossible", "Seen", "Steering", "UnknownBatch"]
+
+
+class NotPossible(ValueError):
+    """A batch is not in a state in which that can be done to it; the message says which it is in."""
+
+
+class UnknownBatch(LookupError):
+    """There is no batch of that id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A batch at an instant, whoever owns it. done: from 0 to 1, how much of its time is over."""
+
+    batch: Batch
+    status: Status
+    archived: bool
+    done: float
+
+    def to_json(self, now_us: int) -> Json:
+        """A MessageBatch with a path for `results_url`, and `key`, the fingerprint of its owner's."""
+        return {**batch_json(self.batch, self.status, now_us, BATCHES_PATH), "key": shown(self.batch.tenant)}
+
+
+class Steering:
+    """The same for the handle of a running sandbox, its control surface and its page. Thread-safe."""
+
+    def __init__(
+        self, clock: Clock, store: Store, faults: Faults, log: RequestLog, rate_limiter: RateLimiter | None
+    ) -> None:
+        self.clock = clock
+        self.faults = faults
+        self.log = log
+        self._store = store
+        self._rate_limiter = rate_limiter
+
+    @property
+    def now_us(self) -> int:
+        return microseconds(self.clock.now())
+
+    def go_on(self) -> None:
+        """Time does not go back: where the state was left later than the clock says, the clock moves there."""
+        behind_us = self._store.left_us() - self.now_us
+        if behind_us > 0:
+            with suppress(ValueError):  # the clock's last day
+                self.clock.advance(behind_us / 1_000_000)
+
+    def leave(self) -> None:
+        """Remember the time for `go_on`."""
+        self._store.leave_at(self.now_us)
+
+    def batches(self, limit: int) -> list[Seen]:
+        """The newest batches of all keys, newest first."""
+        now_us = self.now_us
+        return [_seen(batch, now_us) for batch in self._store.newest(limit)]
+
+    def total(self) -> int:
+        """How many batches there are."""
+        return self._store.total()
+
+    def end(self, batch_id: str) -> None:
+        """Let a batch end now, with all of its work done. Raises UnknownBatch, or NotPossible when it has ended."""
+        self._change(batch_id, lifecycle.end, "has ended already")
+
+    def expire(self, batch_id: str) -> None:
+        """Let a batch end now as if its 24 hours were over: what is not done yet expires.
+
+        Raises UnknownBatch, or NotPossible when it is not in progress.
+        """
+        self._change(batch_id, lifecycle.expire, "is not in progress")
+
+    def archive(self, batch_id: str) -> None:
+        """Take a batch's results away as if its 29 days were over.
+
+        Raises UnknownBatch, or NotPossible when it has not ended or is archived already.
+        """
+
+        def change(batch: Batch, _: Work, now_us: int) -> Batch:
+            return lifecycle.archive(batch, now_us)
+
+        self._change(batch_id, change, "has not ended, or is archived already")
+
+    def reset(self) -> None:
+        """Be as at the start: no batches, no faults, no requests seen, full rate limits. The clock stays as it is."""
+        self._store.clear()
+        self.faults.clear()
+        self.log.clear()
+        if self._rate_limiter is not None:
+            self._rate_limiter.clear()
+
+    def _change(self, batch_id: str, change: Callable[[Batch, Work, int], Batch], otherwise: str) -> None:
+        changed = self._store.change(batch_id, partial(_changed, change, self.now_us))
+        if changed is None:
+            raise UnknownBatch(f"there is no batch {batch_id}")
+        before, after = changed
+        if before == after:
+            raise NotPossible(f"batch {batch_id} {otherwise}")
+
+
+def _changed(change: Callable[[Batch, Work, int], Batch], now_us: int, batch: Batch, work: Work) -> Batch:
+    return change(batch, work, now_us)
+
+
+def _seen(batch: Batch, now_us: int) -> Seen:
+    status = status_at(batch, now_us)
+    length_us = batch.ending.at_us - batch.created_us
+    done = 1.0 if status is Status.ENDED else max(now_us - batch.created_us, 0) / length_us
+    return Seen(batch, status, archived_us(batch, now_us) is not None, done)

@@ -1,0 +1,158 @@
+"""Requests from files in all forms: what is read, and where it says that it stood."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batches_mcp.batch import reading
+from batches_mcp.batch.reading import Row, Template, request_rows, template_rows
+from batches_mcp.errors import InvalidArguments
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def buffered(content: bytes) -> io.BufferedReader:
+    return io.BufferedReader(io.BytesIO(content))
+
+
+def rows(content: bytes) -> list[Row]:
+    return list(request_rows(buffered(content)))
+
+
+def filled(name: str, content: bytes, params: Any) -> list[Row]:
+    return list(template_rows("rows_file", buffered(content), name, Template(params)))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", []),
+        (b"\n \r\n", []),
+        (b'{"a":1}\n{"b":2}', [("line 1", b'{"a":1}'), ("line 2", b'{"b":2}')]),
+        (b'\xef\xbb\xbf{"a":1}\r\n\r\n  {"b":2}  \r\n', [("line 1", b'{"a":1}'), ("line 3", b'{"b":2}')]),
+        (b'{"a":"\xe2\x80\xa8"}\n', [("line 1", b'{"a":"\xe2\x80\xa8"}')]),
+        (b"[]", []),
+        (b" [ ]\n", []),
+        (b'\xef\xbb\xbf[{"a":"]\\"}"},\n\n {"b":[{}]}\n]\n', [("line 1", b'{"a":"]\\"}"}'), ("line 3", b'{"b":[{}]}')]),
+        (b'{ "requests" :\n[\n{"a":1},\n{"b":2}]\n}', [("line 3", b'{"a":1}'), ("line 4", b'{"b":2}')]),
+        (b"[1,,2]", [("line 1", b"1"), ("line 1", b""), ("line 1", b"2")]),
+        (b"[1,", [("line 1", b"1"), ("line 1", "the array that holds the requests is not closed")]),
+        (b'[{"a":"', [("line 1", "the array that holds the requests is not closed")]),
+        (b"[1]\n2", [("line 1", b"1"), ("line 1", "after the array nothing is expected, found '2'")]),
+        (
+            b'{"requests":[1],"x":2}',
+            [("line 1", b"1"), ("line 1", "after the array its closing brace is expected, found ',\"x\":2}'")],
+        ),
+    ],
+)
+def test_every_form_gives_its_requests_with_their_lines(content: bytes, expected: list[Row]) -> None:
+    assert rows(content) == expected
+    assert rows(gzip.compress(content)) == expected
+
+
+@given(
+    values=st.lists(JSON.filter(lambda value: not isinstance(value, str) or value), max_size=20),
+    indent=st.sampled_from([None, 2]),
+)
+def test_arrays_of_any_values_are_split_whatever_the_reading_size(values: list[Any], indent: int | None) -> None:
+    content = json.dumps(values, indent=indent).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        for size in (3, 64, 1 << 18):
+            patch.setattr(reading, "_READ_BYTES", size)
+            assert [json.loads(row) for _, row in rows(content)] == values
+
+
+@given(st.binary(max_size=200).filter(lambda content: content[:2] != bytes([0x1F, 0x8B])))
+def test_garbage_never_crashes(content: bytes) -> None:
+    for form in (b"", b"[", b'{"requests":['):
+        assert all(isinstance(row, bytes | str) for _, row in rows(form + content))
+
+
+def test_a_row_without_end_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_ROW_BYTES", 100)
+    monkeypatch.setattr(reading, "_READ_BYTES", 64)
+    assert rows(b"x" * 500) == [("line 1", "is longer than 100 bytes")]
+    assert rows(b'["' + b"x" * 500) == [("line 1", "is longer than 100 bytes")]
+
+
+PARAMS = {
+    "model": "m",
+    "max_tokens": 5,
+    "messages": [{"role": "user", "content": "Hi {{name}}, {{ note }}"}],
+    "n": "{{note}}",
+}
+
+
+def params(row: Row) -> Any:
+    assert isinstance(row[1], bytes), row
+    return json.loads(row[1])
+
+
+def test_a_template_is_filled_from_every_row() -> None:
+    made = filled("t.csv", b'name,note\nAnn,"two\nlines"\n\nBo,x\n', PARAMS)
+    assert [where for where, _ in made] == ["line 2", "line 5"]
+    assert params(made[0]) == {
+        "custom_id": "row-000001",
+        "params": PARAMS | {"messages": [{"role": "user", "content": "Hi Ann, two\nlines"}], "n": "two\nlines"},
+    }
+    assert params(made[1])["custom_id"] == "row-000002"
+    assert params(filled("t.tsv", b"name\tnote\tcustom_id\nA\tB\tmine\n", PARAMS)[0])["custom_id"] == "mine"
+    typed = params(filled("t.jsonl", b'{"name": 1, "note": {"deep": [2]}}', PARAMS)[0])["params"]
+    assert typed["n"] == {"deep": [2]}
+    assert typed["messages"][0]["content"] == 'Hi 1, {"deep":[2]}'
+
+
+@given(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")))
+def test_values_are_put_in_once_and_never_looked_at_again(name: str, note: str) -> None:
+    for value in (name + "{{note}}", "{{name}}" + note, "{{ custom_id }}"):
+        row = json.dumps({"name": value, "note": "{{name}}"}).encode()
+        made = params(filled("t.jsonl", row, PARAMS)[0])["params"]
+        assert made["messages"][0]["content"] == f"Hi {value}, {{{{name}}}}"
+        assert made["n"] == "{{name}}"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("t.csv", b"name,note\nAnn\n", ("line 2", "has no column 'note', which the template names")),
+        ("t.csv", b"name,note\nAnn,b,c\n", ("line 2", "has 3 fields, and the header 2")),
+        ("t.csv", b"name,note\nAnn,\xff\n", ("line 2", "is not UTF-8")),
+        ("t.csv", b'name,note\nAnn,"x\n', ("line 2", "is not CSV: unexpected end of data")),
+        ("t.jsonl", b'{"name":1}', ("line 1", "has no column 'note', which the template names")),
+        ("t.jsonl", b'{"name":1,"note":null}', ("line 1", "has no column 'note', which the template names")),
+        ("t.jsonl", b"[1]", ("line 1", "is not an object with a value for each column")),
+        ("t.jsonl", b"1", ("line 1", "is not an object with a value for each column")),
+        ("t.jsonl", b"{", ("line 1", "is not JSON")),
+        (
+            "t.jsonl",
+            b'{"name":"x","note":"\\ud800"}',
+            ("line 1", "has half of a surrogate pair, which is no character"),
+        ),
+    ],
+)
+def test_a_row_that_makes_no_request_is_named(name: str, content: bytes, problem: Row) -> None:
+    assert filled(name, content, PARAMS) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "rows_file: the file is empty; its first line must name the columns"),
+        (b"name,name,note\n", "rows_file: the header names 'name' more than once"),
+        (b"name,notes\nA,B\n", "template: {{note}} is no column of the file; did you mean `notes`?"),
+    ],
+)
+def test_a_header_that_cannot_work_is_refused_at_once(content: bytes, words: str) -> None:
+    with pytest.raises(InvalidArguments) as refused:
+        filled("t.csv", content, PARAMS)
+    assert words in str(refused.value)
