@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from batches_mcp import request, result
+from batches_mcp.failure import failure
 from batches_mcp.plan import ToolPlan
 from batches_mcp.recent import RecentIds
 from batches_mcp.request import Upload
@@ -53,5 +54,5 @@ class Forward:
         )
         if not answer.succeeded:
             names = [name for template in tool.request.credential_templates() for name in template.variables]
-            raise result.failure(answer, repeatable=tool.repeatable, variables=names)
+            raise failure(answer, repeatable=tool.repeatable, variables=names)
         return answer

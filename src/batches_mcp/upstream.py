@@ -21,9 +21,10 @@ import httpx2
 
 from batches_mcp import __version__
 from batches_mcp.errors import ErrorReport, Retry, UnusableAnswer, UpstreamUnreachable
+from batches_mcp.failure import retry_after_s, retry_of
 from batches_mcp.redact import excerpt
 from batches_mcp.request import Request, Upload, invalid
-from batches_mcp.result import MAX_BYTES, Answer, is_jsonl, retry_after_s, retry_of
+from batches_mcp.result import MAX_BYTES, Answer, is_jsonl
 
 log = logging.getLogger(__name__)
 

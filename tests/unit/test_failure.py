@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batches_mcp.errors import Retry
-from batches_mcp.result import Answer, failure, retry_after_s, retry_of
+from batches_mcp.failure import failure, retry_after_s, retry_of
+from batches_mcp.result import Answer
 from tests.unit.plans import answer
 
 ENVELOPE = {
