@@ -41,14 +41,15 @@ def _resident_mb(contender: Contender, stub_port: int, calls: int) -> tuple[list
     with processes.python(contender.stdio, processes.upstream_environment(stub_port)) as running:
         wire = StdioWire(running.process)
         put_load(wire, MODERN, _WARM_UP, _IN_FLIGHT)
-        resident = [_status_mb(running.process.pid, "VmRSS")]
+        resident = [status_mb(running.process.pid, "VmRSS")]
         for _ in range(_STEPS):
             put_load(wire, MODERN, calls // _STEPS, _IN_FLIGHT)
-            resident.append(_status_mb(running.process.pid, "VmRSS"))
-        return resident, _status_mb(running.process.pid, "VmHWM")
+            resident.append(status_mb(running.process.pid, "VmRSS"))
+        return resident, status_mb(running.process.pid, "VmHWM")
 
 
-def _status_mb(pid: int, name: str) -> float:
+def status_mb(pid: int, name: str) -> float:
+    """What Linux says of a process's memory: `VmRSS` resident, `VmHWM` at its peak."""
     status = Path(f"/proc/{pid}/status").read_text("ascii")
     found = re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)
     if found is None:

@@ -98,7 +98,20 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 @contextmanager
 def stub() -> Iterator[int]:
     """The upstream stub's port, while it runs."""
-    with python(["-m", "benchmarks.stub"], {}) as running:
+    with _upstream("benchmarks.stub") as port:
+        yield port
+
+
+@contextmanager
+def sink() -> Iterator[int]:
+    """The port of the upstream for uploads, while it runs."""
+    with _upstream("benchmarks.sink") as port:
+        yield port
+
+
+@contextmanager
+def _upstream(module: str) -> Iterator[int]:
+    with python(["-m", module], {}) as running:
         assert running.process.stdout is not None
         yield int(running.process.stdout.readline())
 

@@ -23,7 +23,7 @@ BATCH = {
 }
 _BODY = json.dumps(BATCH).encode()
 _END_OF_HEAD = b"\r\n\r\n"
-_ANSWER = (
+ANSWER = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nrequest-id: req_011CSHoEeqs5C35K2UUqR7Fy\r\n"
     b"content-length: " + str(len(_BODY)).encode() + _END_OF_HEAD + _BODY
 )
@@ -39,7 +39,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         *heads, self._pending = (self._pending + data).split(_END_OF_HEAD)
-        self._transport.write(_ANSWER * len(heads))
+        self._transport.write(ANSWER * len(heads))
 
 
 async def _main() -> None:

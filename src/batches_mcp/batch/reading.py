@@ -1,7 +1,7 @@
 """Requests from a file, one after the other, in constant memory.
 
-What comes out is `(where, row)`: the place for messages, and the request as JSON; or, in place of the JSON, a text that
-says why there is none.
+What comes out is `(line, row)`: where in the file it stands, and the request as JSON; or, in place of the JSON, a text
+that says why there is none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from batches_mcp.capability.diagnostics import did_you_mean
 from batches_mcp.redact import excerpt
 from batches_mcp.request import invalid, text
 
-Row = tuple[str, bytes | str]
+Row = tuple[int, bytes | str]
 
 # One request may be as large as the Messages API takes: 32 MB.
 MAX_ROW_BYTES = 32_000_000
@@ -64,10 +64,10 @@ def request_rows(file: io.BufferedReader) -> Iterator[Row]:
 def _lines(source: Bytes) -> Iterator[Row]:
     for number, line in enumerate(iter(partial(source.readline, MAX_ROW_BYTES + 1), b""), 1):
         if len(line) > MAX_ROW_BYTES:
-            yield f"line {number}", f"is longer than {MAX_ROW_BYTES:,} bytes"
+            yield number, f"is longer than {MAX_ROW_BYTES:,} bytes"
             return
         if row := line.strip():
-            yield f"line {number}", row
+            yield number, row
 
 
 def _elements(source: Bytes, skip: int, line: int, *, closing: bool) -> Iterator[Row]:
@@ -82,10 +82,10 @@ def _elements(source: Bytes, skip: int, line: int, *, closing: bool) -> Iterator
             window, position, start = window[start:], rest - start, 0
             more = source.read(max(_READ_BYTES, len(window)))
             if not more:
-                yield f"line {line}", "the array that holds the requests is not closed"
+                yield line, "the array that holds the requests is not closed"
                 return
             if len(window) > MAX_ROW_BYTES:
-                yield f"line {line}", f"is longer than {MAX_ROW_BYTES:,} bytes"
+                yield line, f"is longer than {MAX_ROW_BYTES:,} bytes"
                 return
             window += more
             continue
@@ -98,7 +98,7 @@ def _elements(source: Bytes, skip: int, line: int, *, closing: bool) -> Iterator
             element = window[start : token.start()]
             line += element[: len(element) - len(element.lstrip())].count(b"\n")
             if element.strip() or mark == b",":
-                yield f"line {line}", element.strip()
+                yield line, element.strip()
             line += element.lstrip().count(b"\n")
             start = position
             if mark != b",":
@@ -111,7 +111,7 @@ def _end(rest: bytes, line: int, expected: bytes) -> Iterator[Row]:
     if found != expected:
         wanted = "its closing brace" if expected else "nothing"
         yield (
-            f"line {line}",
+            line,
             f"after the array {wanted} is expected, found {excerpt(found[:80].decode(errors='replace'))!r}",
         )
 
@@ -164,7 +164,7 @@ def template_rows(argument: str, file: io.BufferedReader, name: str, template: T
 
 def _csv_rows(
     argument: str, file: io.BufferedReader, delimiter: str, template: Template
-) -> Iterator[tuple[str, dict[str, Any] | str]]:
+) -> Iterator[tuple[int, dict[str, Any] | str]]:
     source = io.TextIOWrapper(
         cast("io.BufferedReader", unpacked(file)), "utf-8-sig", errors="surrogateescape", newline=""
     )
@@ -174,7 +174,7 @@ def _csv_rows(
         _check_header(argument, header, template)
         before = reader.line_num
         for fields in reader:
-            where, before = f"line {before + 1}", reader.line_num
+            where, before = before + 1, reader.line_num
             if not fields:
                 continue
             if any("\udc80" <= char <= "\udcff" for field in fields for char in field):
@@ -184,7 +184,7 @@ def _csv_rows(
             else:
                 yield where, dict(zip(header, fields, strict=False))
     except csv.Error as error:
-        yield f"line {reader.line_num}", f"is not CSV: {excerpt(str(error), 100)}"
+        yield reader.line_num, f"is not CSV: {excerpt(str(error), 100)}"
     finally:
         source.detach()
 
@@ -202,7 +202,7 @@ def _check_header(argument: str, header: Sequence[str], template: Template) -> N
             )
 
 
-def _json_rows(file: io.BufferedReader) -> Iterator[tuple[str, dict[str, Any] | str]]:
+def _json_rows(file: io.BufferedReader) -> Iterator[tuple[int, dict[str, Any] | str]]:
     for where, line in request_rows(file):
         if isinstance(line, str):
             yield where, line

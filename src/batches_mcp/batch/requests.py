@@ -7,10 +7,12 @@ make it fail. The API itself tells the first of the former for the whole batch, 
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -68,7 +70,7 @@ class Rules:
     betas: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Part:
     """A run of requests that one batch takes: `first` counts the sendable ones from 0."""
 
@@ -79,20 +81,33 @@ class Part:
 
 @dataclass(slots=True)
 class Scan:
-    """What one pass over the requests found. Memory grows with their ids, and with nothing else."""
+    """What one pass over the requests found. Memory grows with their ids and numbers, and with nothing else.
+
+    `place` makes the place for messages out of the number that a request comes with.
+    """
 
     rules: Rules
-    requests: int = 0
+    place: Callable[[int], str]
     invalid: set[int] = field(default_factory=set)
     models: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
     kinds: Counter[tuple[Severity, str]] = field(default_factory=Counter)
-    parts: list[Part] = field(default_factory=list)
-    _ids: dict[str, str] = field(default_factory=dict)
+    _numbers: array[int] = field(default_factory=partial(array, "Q"))
+    _ids: dict[str, int] = field(default_factory=dict)
+    _full: list[Part] = field(default_factory=list)
+    _last: Part = field(default_factory=partial(Part, 0, 0, len(EMPTY_BODY)))
+
+    @property
+    def requests(self) -> int:
+        return len(self._numbers)
 
     @property
     def sendable(self) -> int:
         return self.requests - len(self.invalid)
+
+    @property
+    def parts(self) -> list[Part]:
+        return [*self._full, self._last] if self._last.count else self._full
 
     @property
     def body_bytes(self) -> int:
@@ -101,43 +116,51 @@ class Scan:
     def count(self, severity: Severity) -> int:
         return sum(number for (each, _), number in self.kinds.items() if each is severity)
 
-    def add(self, where: str, row: bytes | str) -> None:
+    def add(self, number: int, row: bytes | str) -> None:
         """Check the next request: its JSON, or the reason why there is none."""
-        index = self.requests
-        self.requests += 1
-        found = self._check(where, row)
+        index = len(self._numbers)
+        self._numbers.append(number)
+        found = self._check(index, number, row)
         for problem in found:
             self.kinds[problem.severity, problem.kind] += 1
             if len(self.problems) < MOST_SHOWN:
                 self.problems.append(problem)
-        if any(problem.severity is Severity.ERROR for problem in found):
-            self.invalid.add(index)
-        else:
+            if problem.severity is Severity.ERROR:
+                self.invalid.add(index)
+        if not found or index not in self.invalid:
             self._append(len(row))
 
-    def _append(self, row_bytes: int) -> None:
-        last = self.parts[-1] if self.parts else None
-        if last and last.count < MAX_REQUESTS and last.body_bytes + row_bytes + 1 <= PART_BYTES:
-            self.parts[-1] = Part(last.first, last.count + 1, last.body_bytes + row_bytes + len(SEPARATOR))
-        else:
-            first = last.first + last.count if last else 0
-            self.parts.append(Part(first, 1, len(EMPTY_BODY) + row_bytes))
-
-    def _check(self, where: str, row: bytes | str) -> list[Problem]:
+    def _check(self, index: int, number: int, row: bytes | str) -> Sequence[Problem]:
         if isinstance(row, str):
-            return [_error(where, None, "unreadable row", row)]
+            return [_error(self.place(number), None, "unreadable row", row)]
         try:
-            # The way of nearly every request, at the speed of the JSON scanner.
             request = _decode(row)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return list(self._explain(where, row)) or [_error(where, None, "shape", excerpt(str(error), 200))]
-        return list(self._judge(where, request))
+            where = self.place(number)
+            return list(self._explain(index, where, row)) or [_error(where, None, "shape", excerpt(str(error), 200))]
+        params = request.params
+        self.models[params.model] += 1
+        # The way of nearly every request: a new id, a known model, a possible length, and no sampling key.
+        if (
+            self._ids.setdefault(request.custom_id, index) == index
+            and params.max_tokens <= MAX_TOKENS.get(params.model, 0)
+            and params.temperature is params.top_p is params.top_k is msgspec.UNSET
+        ):
+            return ()
+        return list(self._judge(index, self.place(number), request))
 
-    def _judge(self, where: str, request: _Request) -> Iterator[Problem]:
+    def _append(self, row_bytes: int) -> None:
+        last = self._last
+        if last.count == MAX_REQUESTS or (last.count and last.body_bytes + row_bytes + len(SEPARATOR) > PART_BYTES):
+            self._full.append(last)
+            last = self._last = Part(last.first + last.count, 0, len(EMPTY_BODY))
+        last.body_bytes += row_bytes + (len(SEPARATOR) if last.count else 0)
+        last.count += 1
+
+    def _judge(self, index: int, where: str, request: _Request) -> Iterator[Problem]:
         """A request of good shape: what takes knowledge of other requests, of models and of the API version."""
         params, custom_id = request.params, request.custom_id
-        yield from self._repeated(where, custom_id)
-        self.models[params.model] += 1
+        yield from self._repeated(index, where, custom_id)
         if self.rules.version >= _NO_SAMPLING_SINCE:
             for name in _SAMPLING:
                 if getattr(params, name) is not msgspec.UNSET:
@@ -154,13 +177,14 @@ class Scan:
             message = f"{params.max_tokens:,} is more than the {ceiling:,} that {params.model} may generate"
             yield _warning(_at(where, "params.max_tokens"), custom_id, "max_tokens above the model's ceiling", message)
 
-    def _repeated(self, where: str, custom_id: str) -> Iterator[Problem]:
-        first = self._ids.setdefault(custom_id, where)
-        if first != where:
-            message = f"{custom_id!r} is the custom_id of {first} as well; each must be unique in a batch"
+    def _repeated(self, index: int, where: str, custom_id: str) -> Iterator[Problem]:
+        first = self._ids.setdefault(custom_id, index)
+        if first != index:
+            place = self.place(self._numbers[first])
+            message = f"{custom_id!r} is the custom_id of {place} as well; each must be unique in a batch"
             yield _error(_at(where, "custom_id"), custom_id, "duplicate custom_id", message)
 
-    def _explain(self, where: str, row: bytes) -> Iterator[Problem]:
+    def _explain(self, index: int, where: str, row: bytes) -> Iterator[Problem]:
         """A request of bad shape: everything that is wrong with it."""
         try:
             value = msgspec.json.decode(row)
@@ -175,7 +199,7 @@ class Scan:
         if problem := _custom_id_problem(value):
             yield _error(_at(where, "custom_id"), named, "custom_id", problem)
         elif named is not None:
-            yield from self._repeated(where, named)
+            yield from self._repeated(index, where, named)
         for name in value.keys() - {"custom_id", "params"}:
             yield _error(_at(where, excerpt(name, 60)), named, "unknown key", "a request has custom_id and params only")
         params = value.get("params")
@@ -187,11 +211,11 @@ class Scan:
             yield _error(_at(where, f"params.{name}"), named, f"params.{name}", problem)
 
 
-def scan(rows: Iterable[tuple[str, bytes | str]], rules: Rules) -> Scan:
-    """Check requests, each with its place for messages and as JSON, in one pass."""
-    result = Scan(rules)
-    for where, row in rows:
-        result.add(where, row)
+def scan(rows: Iterable[tuple[int, bytes | str]], rules: Rules, place: Callable[[int], str]) -> Scan:
+    """Check requests, each with its number for messages and as JSON, in one pass."""
+    result = Scan(rules, place)
+    for number, row in rows:
+        result.add(number, row)
     return result
 
 

@@ -34,9 +34,14 @@ _PROGRESS_EVERY_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where requests come from: `rows` reads them anew each time, `unchanged` tells whether they are still the same."""
+    """Where requests come from.
+
+    `rows` reads them anew each time, `place` says where the one with a number stands, and `unchanged` tells whether
+    they are still the same.
+    """
 
     file: str | None
+    place: Callable[[int], str]
     rows: Callable[[], Iterator[Row]]
     unchanged: Callable[[], bool]
 
@@ -84,7 +89,7 @@ def _source(arguments: Mapping[str, Any], roots: Sequence[Path]) -> Iterator[_So
     if ("template" in arguments) != (names == ["rows_file"]):
         raise invalid("template: goes with rows_file, and rows_file needs it.")
     if names == ["requests"]:
-        yield _Source(None, partial(_inline, arguments["requests"]), lambda: True)
+        yield _Source(None, "requests[{}]".format, partial(_inline, arguments["requests"]), lambda: True)
         return
     name = arguments[names[0]]
     with opened(names[0], name, roots) as file:
@@ -100,16 +105,16 @@ def _source(arguments: Mapping[str, Any], roots: Sequence[Path]) -> Iterator[_So
             except (OSError, EOFError, zlib.error) as error:
                 raise invalid(f"{names[0]}: the file cannot be read to its end: {error}.") from error
 
-        yield _Source(name, rows, lambda: identity(file) == before)
+        yield _Source(name, "line {}".format, rows, lambda: identity(file) == before)
 
 
 def _inline(requests: Sequence[Any]) -> Iterator[Row]:
     for index, each in enumerate(requests):
-        yield f"requests[{index}]", result.encode(each).encode()
+        yield index, result.encode(each).encode()
 
 
 def _scan(source: _Source, rules: Rules) -> Scan:
-    found = scan(source.rows(), rules)
+    found = scan(source.rows(), rules, source.place)
     if not found.requests:
         raise invalid(f"{source.file or 'requests'}: holds no requests.")
     return found

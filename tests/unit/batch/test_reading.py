@@ -38,20 +38,20 @@ def filled(name: str, content: bytes, params: Any) -> list[Row]:
     [
         (b"", []),
         (b"\n \r\n", []),
-        (b'{"a":1}\n{"b":2}', [("line 1", b'{"a":1}'), ("line 2", b'{"b":2}')]),
-        (b'\xef\xbb\xbf{"a":1}\r\n\r\n  {"b":2}  \r\n', [("line 1", b'{"a":1}'), ("line 3", b'{"b":2}')]),
-        (b'{"a":"\xe2\x80\xa8"}\n', [("line 1", b'{"a":"\xe2\x80\xa8"}')]),
+        (b'{"a":1}\n{"b":2}', [(1, b'{"a":1}'), (2, b'{"b":2}')]),
+        (b'\xef\xbb\xbf{"a":1}\r\n\r\n  {"b":2}  \r\n', [(1, b'{"a":1}'), (3, b'{"b":2}')]),
+        (b'{"a":"\xe2\x80\xa8"}\n', [(1, b'{"a":"\xe2\x80\xa8"}')]),
         (b"[]", []),
         (b" [ ]\n", []),
-        (b'\xef\xbb\xbf[{"a":"]\\"}"},\n\n {"b":[{}]}\n]\n', [("line 1", b'{"a":"]\\"}"}'), ("line 3", b'{"b":[{}]}')]),
-        (b'{ "requests" :\n[\n{"a":1},\n{"b":2}]\n}', [("line 3", b'{"a":1}'), ("line 4", b'{"b":2}')]),
-        (b"[1,,2]", [("line 1", b"1"), ("line 1", b""), ("line 1", b"2")]),
-        (b"[1,", [("line 1", b"1"), ("line 1", "the array that holds the requests is not closed")]),
-        (b'[{"a":"', [("line 1", "the array that holds the requests is not closed")]),
-        (b"[1]\n2", [("line 1", b"1"), ("line 1", "after the array nothing is expected, found '2'")]),
+        (b'\xef\xbb\xbf[{"a":"]\\"}"},\n\n {"b":[{}]}\n]\n', [(1, b'{"a":"]\\"}"}'), (3, b'{"b":[{}]}')]),
+        (b'{ "requests" :\n[\n{"a":1},\n{"b":2}]\n}', [(3, b'{"a":1}'), (4, b'{"b":2}')]),
+        (b"[1,,2]", [(1, b"1"), (1, b""), (1, b"2")]),
+        (b"[1,", [(1, b"1"), (1, "the array that holds the requests is not closed")]),
+        (b'[{"a":"', [(1, "the array that holds the requests is not closed")]),
+        (b"[1]\n2", [(1, b"1"), (1, "after the array nothing is expected, found '2'")]),
         (
             b'{"requests":[1],"x":2}',
-            [("line 1", b"1"), ("line 1", "after the array its closing brace is expected, found ',\"x\":2}'")],
+            [(1, b"1"), (1, "after the array its closing brace is expected, found ',\"x\":2}'")],
         ),
     ],
 )
@@ -81,8 +81,8 @@ def test_garbage_never_crashes(content: bytes) -> None:
 def test_a_row_without_end_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MAX_ROW_BYTES", 100)
     monkeypatch.setattr(reading, "_READ_BYTES", 64)
-    assert rows(b"x" * 500) == [("line 1", "is longer than 100 bytes")]
-    assert rows(b'["' + b"x" * 500) == [("line 1", "is longer than 100 bytes")]
+    assert rows(b"x" * 500) == [(1, "is longer than 100 bytes")]
+    assert rows(b'["' + b"x" * 500) == [(1, "is longer than 100 bytes")]
 
 
 PARAMS = {
@@ -100,7 +100,7 @@ def params(row: Row) -> Any:
 
 def test_a_template_is_filled_from_every_row() -> None:
     made = filled("t.csv", b'name,note\nAnn,"two\nlines"\n\nBo,x\n', PARAMS)
-    assert [where for where, _ in made] == ["line 2", "line 5"]
+    assert [line for line, _ in made] == [2, 5]
     assert params(made[0]) == {
         "custom_id": "row-000001",
         "params": PARAMS | {"messages": [{"role": "user", "content": "Hi Ann, two\nlines"}], "n": "two\nlines"},
@@ -124,19 +124,19 @@ def test_values_are_put_in_once_and_never_looked_at_again(name: str, note: str) 
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
-        ("t.csv", b"name,note\nAnn\n", ("line 2", "has no column 'note', which the template names")),
-        ("t.csv", b"name,note\nAnn,b,c\n", ("line 2", "has 3 fields, and the header 2")),
-        ("t.csv", b"name,note\nAnn,\xff\n", ("line 2", "is not UTF-8")),
-        ("t.csv", b'name,note\nAnn,"x\n', ("line 2", "is not CSV: unexpected end of data")),
-        ("t.jsonl", b'{"name":1}', ("line 1", "has no column 'note', which the template names")),
-        ("t.jsonl", b'{"name":1,"note":null}', ("line 1", "has no column 'note', which the template names")),
-        ("t.jsonl", b"[1]", ("line 1", "is not an object with a value for each column")),
-        ("t.jsonl", b"1", ("line 1", "is not an object with a value for each column")),
-        ("t.jsonl", b"{", ("line 1", "is not JSON")),
+        ("t.csv", b"name,note\nAnn\n", (2, "has no column 'note', which the template names")),
+        ("t.csv", b"name,note\nAnn,b,c\n", (2, "has 3 fields, and the header 2")),
+        ("t.csv", b"name,note\nAnn,\xff\n", (2, "is not UTF-8")),
+        ("t.csv", b'name,note\nAnn,"x\n', (2, "is not CSV: unexpected end of data")),
+        ("t.jsonl", b'{"name":1}', (1, "has no column 'note', which the template names")),
+        ("t.jsonl", b'{"name":1,"note":null}', (1, "has no column 'note', which the template names")),
+        ("t.jsonl", b"[1]", (1, "is not an object with a value for each column")),
+        ("t.jsonl", b"1", (1, "is not an object with a value for each column")),
+        ("t.jsonl", b"{", (1, "is not JSON")),
         (
             "t.jsonl",
             b'{"name":"x","note":"\\ud800"}',
-            ("line 1", "has half of a surrogate pair, which is no character"),
+            (1, "has half of a surrogate pair, which is no character"),
         ),
     ],
 )

@@ -25,7 +25,7 @@ def request(custom_id: Any = "a", **changes: Any) -> dict[str, Any]:
 
 
 def scanned(*values: Any, rules: Rules = RULES) -> Scan:
-    return scan(((f"requests[{n}]", json.dumps(value).encode()) for n, value in enumerate(values)), rules)
+    return scan(((n, json.dumps(value).encode()) for n, value in enumerate(values)), rules, "requests[{}]".format)
 
 
 def texts(found: Scan) -> list[str]:
@@ -117,7 +117,7 @@ def test_many_problems_are_counted_by_kind() -> None:
        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["custom_id", "params", "model", "x"]), inner)).map(
        lambda value: json.dumps(value).encode())))  # fmt: skip
 def test_garbage_is_an_error_and_never_a_crash(rows: list[bytes]) -> None:
-    found = scan(((f"line {n}", row) for n, row in enumerate(rows, 1)), RULES)
+    found = scan(enumerate(rows, 1), RULES, "line {}".format)
     assert found.requests == len(rows)
     assert len(found.invalid) == len(rows)
 
@@ -131,7 +131,7 @@ def test_parts_hold_every_sendable_request_once_and_are_as_large_as_they_say(siz
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(requests, "MAX_REQUESTS", 7)
         patch.setattr(requests, "PART_BYTES", 1500)
-        found = scan(((f"line {n}", row) for n, row in enumerate(rows, 1)), RULES)
+        found = scan(enumerate(rows, 1), RULES, "line {}".format)
         parts = [list(chosen(rows, found, part)) for part in found.parts]
     assert [row for part in parts for row in part] == [row for n, row in enumerate(rows) if n not in bad]
     for part, promised in zip(parts, found.parts, strict=True):

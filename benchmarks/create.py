@@ -1,0 +1,124 @@
+"""`create`: a batch of 100,000 requests from a 196 MB file, checked and uploaded, beside the least one could do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx2
+import msgspec
+
+from benchmarks import processes
+from benchmarks.measure import Series, in_turns, ratios
+from benchmarks.memory import status_mb
+from benchmarks.processes import SUBJECT
+from benchmarks.report import Report, Target
+from benchmarks.wire import MODERN, StdioWire, request, result_of
+
+CREATE = "anthropic-create-message-batch"
+
+_REQUESTS = 100_000
+_READ_BYTES = 1 << 18
+_PATH = "/v1/messages/batches"
+_MOST_GROWTH_MB = 32.0
+_CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+class _Request(msgspec.Struct):
+    custom_id: str
+    params: dict[str, msgspec.Raw]
+
+
+def run(*, quick: bool) -> Report:
+    """Time each way of sending the same file, in turns."""
+    with tempfile.TemporaryDirectory() as folder, processes.sink() as port:
+        path = Path(folder, "requests.jsonl")
+        _write(path, 10_000 if quick else _REQUESTS)
+        url = f"http://127.0.0.1:{port}{_PATH}"
+        arguments = (*SUBJECT.stdio, "--root", folder)
+        with processes.python(arguments, processes.upstream_environment(port)) as running:
+            wire = StdioWire(running.process)
+            _create(wire, path, dry_run=True)
+            before = status_mb(running.process.pid, "VmRSS")
+            samples = in_turns(
+                {
+                    "httpx2, async, no check": lambda: _timed(lambda: asyncio.run(_async_upload(url, path))),
+                    "msgspec check (ids, params), then httpx2, sync": lambda: _timed(
+                        lambda: _checked_upload(url, path)
+                    ),
+                    "batches-mcp, through the tool": lambda: _timed(lambda: _create(wire, path)),
+                },
+                3 if quick else 7,
+            )
+            growth = status_mb(running.process.pid, "VmHWM") - before
+        megabytes = path.stat().st_size / 1e6
+    unchecked, checked, ours = samples.values()
+    to_unchecked, to_checked = ratios(unchecked, ours), ratios(checked, ours)
+    rows = [
+        (name, Series.of(taken).text(3), f"{megabytes / Series.of(taken).median:,.0f}")
+        for name, taken in samples.items()
+    ]
+    targets = [
+        Target("at least 0.30x of no check", f"{to_unchecked.text(2)}x", to_unchecked.median >= 0.30),
+        Target("at least 0.75x of check, then send", f"{to_checked.text(2)}x", to_checked.median >= 0.75),
+        Target(f"memory grows by at most {_MOST_GROWTH_MB:g} MB", f"{growth:+.1f} MB", growth <= _MOST_GROWTH_MB),
+    ]
+    return Report(
+        ("way", "seconds", "MB/s"), rows, targets, [f"A file of {megabytes:.0f} MB; the upstream reads and answers."]
+    )
+
+
+def _write(path: Path, count: int) -> None:
+    message = {"role": "user", "content": "lorem ipsum dolor " * 85}
+    with path.open("w") as file:
+        for number in range(count):
+            params = {"model": "claude-haiku-5-5", "max_tokens": 100, "system": "x" * 300, "messages": [message]}
+            file.write(json.dumps({"custom_id": f"row-{number:06}", "params": params}, separators=(",", ":")) + "\n")
+
+
+def _timed(action: object) -> float:
+    assert callable(action)
+    started_s = time.perf_counter()
+    action()
+    return time.perf_counter() - started_s
+
+
+def _create(wire: StdioWire, path: Path, **more: bool) -> None:
+    arguments = {"requests_file": path.name, **more}
+    wire.send(request(MODERN, 1, "tools/call", name=CREATE, arguments=arguments))
+    result_of(wire.receive())
+
+
+async def _async_upload(url: str, path: Path) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in _pieces(path):
+            yield piece
+
+    headers = {"content-length": str(path.stat().st_size)}  # noqa: ASYNC240 - nothing else runs on this loop
+    async with httpx2.AsyncClient() as client:
+        (await client.post(url, content=pieces(), headers=headers)).raise_for_status()
+
+
+def _checked_upload(url: str, path: Path) -> None:
+    decode = msgspec.json.Decoder(_Request).decode
+    ids = set()
+    with path.open("rb") as file:
+        for line in file:
+            custom_id = decode(line).custom_id
+            if not _CUSTOM_ID.fullmatch(custom_id) or custom_id in ids:
+                raise ValueError(custom_id)
+            ids.add(custom_id)
+    with httpx2.Client() as client:
+        headers = {"content-length": str(path.stat().st_size)}
+        client.post(url, content=_pieces(path), headers=headers).raise_for_status()
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_READ_BYTES):
+            yield piece
