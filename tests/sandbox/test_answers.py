@@ -72,7 +72,7 @@ def clock() -> ManualClock:
 @pytest.fixture(scope="module")
 def alone(clock: ManualClock) -> Iterator[Sandbox]:
     """A sandbox that keeps to the lowest limits; what is done to it is nobody else's business."""
-    with running_sandbox(clock=clock, tier="start") as sandbox:  # type: ignore[arg-type]  # a name does as well
+    with running_sandbox(clock=clock, tier="start") as sandbox:
         yield sandbox
 
 
@@ -178,8 +178,8 @@ PROVOKE: dict[Answer, Callable[[Api], httpx2.Response]] = {
     Answer.INJECTED_NOT_FOUND: lambda api: api.faulty("not_found"),
     Answer.INJECTED_REDIRECT: lambda api: api.faulty("redirect", location="https://elsewhere.example/"),
 }
-# Provoked where their conditions are: under a switch, and by breaking the sandbox.
-ELSEWHERE = {Answer.SAMPLING_KEYS, Answer.INTERNAL_ERROR}
+# Provoked where their conditions are: under switches, and by breaking the sandbox.
+ELSEWHERE = {Answer.SAMPLING_KEYS, Answer.RETRIEVED_LIVE, Answer.INTERNAL_ERROR}
 
 
 def test_all_answers_are_provoked() -> None:
@@ -275,7 +275,9 @@ def test_live_counts() -> None:
         batch_id = http.post(PATH, json={"requests": rows}).json()["id"]
         seen = []
         for _ in range(3):
-            seen.append(http.get(f"{PATH}/{batch_id}").json()["request_counts"])
+            response = http.get(f"{PATH}/{batch_id}")
+            assert response.headers["x-sandbox-answer"] == "retrieved-live"
+            seen.append(response.json()["request_counts"])
             clock.advance(2)
         assert [(c["processing"], c["succeeded"], c["errored"]) for c in seen] == [(5, 0, 0), (3, 1, 1), (1, 3, 1)]
         assert http.get(PATH).json()["data"][0]["request_counts"]["processing"] == 0

@@ -230,7 +230,8 @@ def test_a_web_page_cannot_act(http: httpx2.Client, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("peer", "status"), [("127.0.0.1", 200), ("::1", 200), ("192.0.2.1", 403), ("testclient", 403)]
+    ("peer", "status"),
+    [("127.0.0.1", 200), ("::1", 200), ("::ffff:127.0.0.1", 200), ("192.0.2.1", 403), ("testclient", 403)],
 )
 @pytest.mark.parametrize("path", ["/", "/_sandbox/clock"])
 def test_other_machines(peer: str, status: int, path: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batches_mcp.sandbox import ManualClock, Sandbox, Tier, running_sandbox
+from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
 from batches_mcp.sandbox.errors import ApiError
 from batches_mcp.sandbox.limits import LIMITS, RateLimiter
 
@@ -25,7 +25,7 @@ MINUTE_US = 60_000_000
 
 @pytest.fixture
 def sandbox(clock: ManualClock) -> Iterator[Sandbox]:
-    with running_sandbox(clock=clock, tier=Tier.START) as sandbox:
+    with running_sandbox(clock=clock, tier="start") as sandbox:
         yield sandbox
 
 

@@ -3,8 +3,11 @@
 import base64
 import hashlib
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -101,3 +104,26 @@ def test_nothing_but_its_own_style_and_script_may_run(sandbox: Sandbox) -> None:
     assert not [1 for _, attributes in page.tags if {"style", "src", "href"} & attributes.keys()]
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
     assert response.headers["content-type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.soak
+def test_its_script_runs_in_a_browser(sandbox: Sandbox, ask: Ask, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium here")
+    batch_id = httpx2.post(sandbox.url + PATH, headers=HEADERS, json={"requests": [ask()]}).json()["id"]
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+    options += ["--disable-background-networking", "--disable-component-update", "--window-size=1200,900"]
+    options += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000"]
+
+    def look(how: str) -> str:
+        ran = subprocess.run([browser, *options, how, sandbox.url], capture_output=True, text=True, timeout=60)
+        assert ran.returncode == 0
+        assert "Content Security Policy" not in ran.stderr
+        return ran.stdout
+
+    seen = look("--dump-dom")
+    assert '<html lang="en" class="live">' in seen  # the class is the script's
+    assert batch_id in seen
+    look(f"--screenshot={tmp_path / 'page.png'}")
+    assert (tmp_path / "page.png").stat().st_size > 10_000

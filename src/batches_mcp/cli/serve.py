@@ -7,6 +7,7 @@ import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from batches_mcp.cli.flags import flag, log_level, root, upstream_flags
 from batches_mcp.cli.startup import ready, say
 from batches_mcp.errors import ServeError, UsageError
 from batches_mcp.settings import TOKEN, Environment, HttpSettings, Protocol, Transport, UpstreamSettings, file_roots
+
+if TYPE_CHECKING:
+    from batches_mcp.sandbox import Tier
 
 DEFAULT_PORT = 9090
 
@@ -135,11 +139,11 @@ def sandbox(
     retry_after: int,
     seed: int,
     state: Path | None,
-    tier: str | None,
+    tier: Tier | None,
     inferred: tuple[str, ...],
 ) -> int:
     """Run a local stand-in for the Message Batches API: nothing is billed and any API key is accepted."""
-    from batches_mcp.sandbox import Inferred, SandboxConfig, StateFileError, Tier, run_sandbox
+    from batches_mcp.sandbox import Inferred, SandboxConfig, StateFileError, run_sandbox
 
     if "help" in inferred:
         for switch in Inferred.switches():
@@ -152,7 +156,7 @@ def sandbox(
             retry_after_seconds=retry_after,
             seed=seed,
             state=state,
-            tier=None if tier is None else Tier(tier),
+            tier=tier,
             inferred=dict(_choice(text) for text in inferred),
         )
     except ValueError as error:

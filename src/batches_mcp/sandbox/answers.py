@@ -68,6 +68,7 @@ class Answer(Enum):
 
     RETRIEVED_IN_PROGRESS = ("retrieve", "a batch in progress", 200, _C, "with `retry-after: 10`")
     RETRIEVED_CANCELING = ("retrieve", "a batch being canceled", 200, _C)
+    RETRIEVED_LIVE = ("retrieve", "a running batch, when `counts` is switched to `live`", 200, _I)
     RETRIEVED_ENDED = ("retrieve", "an ended batch", 200, _C)
     RETRIEVED_ARCHIVED = ("retrieve", "a batch over 29 days old", 200, _D)
 
@@ -96,12 +97,12 @@ class Answer(Enum):
     DELETE_IN_PROGRESS = ("delete", "a batch in progress", 400, _C)
     DELETE_CANCELING = ("delete", "a batch being canceled", 400, _I)
 
-    INJECTED_RATE_LIMIT = ("fault", "`rate_limit`", 429, _D, "`retry-after` if one is given")
-    INJECTED_SPEND_CAP = ("fault", "`spend_cap`", 429, _D, "no `retry-after`")
+    INJECTED_RATE_LIMIT = ("fault", "`rate_limit`", 429, _D, f"`retry-after` if one is given; {_TEXT}")
+    INJECTED_SPEND_CAP = ("fault", "`spend_cap`", 429, _D, f"no `retry-after`; {_TEXT}")
     INJECTED_SPEND_LIMIT = ("fault", "`spend_limit`", 400, _D)
     INJECTED_SERVER_ERROR = ("fault", "`server_error`", 500, _D, _TEXT)
     INJECTED_BAD_GATEWAY = ("fault", "`bad_gateway`", 502, _I, "HTML, as proxies answer")
     INJECTED_TIMEOUT = ("fault", "`timeout`", 504, _D, _TEXT)
-    INJECTED_OVERLOADED = ("fault", "`overloaded`", 529, _D)
+    INJECTED_OVERLOADED = ("fault", "`overloaded`", 529, _D, _TEXT)
     INJECTED_NOT_FOUND = ("fault", "`not_found`", 404, _C, "reported for batches that exist")
     INJECTED_REDIRECT = ("fault", "`redirect`", 307, _I)

@@ -7,14 +7,14 @@ from typing import TypedDict
 
 from batches_mcp.sandbox.clock import Clock, SystemClock
 from batches_mcp.sandbox.inferred import Inferred
-from batches_mcp.sandbox.limits import Tier
+from batches_mcp.sandbox.limits import LIMITS, Tier
 
 __all__ = ["SandboxConfig", "SandboxOptions"]
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxConfig:
-    """Settings of one sandbox; ValueError when a number is negative, or a choice of `inferred` does not exist.
+    """Settings of one sandbox; ValueError when a number is negative, or a tier or a choice does not exist.
 
     process_seconds: how long a batch takes from its creation to its end, when nobody cancels it.
         More than 24 hours makes batches expire, as they do at Anthropic.
@@ -39,8 +39,8 @@ class SandboxConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "choices", Inferred.of(self.inferred))
-        if self.tier is not None:
-            object.__setattr__(self, "tier", Tier(self.tier))
+        if self.tier is not None and self.tier not in LIMITS:
+            raise ValueError(f"tier is one of {', '.join(LIMITS)}, not {self.tier!r}")
         if self.process_seconds < 0 or self.retry_after_seconds < 0:
             raise ValueError("process_seconds and retry_after_seconds must not be negative")
 

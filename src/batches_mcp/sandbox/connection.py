@@ -5,11 +5,13 @@ app, as an ASGI extension.
 """
 
 import asyncio
+import os
 import socket
 import struct
 from collections.abc import Generator, Iterator
 from contextlib import closing
 
+from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -39,7 +41,8 @@ class Reset(Response):
     async def __call__(self, scope: Scope, receive: Receive, _: Send) -> None:
         transport = _transport(scope)
         # Closing a socket that is not to linger sends RST, so that the peer sees a reset and not an end.
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        at_once = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
         transport.abort()
         await _gone(receive)
 
@@ -79,7 +82,7 @@ class CutStream(Response):
         transport = _transport(scope)
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         with closing(self._blocks):
-            for part in _head(self._blocks, self._rows, mid_row=self._mid_row):
+            async for part in iterate_in_threadpool(_head(self._blocks, self._rows, mid_row=self._mid_row)):
                 await send({"type": "http.response.body", "body": part, "more_body": True})
         transport.close()
         await _gone(receive)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 from anyio import to_thread
 from starlette.exceptions import HTTPException
@@ -118,9 +118,11 @@ def _is_loopback(name: str) -> bool:
     if name == "localhost":
         return True
     try:
-        return ip_address(name.strip("[]")).is_loopback
+        address = ip_address(name.strip("[]"))
     except ValueError:
         return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 async def _arguments(request: Request) -> Json:
@@ -168,9 +170,8 @@ class _Actions:
 
     def batches(self, _: Request, __: Json) -> Json:
         steering = self._steering
-        now_us = steering.now_us
         seen = steering.batches(_SHOWN_BATCHES)
-        return {"total": steering.total(), "batches": [each.to_json(now_us) for each in seen]}
+        return {"total": steering.total(), "batches": [each.to_json() for each in seen]}
 
     def end(self, request: Request, arguments: Json) -> Json:
         _nothing(arguments)

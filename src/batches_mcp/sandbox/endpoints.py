@@ -127,12 +127,13 @@ class Endpoints:
         now_us = self._now_us()
         status = status_at(batch, now_us)
         body = self._json(request, batch, status, now_us)
+        live = self._choices.counts == "live"
         match status:
             case Status.IN_PROGRESS:
                 hint = {"retry-after": str(self._config.retry_after_seconds)}  # captured
-                return _ok(Answer.RETRIEVED_IN_PROGRESS, body, hint)
+                return _ok(Answer.RETRIEVED_LIVE if live else Answer.RETRIEVED_IN_PROGRESS, body, hint)
             case Status.CANCELING:
-                return _ok(Answer.RETRIEVED_CANCELING, body)
+                return _ok(Answer.RETRIEVED_LIVE if live else Answer.RETRIEVED_CANCELING, body)
             case Status.ENDED:
                 archived = archived_us(batch, now_us) is not None
                 return _ok(Answer.RETRIEVED_ARCHIVED if archived else Answer.RETRIEVED_ENDED, body)

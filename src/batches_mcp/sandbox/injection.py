@@ -14,7 +14,7 @@ from batches_mcp.sandbox.labels import labelled
 
 __all__ = ["inject"]
 
-# Documented texts, but for the last two.
+# Inferred texts; of the spend limit's, the first sentence is documented.
 _TEXTS = {
     FaultKind.RATE_LIMIT: (Answer.INJECTED_RATE_LIMIT, "This request would exceed your organization's rate limit."),
     FaultKind.SPEND_CAP: (Answer.INJECTED_SPEND_CAP, "Your organization has reached its monthly spend limit."),

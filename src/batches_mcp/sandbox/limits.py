@@ -4,7 +4,7 @@ import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Literal
 
 from batches_mcp.sandbox.errors import rate_limit
 from batches_mcp.sandbox.wire import timestamp
@@ -14,12 +14,8 @@ __all__ = ["LIMITS", "Limits", "RateLimiter", "Tier"]
 _MINUTE_US = 60_000_000
 
 
-class Tier(StrEnum):
-    """A usage tier whose batch limits are published."""
-
-    START = "start"
-    BUILD = "build"
-    SCALE = "scale"
+Tier = Literal["start", "build", "scale"]
+"""A usage tier whose batch limits are published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +28,9 @@ class Limits:
 
 # Documented.
 LIMITS: Mapping[Tier, Limits] = {
-    Tier.START: Limits(1_000, 200_000),
-    Tier.BUILD: Limits(2_000, 300_000),
-    Tier.SCALE: Limits(4_000, 500_000),
+    "start": Limits(1_000, 200_000),
+    "build": Limits(2_000, 300_000),
+    "scale": Limits(4_000, 500_000),
 }
 
 

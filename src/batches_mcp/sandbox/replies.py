@@ -37,7 +37,7 @@ def compose(instruction: str, text: str, *, max_tokens: int, seed: int) -> str:
     if subject != text:
         instruction = instruction.replace(subject, " ")
     ends = instruction[:_INSTRUCTION_CHARS] + "\n" + instruction[-_INSTRUCTION_CHARS:]
-    style = _style(ends) or _STYLES[-1]
+    style = _style(ends)
     reply = style.write(ends, " ".join(subject[:_SUBJECT_CHARS].split()), seed)
     if reply.startswith(_MARK):
         return reply[: max(max_tokens * _CHARS_PER_TOKEN, len(_MARK))]
@@ -47,15 +47,15 @@ def compose(instruction: str, text: str, *, max_tokens: int, seed: int) -> str:
 def _subject(text: str) -> str:
     """What an instruction is about: the text behind the blank line after it, if it looks like an instruction."""
     head, _, tail = text.partition("\n\n")
-    known = _style(head[:_INSTRUCTION_CHARS])
-    if tail.strip() and (head.rstrip().endswith(":") or known not in (None, _STYLES[-1])):
+    asks = head.rstrip().endswith(":") or _style(head[:_INSTRUCTION_CHARS]) is not _STYLES[-1]
+    if tail.strip() and asks:
         return tail
     return text
 
 
-def _style(instruction: str) -> "_Style | None":
+def _style(instruction: str) -> _Style:
     lowered = instruction.lower()
-    return next((style for style in _STYLES if any(word in lowered for word in style.words)), None)
+    return next(style for style in _STYLES if any(word in lowered for word in style.words))
 
 
 def estimate_tokens(chars: int) -> int:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 
 from batches_mcp.sandbox import lifecycle
 from batches_mcp.sandbox.caller import shown
@@ -30,14 +29,15 @@ class UnknownBatch(LookupError):
 class Seen:
     """A batch at an instant, whoever owns it. done: from 0 to 1, how much of its time is over."""
 
+    at_us: int
     batch: Batch
     status: Status
     archived: bool
     done: float
 
-    def to_json(self, now_us: int) -> Json:
+    def to_json(self) -> Json:
         """A MessageBatch with a path for `results_url`, and `key`, the fingerprint of its owner's."""
-        return {**batch_json(self.batch, self.status, now_us, BATCHES_PATH), "key": shown(self.batch.tenant)}
+        return {**batch_json(self.batch, self.status, self.at_us, BATCHES_PATH), "key": shown(self.batch.tenant)}
 
 
 class Steering:
@@ -69,8 +69,9 @@ class Steering:
 
     def batches(self, limit: int) -> list[Seen]:
         """The newest batches of all keys, newest first."""
-        now_us = self.now_us
-        return [_seen(batch, now_us) for batch in self._store.newest(limit)]
+        batches = self._store.newest(limit)
+        now_us = self.now_us  # read after them: no batch is younger
+        return [_seen(batch, now_us) for batch in batches]
 
     def total(self) -> int:
         """How many batches there are."""
@@ -92,11 +93,9 @@ class Steering:
 
         Raises UnknownBatch, or NotPossible when it has not ended or is archived already.
         """
-
-        def change(batch: Batch, _: Work, now_us: int) -> Batch:
-            return lifecycle.archive(batch, now_us)
-
-        self._change(batch_id, change, "has not ended, or is archived already")
+        self._change(
+            batch_id, lambda batch, _, now_us: lifecycle.archive(batch, now_us), "has not ended, or is archived already"
+        )
 
     def reset(self) -> None:
         """Be as at the start: no batches, no faults, no requests seen, full rate limits. The clock stays as it is."""
@@ -107,7 +106,8 @@ class Steering:
             self._rate_limiter.clear()
 
     def _change(self, batch_id: str, change: Callable[[Batch, Work, int], Batch], otherwise: str) -> None:
-        changed = self._store.change(batch_id, partial(_changed, change, self.now_us))
+        now_us = self.now_us
+        changed = self._store.change(batch_id, lambda batch, work: change(batch, work, now_us))
         if changed is None:
             raise UnknownBatch(f"there is no batch {batch_id}")
         before, after = changed
@@ -115,12 +115,8 @@ class Steering:
             raise NotPossible(f"batch {batch_id} {otherwise}")
 
 
-def _changed(change: Callable[[Batch, Work, int], Batch], now_us: int, batch: Batch, work: Work) -> Batch:
-    return change(batch, work, now_us)
-
-
 def _seen(batch: Batch, now_us: int) -> Seen:
     status = status_at(batch, now_us)
-    length_us = batch.ending.at_us - batch.created_us
-    done = 1.0 if status is Status.ENDED else max(now_us - batch.created_us, 0) / length_us
-    return Seen(batch, status, archived_us(batch, now_us) is not None, done)
+    length_us = max(batch.ending.at_us - batch.created_us, 1)
+    done = min(max((now_us - batch.created_us) / length_us, 0.0), 1.0)
+    return Seen(now_us, batch, status, archived_us(batch, now_us) is not None, done)

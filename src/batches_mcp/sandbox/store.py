@@ -39,6 +39,7 @@ class Store:
         """`state`: the file; None for one in a temporary folder, removed by `close`."""
         self._file = StateFile(state)
         self._write_lock = threading.Lock()
+        self._read_lock = threading.Lock()
 
     def open(self) -> None:
         """StateFileError if the file cannot be used."""
@@ -87,15 +88,17 @@ class Store:
 
     def find(self, tenant: str, batch_id: str) -> Batch | None:
         """A batch of this tenant: one indexed read, a few microseconds."""
-        batch = _find(self._reader, batch_id)
+        with self._reading() as db:
+            batch = _find(db, batch_id)
         return batch if batch is not None and batch.tenant == tenant else None
 
     def absence(self, tenant: str, batch_id: str) -> Absence:
         """Why `find` found nothing."""
-        if _find(self._reader, batch_id):
-            return Absence.FOREIGN
-        deleted = self._reader.execute("SELECT 1 FROM deleted WHERE id = ? AND tenant = ?", (batch_id, tenant))
-        return Absence.DELETED if deleted.fetchone() else Absence.UNKNOWN
+        with self._reading() as db:
+            if _find(db, batch_id):
+                return Absence.FOREIGN
+            deleted = db.execute("SELECT 1 FROM deleted WHERE id = ? AND tenant = ?", (batch_id, tenant)).fetchone()
+        return Absence.DELETED if deleted else Absence.UNKNOWN
 
     def page(self, tenant: str, limit: int, *, after: Batch | None = None, before: Batch | None = None) -> list[Batch]:
         """Up to `limit` batches of this tenant, newest first: those next to `after` (older) or `before` (newer)."""
@@ -103,27 +106,32 @@ class Store:
         where, values = "", []
         if cursor:
             where, values = f"AND (created_us, number) {comparison} (?, ?)", [cursor.created_us, cursor.number]
-        rows = self._reader.execute(
+        query = (
             f"SELECT {_COLUMNS} FROM batches WHERE tenant = ? {where} "  # noqa: S608 - constants
-            f"ORDER BY created_us {order}, number {order} LIMIT ?",
-            (tenant, *values, limit),
-        ).fetchall()
+            f"ORDER BY created_us {order}, number {order} LIMIT ?"
+        )
+        with self._reading() as db:
+            rows = db.execute(query, (tenant, *values, limit)).fetchall()
         batches = [_batch(row) for row in rows]
         return batches[::-1] if before else batches
 
     def newest(self, limit: int) -> list[Batch]:
         """Batches of all tenants, newest first."""
         query = f"SELECT {_COLUMNS} FROM batches ORDER BY created_us DESC, number DESC LIMIT ?"  # noqa: S608 - constants
-        return [_batch(row) for row in self._reader.execute(query, (limit,)).fetchall()]
+        with self._reading() as db:
+            rows = db.execute(query, (limit,)).fetchall()
+        return [_batch(row) for row in rows]
 
     def total(self) -> int:
         """How many batches there are."""
-        (total,) = self._reader.execute("SELECT count(*) FROM batches").fetchone()
+        with self._reading() as db:
+            (total,) = db.execute("SELECT count(*) FROM batches").fetchone()
         return int(total)
 
     def work(self, batch: Batch) -> Work:
         """What a batch's requests come to."""
-        return _work(self._reader, batch)
+        with self._reading() as db:
+            return _work(db, batch)
 
     def change(
         self, batch_id: str, change: Callable[[Batch, Work], Batch], *, tenant: str | None = None
@@ -171,10 +179,12 @@ class Store:
 
     def left_us(self) -> int:
         """The last time it was told, or that stands in a batch: time must not be earlier when a state is used again."""
-        (left_us,) = self._reader.execute(
-            "SELECT max(coalesce((SELECT left_us FROM clock), 0), coalesce((SELECT max(created_us) FROM batches), 0), "
-            "coalesce((SELECT max(cancel_initiated_us) FROM batches), 0))"
-        ).fetchone()
+        query = """
+            SELECT max(coalesce((SELECT left_us FROM clock), 0), coalesce((SELECT max(created_us) FROM batches), 0),
+                       coalesce((SELECT max(cancel_initiated_us) FROM batches), 0))
+        """
+        with self._reading() as db:
+            (left_us,) = db.execute(query).fetchone()
         return int(left_us)
 
     def requests(self, batch: Batch, indexes: Iterable[int]) -> Generator[tuple[int, bytes]]:
@@ -190,6 +200,12 @@ class Store:
                 if row is None:  # Deleted before the snapshot was taken: a cut stream, not one that looks complete.
                     raise LookupError(f"request {index} of {batch.id} is gone")
                 yield index, row[0]
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        # Python's statement cache is not made for two threads that run the same statement at once.
+        with self._read_lock:
+            yield self._reader
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
