@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from mcp.client.client import Client
 
@@ -205,15 +206,15 @@ async def test_uploads_tell_how_far_they_are(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(submit, "_PROGRESS_EVERY_S", 0.01)
     (tmp_path / "in.jsonl").write_text(JSONL)
     heard: list[tuple[float, float | None, str | None]] = []
-
-    async def hear(progress: float, total: float | None, message: str | None) -> None:
-        heard.append((progress, total, message))
-
     with scripted_upstream(HANG) as upstream:
         async with Client(server_for(upstream.url, roots=[tmp_path])) as client:
-            import anyio
+            with anyio.CancelScope() as scope:
 
-            with anyio.move_on_after(0.5):
+                async def hear(progress: float, total: float | None, message: str | None) -> None:
+                    heard.append((progress, total, message))
+                    if message == "waiting for the answer":
+                        scope.cancel()
+
                 await client.call_tool(CREATE, {"requests_file": "in.jsonl"}, progress_callback=hear)
     assert heard[-1][2] == "waiting for the answer"
     assert heard[-1][0] == heard[-1][1]
