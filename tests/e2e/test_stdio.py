@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.scripted import HANG, Scripted, answer, scripted_upstream
+from tests.support.scripted import HANG, answer, scripted_upstream
 from tests.support.servers import LIST, Process, running
 
 INITIALIZE = {
@@ -94,7 +94,7 @@ def test_the_end_of_input_ends_the_process_soon_even_with_a_call_under_way() -> 
     with scripted_upstream(HANG) as upstream, raw(upstream=upstream.url) as client:
         client.start()
         client.request({"method": "tools/call", "params": {"name": LIST}})
-        _wait_for_request(upstream)
+        assert upstream.arrived.wait(20)
         started = time.monotonic()
         assert client.process.popen.stdin is not None
         client.process.popen.stdin.close()
@@ -115,7 +115,7 @@ def test_a_signal_ends_the_process_with_its_code_and_closes_the_lifespan(number:
             client.start()
         if stage == "during a call":
             client.request({"method": "tools/call", "params": {"name": LIST}})
-            _wait_for_request(upstream)
+            assert upstream.arrived.wait(20)
         client.process.popen.send_signal(number)
         assert client.process.popen.wait(10) == 128 + number
     assert any("lifespan closed" in line for line in client.process.lines)
@@ -157,11 +157,3 @@ def test_a_host_may_launch_it_with_an_empty_environment() -> None:
     )  # fmt: skip
     assert json.loads(popen.stdout)["result"]["serverInfo"]["name"] == "batches-mcp"
     assert (popen.returncode, popen.stderr) == (0, b"")
-
-
-def _wait_for_request(upstream: Scripted) -> None:
-    for _ in range(1000):
-        if upstream.received:
-            return
-        time.sleep(0.01)
-    raise AssertionError("the request never reached the upstream")

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 from mcp.client.client import Client
 
@@ -114,13 +115,10 @@ def test_debug_logs_of_a_whole_session_hold_no_key(tmp_path: Path) -> None:
 
 async def test_a_canceled_call_stops_its_request() -> None:
     with scripted_upstream(HANG) as upstream:
-        async with Client(server_for(upstream.url)) as client:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(client.call_tool, CREATE, {"requests": [REQUEST]})
-                with anyio.fail_after(20):
-                    while not upstream.received:
-                        await anyio.sleep(0.01)
-                tasks.cancel_scope.cancel()
+        async with Client(server_for(upstream.url)) as client, anyio.create_task_group() as tasks:
+            tasks.start_soon(client.call_tool, CREATE, {"requests": [REQUEST]})
+            assert await anyio.to_thread.run_sync(upstream.arrived.wait, 20)
+            tasks.cancel_scope.cancel()
         assert len(upstream.received) == 1
 
 

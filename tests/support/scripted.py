@@ -56,6 +56,7 @@ class Scripted:
     url: str
     steps: list[Step]
     received: list[Received] = field(default_factory=list)
+    arrived: threading.Event = field(default_factory=threading.Event)
     closing: threading.Event = field(default_factory=threading.Event)
 
 
@@ -93,6 +94,7 @@ def _converse(connection: socket.socket, upstream: Scripted) -> None:
         connection.settimeout(0.2)
         while (request := _request(connection, upstream.closing)) is not None:
             upstream.received.append(request)
+            upstream.arrived.set()
             step = upstream.steps.pop(0) if len(upstream.steps) > 1 else upstream.steps[0]
             if step == HANG:
                 upstream.closing.wait(30)
