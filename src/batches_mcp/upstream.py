@@ -175,7 +175,7 @@ class Upstream:
     async def _upload(self, request: Request, upload: Upload) -> Answer:
         """Send a body while it is made, in a worker thread: there it goes twice as fast as on the event loop.
 
-        A call that is canceled or out of time ends the upload before its last piece, so that it is not accepted.
+        A call that is canceled or out of time sends no further piece; an upload that lacks one is not accepted.
         """
         stopped = threading.Event()
 

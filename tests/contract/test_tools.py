@@ -20,6 +20,7 @@ from batches_mcp.serve.client import wire_form
 from batches_mcp.serve.mcp import tool_of
 from batches_mcp.settings import packaged
 from tests.support.golden import assert_golden
+from tests.support.values import keys_of
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"
@@ -49,19 +50,6 @@ def _schemas(schema: Any, path: str = "$") -> Iterator[tuple[str, Json]]:
     for keyword in ("oneOf", "anyOf", "allOf"):
         for number, each in enumerate(schema.get(keyword, [])):
             yield from _schemas(each, f"{path}.{keyword}[{number}]")
-
-
-def _keys(value: Any) -> Iterator[str]:
-    match value:
-        case dict():
-            for key, each in value.items():
-                yield key
-                yield from _keys(each)
-        case list():
-            for each in value:
-                yield from _keys(each)
-        case _:
-            pass
 
 
 @every_tool
@@ -141,7 +129,7 @@ def test_an_input_schema_is_a_closed_object_without_alternatives(tool: Json) -> 
 
 @every_tool
 def test_schemas_refer_to_nothing(tool: Json) -> None:
-    assert not {"$ref", "$dynamicRef", "$id"} & set(_keys([tool["inputSchema"], tool["outputSchema"]]))
+    assert not {"$ref", "$dynamicRef", "$id"} & set(keys_of([tool["inputSchema"], tool["outputSchema"]]))
 
 
 @every_tool

@@ -138,6 +138,7 @@ def test_a_host_that_is_no_address_is_said_in_one_line() -> None:
     with running(["--transport", "http", "--host", "no-such-host.invalid"], BATCHES_MCP_TOKEN=TOKEN) as process:
         assert process.popen.wait(30) == 1
     assert "cannot listen on no-such-host.invalid port 9090: " in process.lines[-1]
+    assert "Unknown error" not in process.lines[-1]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")

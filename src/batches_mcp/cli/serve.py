@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -167,5 +166,5 @@ def sandbox(
         raise ServeError(f"the sandbox cannot keep its state: {error}") from error
     except OSError as error:
         raise ServeError(
-            f"the sandbox cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}; choose another --port"
+            f"the sandbox cannot listen on {host} port {port}: {error.strerror or error}; choose another --port"
         ) from error

@@ -104,8 +104,7 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
             advice = (
                 "another program uses that port; choose another with --port" if taken else "check --host and --port"
             )
-            found = os.strerror(error.errno) if error.errno else str(error)
-            raise ServeError(f"cannot listen on {host} port {port}: {found}; {advice}") from error
+            raise ServeError(f"cannot listen on {host} port {port}: {error.strerror or error}; {advice}") from error
         yield listener
 
 

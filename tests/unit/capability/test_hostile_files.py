@@ -23,6 +23,7 @@ from batches_mcp.capability.verify import verify
 from batches_mcp.compile import compile_server
 from batches_mcp.errors import CallError, CapabilityError
 from batches_mcp.plan import ServerPlan, ToolPlan
+from tests.support.values import keys_of
 
 ROOT = Path(__file__).parents[3]
 FILES = [
@@ -50,20 +51,7 @@ scalars = (
 )
 
 
-def _keys(value: Any) -> Iterator[str]:
-    match value:
-        case dict():
-            for key, each in value.items():
-                yield key
-                yield from _keys(each)
-        case list():
-            for each in value:
-                yield from _keys(each)
-        case _:
-            pass
-
-
-keys = st.sampled_from(sorted({key for tree in TREES for key in _keys(tree)})) | st.text(max_size=8)
+keys = st.sampled_from(sorted({key for tree in TREES for key in keys_of(tree)})) | st.text(max_size=8)
 values = st.recursive(
     scalars,
     lambda children: st.lists(children, max_size=3) | st.dictionaries(keys, children, max_size=3),

@@ -1,0 +1,20 @@
+"""Looking into JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def keys_of(value: Any) -> Iterator[str]:
+    """Every key of every object in a value, at any depth."""
+    match value:
+        case dict():
+            for key, each in value.items():
+                yield key
+                yield from keys_of(each)
+        case list():
+            for each in value:
+                yield from keys_of(each)
+        case _:
+            pass
