@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
+from tests.support.servers import STATE_DIR
 
 
 @pytest.fixture
@@ -20,6 +22,14 @@ def sandbox() -> Iterator[Sandbox]:
     """One sandbox for all; its clock stands still until a test advances it, and keys keep tests apart."""
     with running_sandbox(clock=ManualClock()) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder of the test's own, never the developer's; made when something is kept in it."""
+    folder = tmp_path_factory.getbasetemp() / f"state-{uuid.uuid4().hex}"
+    monkeypatch.setenv(STATE_DIR, str(folder))
+    return folder
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ class Forward:
             CallError: whatever went wrong.
         """
         content = result.shape(tool.result, await self.answer(tool, arguments))
-        self.recent.note(tool.request, arguments, content, self.upstream.now_s())
+        self.recent.note(tool.request, arguments, content, self.upstream.clock.now_s())
         return content
 
     async def answer(
@@ -50,7 +50,7 @@ class Forward:
             outgoing,
             repeatable=tool.repeatable,
             declared_jsonl=tool.result.declared_jsonl,
-            settling=self.recent.settling(tool.request, arguments, self.upstream.now_s()),
+            settling=self.recent.settling(tool.request, arguments, self.upstream.clock.now_s()),
         )
         if not answer.succeeded:
             names = [name for template in tool.request.credential_templates() for name in template.variables]

@@ -103,6 +103,21 @@ class HttpSettings:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class BatchFlags:
+    """What the behaviours work with, as given: the folders they may read in, and the one they keep things in."""
+
+    roots: tuple[Path, ...] = ()
+    state_dir: Path | None = None
+
+
+def user_state_folder() -> Path:
+    """Where programs keep their state on this system."""
+    from platformdirs import user_state_path
+
+    return user_state_path("batches-mcp", appauthor=False)
+
+
 # Where no user keeps files for an agent: what is there belongs to the system, or to all users.
 _SYSTEM_FOLDERS = ("/etc", "/usr", "/var", "/opt", "C:\\Windows", "C:\\Program Files")
 

@@ -6,6 +6,7 @@ import logging
 import random
 import ssl
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -57,9 +58,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Time as the retry rule needs it; tests give their own."""
+    """Time as we need it; tests give their own. `now_s` only goes forward, `wall_s` is the time of day (Unix time)."""
 
     now_s: Callable[[], float] = anyio.current_time
+    wall_s: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     jitter: Callable[[], float] = random.random
 
@@ -69,7 +71,7 @@ class Upstream:
 
     def __init__(self, limits: Limits | None = None, clock: Clock | None = None) -> None:
         self._limits = limits or Limits()
-        self._clock = clock or Clock()
+        self.clock = clock or Clock()
         self._stack = AsyncExitStack()
         self._clients: dict[bool, httpx2.AsyncClient] = {}
 
@@ -77,10 +79,6 @@ class Upstream:
     def _tls(self) -> ssl.SSLContext:
         """Slow to make, and the same for both clients."""
         return httpx2.create_ssl_context()
-
-    def now_s(self) -> float:
-        """The clock that deadlines are reckoned by."""
-        return self._clock.now_s()
 
     async def __aenter__(self) -> Self:
         return self
@@ -104,17 +102,17 @@ class Upstream:
             UnusableAnswer: the answer is larger than anything one result could be made of.
             InvalidArguments: the request cannot be sent at all.
         """
-        deadline_s = self._clock.now_s() + self._time_s(request)
+        deadline_s = self.clock.now_s() + self._time_s(request)
         attempt = 1
         while True:
             outcome = await self._attempt(request, repeatable, declared_jsonl, deadline_s)
             pause_s = self._pause_s(outcome, repeatable, settling, attempt)
-            if pause_s is None or self._clock.now_s() + pause_s >= deadline_s:
+            if pause_s is None or self.clock.now_s() + pause_s >= deadline_s:
                 if isinstance(outcome, UpstreamUnreachable):
                     raise outcome
                 return outcome
             log.info("%r: trying again in %.1f s", request, pause_s)
-            await self._clock.sleep(pause_s)
+            await self.clock.sleep(pause_s)
             attempt += 1
 
     def _time_s(self, request: Request) -> float:
@@ -141,14 +139,14 @@ class Upstream:
             return asked_s
         # The official SDKs' schedule: doubling, capped, and up to a quarter shorter so that clients spread out.
         pause_s = min(self._limits.first_pause_s * 2.0 ** (attempt - 1), self._limits.longest_pause_s)
-        return pause_s * (1 - 0.25 * self._clock.jitter())
+        return pause_s * (1 - 0.25 * self.clock.jitter())
 
     async def _attempt(
         self, request: Request, repeatable: bool, declared_jsonl: bool, deadline_s: float
     ) -> Answer | UpstreamUnreachable:
         """One exchange; foreign exceptions end here."""
         try:
-            with anyio.fail_after(max(0.0, deadline_s - self._clock.now_s())):
+            with anyio.fail_after(max(0.0, deadline_s - self.clock.now_s())):
                 return await self._exchange(request, repeatable, declared_jsonl)
         except (TimeoutError, httpx2.TransportError) as error:
             return _no_answer(request, error, repeatable, self._limits, self._time_s(request))

@@ -28,6 +28,7 @@ from batches_mcp.batch.behaviors import behaviors, contributions
 from batches_mcp.compile import compile_server
 from batches_mcp.redact import Redactor
 from batches_mcp.serve.mcp import Calls, build_server
+from batches_mcp.state import StateFolder
 from batches_mcp.upstream import Clock, Limits, Upstream
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,9 @@ REQUEST = {
     "custom_id": "a",
     "params": {"model": "claude-haiku-5-5", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]},
 }
+
+# Set for each test to a folder of its own.
+STATE_DIR = "BATCHES_MCP_STATE_DIR"
 
 Transport = Literal["memory", "stdio", "http"]
 # The client's `mode`: `auto` speaks 2026-07-28 with this server, `legacy` speaks 2025-11-25.
@@ -63,6 +67,7 @@ def server_for(
     clock: Clock | None = None,
     variables: Mapping[str, str] | None = None,
     roots: Sequence[Path] = (),
+    state: Path | None = None,
 ) -> Server[Calls]:
     """Our server in this process, as the command line builds it."""
     table = behaviors(roots)
@@ -70,7 +75,9 @@ def server_for(
     values = {**({"ANTHROPIC_API_KEY": key} if key else {}), **(variables or {})}
     secrets = {name: SecretStr(value) for name, value in values.items()}
     redactor = Redactor.of(value for name, value in values.items() if name in plan.secrets)
-    return build_server(plan, table, secrets, redactor, Upstream(limits, clock))
+    return build_server(
+        plan, table, secrets, redactor, StateFolder(state or Path(os.environ[STATE_DIR])), Upstream(limits, clock)
+    )
 
 
 def command(*arguments: str) -> list[str]:
@@ -80,7 +87,7 @@ def command(*arguments: str) -> list[str]:
 
 def environment(key: str | None, **more: str) -> dict[str, str]:
     """A host's small environment, with nothing of the developer's own settings in it."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT", STATE_DIR) if name in os.environ}
     return {**kept, **({"ANTHROPIC_API_KEY": key} if key else {}), **more}
 
 

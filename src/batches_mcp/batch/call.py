@@ -1,23 +1,49 @@
-"""One call of a tool whose operation has a behaviour."""
+"""One call of a tool whose operation has a behaviour, and what the calls of a server share."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from anyio.abc import TaskGroup
+
+from batches_mcp.batch.account import account_id
 from batches_mcp.forward import Forward
 from batches_mcp.plan import ToolPlan
+from batches_mcp.state import StateFolder
 
 Progress = Callable[[float, float, str], Awaitable[None]]
 """Tells the caller how far a call is: done, of all, in words. Silent for callers that did not ask."""
 
 
 @dataclass(frozen=True, slots=True)
+class Desk:
+    """What the calls of one server share for as long as it lives; `tasks` is for work that outlasts its call."""
+
+    forward: Forward
+    state: StateFolder
+    tasks: TaskGroup
+
+    def account(self, tool: ToolPlan, *names: str) -> Path:
+        """A folder in the state folder for the account that a tool works for.
+
+        Raises:
+            CallError: the credential is not set, or the folder cannot be used.
+        """
+        return self.state.folder(account_id(tool.request, self.forward.variables), *names)
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """What a behaviour answers: arguments that fit the tool's schema, and the means to answer with."""
 
-    forward: Forward
+    desk: Desk
     tool: ToolPlan
     arguments: Mapping[str, Any]
     progress: Progress
+
+    @property
+    def forward(self) -> Forward:
+        return self.desk.forward

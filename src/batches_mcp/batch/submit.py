@@ -61,7 +61,7 @@ async def create(call: Call, roots: Sequence[Path]) -> dict[str, Any]:
         part = _part(found, call.arguments.get("part"))
         answer = await _send(call, source, found, part)
     batch = result.shape(call.tool.result, answer)
-    call.forward.recent.note(call.tool.request, call.arguments, batch, call.forward.upstream.now_s())
+    call.forward.recent.note(call.tool.request, call.arguments, batch, call.forward.upstream.clock.now_s())
     return {**batch, OUR_KEY: _remarks(source, found, part, batch)}
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from batches_mcp.settings import PREFIX, UpstreamSettings
+from batches_mcp.settings import PREFIX, BatchFlags, UpstreamSettings
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -39,14 +39,23 @@ capability = flag(
     help="The capability file to serve, in place of the packaged one.",
 )
 
-root = flag(
-    "--root",
-    "roots",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder in which file arguments may read; may be given several times.  [default: the working directory, "
-    "unless it is /, a home or a system folder; over HTTP none]",
+_BATCH_FLAGS = (
+    flag(
+        "--root",
+        "roots",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Folder in which file arguments may read; may be given several times.  [default: the working directory, "
+        "unless it is /, a home or a system folder; over HTTP none]",
+    ),
+    flag(
+        "--state-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="Folder for what the server keeps between calls.  [default: the user's state folder; with --sandbox one "
+        "that is thrown away]",
+    ),
 )
 
 _UPSTREAM_FLAGS = (
@@ -76,6 +85,22 @@ def upstream_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         upstream = UpstreamSettings(capability, base_url, sandbox, read_only, tools, exclude)
         return command(*args, upstream=upstream, **others)
 
-    for add in reversed(_UPSTREAM_FLAGS):
-        gathered = add(gathered)
-    return gathered
+    return _with_flags(gathered, _UPSTREAM_FLAGS)
+
+
+def batch_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the flags that say what the behaviours work with; the command gets them as `batch`."""
+
+    @functools.wraps(command)
+    def gathered(*args: Any, roots: tuple[Path, ...], state_dir: Path | None, **others: Any) -> Any:
+        return command(*args, batch=BatchFlags(roots, state_dir), **others)
+
+    return _with_flags(gathered, _BATCH_FLAGS)
+
+
+def _with_flags(
+    command: Callable[..., Any], flags: Sequence[Callable[[Callable[..., Any]], Callable[..., Any]]]
+) -> Callable[..., Any]:
+    for add in reversed(flags):
+        command = add(command)
+    return command

@@ -12,12 +12,12 @@ import click
 
 from batches_mcp import capability as capabilities
 from batches_mcp.capability.diagnostics import Diagnostic, Severity, did_you_mean
-from batches_mcp.cli.flags import capability, flag, log_level, root, upstream_flags
+from batches_mcp.cli.flags import batch_flags, capability, flag, log_level, upstream_flags
 from batches_mcp.cli.startup import ready, say
 from batches_mcp.errors import UsageError
 from batches_mcp.plan import ServerPlan, ToolPlan
 from batches_mcp.redact import printable, printable_json
-from batches_mcp.settings import Environment, UpstreamSettings, file_roots, packaged
+from batches_mcp.settings import BatchFlags, Environment, UpstreamSettings, packaged
 
 
 @click.command(short_help="Check a capability file and print every problem.")
@@ -51,8 +51,7 @@ def _count(problems: Sequence[Diagnostic], severity: Severity) -> str:
 @flag("--json", "as_json", is_flag=True, help="Print the tools as MCP's tools/list sends them.")
 def tools(*, capability: Path | None, as_json: bool) -> None:
     """Show the tools as an agent will see them."""
-    roots = file_roots((), Path.cwd())
-    with ready(UpstreamSettings(capability), Environment(warn=say), "warning", roots) as prepared:
+    with ready(UpstreamSettings(capability), Environment(warn=say), default_root=Path.cwd()) as prepared:
         if as_json:
             from batches_mcp.serve.client import wire_form
             from batches_mcp.serve.mcp import tool_of
@@ -92,7 +91,7 @@ def hint_words(tool: ToolPlan) -> list[str]:
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @flag("--args", "given", metavar="JSON", help="All arguments as one JSON object.")
 @upstream_flags
-@root
+@batch_flags
 @log_level
 def call(
     *,
@@ -100,19 +99,18 @@ def call(
     pairs: tuple[str, ...],
     given: str | None,
     upstream: UpstreamSettings,
-    roots: tuple[Path, ...],
+    batch: BatchFlags,
     log_level: str,
 ) -> int:
     """Call one TOOL through a real MCP client in this process and print its answer as JSON.
 
     An answer goes to standard output; an error goes to standard error, with exit code 1.
     """
-    with ready(upstream, Environment(warn=say), log_level, file_roots(roots, Path.cwd())) as prepared:
+    with ready(upstream, Environment(warn=say), log_level, batch, Path.cwd()) as prepared:
         arguments = call_arguments(prepared.plan, tool, given, pairs)
         from batches_mcp.serve.client import in_process
-        from batches_mcp.serve.mcp import build_server
 
-        server = build_server(prepared.plan, prepared.behaviors, prepared.variables, prepared.redactor)
+        server = prepared.server()
 
         async def once() -> Any:
             async with in_process(server) as client:

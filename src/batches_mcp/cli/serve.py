@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batches_mcp.cli.flags import flag, log_level, root, upstream_flags
+from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
 from batches_mcp.cli.startup import ready, say
 from batches_mcp.errors import ServeError, UsageError
-from batches_mcp.settings import TOKEN, Environment, HttpSettings, Protocol, Transport, UpstreamSettings, file_roots
+from batches_mcp.settings import TOKEN, BatchFlags, Environment, HttpSettings, Protocol, Transport, UpstreamSettings
 
 if TYPE_CHECKING:
     from batches_mcp.sandbox import Tier
@@ -34,7 +34,7 @@ DEFAULT_PORT = 9090
 @flag("--port", type=click.IntRange(0, 65535), help="Port to listen on (http).  [default: the capability's, 9090]")
 @flag("--allow-host", multiple=True, metavar="NAME", help=f"Answer to this host name too (http); needs {TOKEN}.")
 @upstream_flags
-@root
+@batch_flags
 @flag(
     "--protocol",
     type=click.Choice(["auto", "legacy"]),
@@ -50,7 +50,7 @@ def serve(
     port: int | None,
     allow_host: tuple[str, ...],
     upstream: UpstreamSettings,
-    roots: tuple[Path, ...],
+    batch: BatchFlags,
     protocol: Protocol,
     log_level: str,
 ) -> int:
@@ -62,11 +62,9 @@ def serve(
     environment = Environment(warn=say)
     http = HttpSettings(host, port, allow_host, environment.secret(TOKEN)) if transport == "http" else None
     with ExitStack() as stack:
-        readable = file_roots(roots, Path.cwd() if http is None else None)
-        prepared = stack.enter_context(ready(upstream, environment, log_level, readable))
-        from batches_mcp.serve.mcp import build_server
-
-        server = build_server(prepared.plan, prepared.behaviors, prepared.variables, prepared.redactor)
+        default_root = Path.cwd() if http is None else None
+        prepared = stack.enter_context(ready(upstream, environment, log_level, batch, default_root))
+        server = prepared.server()
         if http is not None:
             from batches_mcp.serve import http as streamable
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import click
 from pydantic import SecretStr
@@ -19,7 +21,19 @@ from batches_mcp.compile import compile_server, select_tools
 from batches_mcp.errors import UsageError
 from batches_mcp.plan import ServerPlan
 from batches_mcp.redact import RedactingFilter, Redactor, printable
-from batches_mcp.settings import TOKEN, Environment, UpstreamSettings, packaged
+from batches_mcp.settings import (
+    TOKEN,
+    BatchFlags,
+    Environment,
+    UpstreamSettings,
+    file_roots,
+    packaged,
+    user_state_folder,
+)
+from batches_mcp.state import StateFolder
+
+if TYPE_CHECKING:
+    from mcp.server.lowlevel import Server
 
 _SANDBOX_KEY = "sandbox-key"
 
@@ -32,6 +46,13 @@ class Ready:
     behaviors: Mapping[str, Behavior]
     variables: Mapping[str, SecretStr]
     redactor: Redactor
+    state: StateFolder
+
+    def server(self) -> Server[Any]:
+        """The MCP server; importing what it is made of takes most of the start."""
+        from batches_mcp.serve.mcp import build_server
+
+        return build_server(self.plan, self.behaviors, self.variables, self.redactor, self.state)
 
 
 def say(text: str) -> None:
@@ -41,11 +62,15 @@ def say(text: str) -> None:
 
 @contextmanager
 def ready(
-    settings: UpstreamSettings, environment: Environment, log_level: str, roots: Sequence[Path] = ()
+    settings: UpstreamSettings,
+    environment: Environment,
+    log_level: str = "warning",
+    batch: BatchFlags | None = None,
+    default_root: Path | None = None,
 ) -> Iterator[Ready]:
     """Compile the capability file that the settings name; an embedded sandbox lives as long as the context.
 
-    File arguments may read inside `roots`.
+    File arguments may read in `default_root` when no other folder is given.
 
     Raises:
         UsageError: settings that contradict each other or the file.
@@ -59,7 +84,8 @@ def ready(
             base_url = stack.enter_context(_sandbox())
         path = settings.capability or packaged("capability.yaml")
         linked = capability.read(path, trusted=settings.capability is None)
-        table = behaviors(roots)
+        given = batch or BatchFlags()
+        table = behaviors(file_roots(given.roots, default_root))
         plan = compile_server(linked, base_url, environment.values, contributions(table))
         plan = replace(
             plan,
@@ -76,7 +102,10 @@ def ready(
         for uri in {tool.request.base_uri for tool in plan.tools}:
             if not known(uri).headers and not settings.sandbox:
                 say(f"requests go to {origin_of(uri)}")
-        yield Ready(plan, table, variables, redactor)
+        state_dir = given.state_dir
+        if state_dir is None and settings.sandbox:
+            state_dir = Path(stack.enter_context(TemporaryDirectory(prefix="batches-mcp-", ignore_cleanup_errors=True)))
+        yield Ready(plan, table, variables, redactor, StateFolder(state_dir or user_state_folder()))
 
 
 def configure_logging(level: str, redactor: Redactor) -> None:

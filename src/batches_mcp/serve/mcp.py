@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import mcp.types as t
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
@@ -19,11 +20,12 @@ from pydantic import SecretStr
 from batches_mcp import __version__, result
 from batches_mcp.arguments import ArgumentCheck
 from batches_mcp.batch.behaviors import Behavior
-from batches_mcp.batch.call import Call, Progress
+from batches_mcp.batch.call import Call, Desk, Progress
 from batches_mcp.errors import CallError, ErrorReport
 from batches_mcp.forward import Forward
 from batches_mcp.plan import ServerPlan, ToolPlan
 from batches_mcp.redact import Redactor, excerpt
+from batches_mcp.state import StateFolder
 from batches_mcp.upstream import Upstream
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ class Calls:
     """Answers tool calls: everything between a name with arguments and a result."""
 
     tools: Mapping[str, tuple[ToolPlan, ArgumentCheck]]
-    forward: Forward
+    desk: Desk
     behaviors: Mapping[str, Behavior]
     redactor: Redactor
 
@@ -72,8 +74,8 @@ class Calls:
     ) -> dict[str, Any]:
         check(arguments)
         if tool.behavior is None:
-            return await self.forward.content(tool, arguments)
-        return await self.behaviors[tool.behavior].answer(Call(self.forward, tool, arguments, progress))
+            return await self.desk.forward.content(tool, arguments)
+        return await self.behaviors[tool.behavior].answer(Call(self.desk, tool, arguments, progress))
 
     def _success(self, content: dict[str, Any]) -> t.CallToolResult:
         text = result.encode(content)
@@ -95,6 +97,7 @@ def build_server(
     behaviors: Mapping[str, Behavior],
     variables: Mapping[str, SecretStr],
     redactor: Redactor,
+    state: StateFolder,
     upstream: Upstream | None = None,
 ) -> Server[Calls]:
     """An MCP server for a compiled capability; `upstream` is entered and left with the server's own life."""
@@ -105,8 +108,9 @@ def build_server(
     @asynccontextmanager
     async def lifespan(_: Server[Calls]) -> AsyncIterator[Calls]:
         try:
-            async with upstream or Upstream() as entered:
-                yield Calls(tools, Forward(variables, entered), behaviors, redactor)
+            async with upstream or Upstream() as entered, anyio.create_task_group() as tasks:
+                yield Calls(tools, Desk(Forward(variables, entered), state, tasks), behaviors, redactor)
+                tasks.cancel_scope.cancel()
         finally:
             log.debug("lifespan closed")
 

@@ -1,0 +1,46 @@
+"""The door to the state folder: what outlives a call, in files that only their owner can read."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from batches_mcp.errors import CallError, ErrorReport
+
+_OWNER_ONLY = 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolder:
+    """A folder that need not exist before something is kept in it."""
+
+    path: Path
+
+    def folder(self, *names: str) -> Path:
+        """A folder in it, made if need be.
+
+        Raises:
+            CallError: it cannot be made or written to.
+        """
+        folder = self.path.joinpath(*names)
+        try:
+            folder.mkdir(_OWNER_ONLY, parents=True, exist_ok=True)
+            for each in [folder, *folder.parents][: len(names) + 1]:
+                if each.stat().st_mode & ~_OWNER_ONLY & 0o777:
+                    each.chmod(_OWNER_ONLY)
+        except OSError as error:
+            raise unusable(folder, error) from error
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise unusable(folder, PermissionError("it cannot be written to"))
+        return folder
+
+
+def unusable(path: Path, error: OSError) -> CallError:
+    """The error for something in the state folder that cannot be made, read or written."""
+    report = ErrorReport(
+        "state_unusable",
+        f"the server keeps its state in {path}, which it cannot use: {error.strerror or error}.",
+        "Tell the user to make room or give access there, or to start the server with another --state-dir.",
+    )
+    return CallError(report)

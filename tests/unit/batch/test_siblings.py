@@ -1,0 +1,52 @@
+"""The operations beside a tool's own go to the paths beside its own, with its headers and its credential."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from batches_mcp import capability, request
+from batches_mcp.batch.account import account_id
+from batches_mcp.batch.siblings import Siblings
+from batches_mcp.compile import compile_server
+from batches_mcp.errors import MissingVariable
+from batches_mcp.plan import ToolPlan
+from tests.support.servers import CAPABILITY, SEED
+
+KEY = {"ANTHROPIC_API_KEY": SecretStr("sk")}
+BASE = "http://127.0.0.1:1/v1/messages/batches"
+
+
+def tools(file: Path, base_url: str | None = "http://127.0.0.1:1") -> tuple[ToolPlan, ...]:
+    return compile_server(capability.read(file), base_url).tools
+
+
+@pytest.mark.parametrize("tool", tools(CAPABILITY) + tools(SEED), ids=lambda tool: tool.request.operation)
+def test_siblings_of_every_operation(tool: ToolPlan) -> None:
+    siblings = Siblings(tool)
+    one = {"message_batch_id": "msgbatch_a/b"}
+    for sibling, arguments, url in (
+        (siblings.retrieve, one, f"{BASE}/msgbatch_a%2Fb"),
+        (siblings.results, one, f"{BASE}/msgbatch_a%2Fb/results"),
+        (siblings.list, {"limit": 5, "after_id": "x"}, f"{BASE}?limit=5&after_id=x"),
+    ):
+        built = request.build(sibling.request, arguments, KEY)
+        assert (built.method, built.url, built.body) == ("GET", url, None)
+        headers = {name.lower(): value for name, value in built.headers}
+        assert headers == {"anthropic-version": "2023-06-01", "x-api-key": "sk"}
+        assert sibling.repeatable
+
+
+def test_an_account_is_a_credential_at_an_origin() -> None:
+    plan = tools(CAPABILITY)[0].request
+    ids = {
+        account_id(plan, KEY),
+        account_id(tools(CAPABILITY, "http://127.0.0.1:2")[0].request, KEY),
+        account_id(plan, {"ANTHROPIC_API_KEY": SecretStr("other")}),
+    }
+    assert len(ids) == 3
+    assert {account_id(each.request, KEY) for each in tools(CAPABILITY)} == {account_id(plan, KEY)}
+    with pytest.raises(MissingVariable):
+        account_id(plan, {})
