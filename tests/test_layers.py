@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("failure",),
     ("upstream",),
     ("forward",),
-    ("batch.__init__", "batch.account", "batch.models", "batch.siblings"),
+    ("batch.__init__", "batch.account", "batch.models", "batch.siblings", "batch.tokens"),
     ("batch.requests", "batch.files", "batch.reading", "batch.call"),
     ("batch.listing", "batch.submit"),
     ("batch.behaviors",),

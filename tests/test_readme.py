@@ -17,6 +17,7 @@ from batches_mcp.batch.behaviors import behaviors, contributions
 from batches_mcp.cli import cli
 from batches_mcp.cli.inspect import hint_words
 from batches_mcp.compile import compile_server
+from batches_mcp.settings import BatchSettings
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -25,7 +26,7 @@ README = ROOT / "README.md"
 def tools_table() -> str:
     lines = ["| tool | what it does | arguments | hints |", "| --- | --- | --- | --- |"]
     for tool in compile_server(
-        capability.read(ROOT / "capability.yaml"), contributions=contributions(behaviors([ROOT]))
+        capability.read(ROOT / "capability.yaml"), contributions=contributions(behaviors(BatchSettings((ROOT,))))
     ).tools:
         required = tool.input_schema.get("required", [])
         arguments = [f"`{name}`" if name in required else f"`{name}`?" for name in tool.input_schema["properties"]]

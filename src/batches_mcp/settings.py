@@ -104,8 +104,8 @@ class HttpSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchFlags:
-    """What the behaviours work with, as given: the folders they may read in, and the one they keep things in."""
+class BatchSettings:
+    """What the behaviours work with: the folders they may read in, and the one they keep things in (None: not given)."""
 
     roots: tuple[Path, ...] = ()
     state_dir: Path | None = None

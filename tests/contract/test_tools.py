@@ -18,7 +18,7 @@ from batches_mcp.plan import HintsPlan, ServerPlan
 from batches_mcp.redact import printable
 from batches_mcp.serve.client import wire_form
 from batches_mcp.serve.mcp import tool_of
-from batches_mcp.settings import packaged
+from batches_mcp.settings import BatchSettings, packaged
 from tests.support.golden import assert_golden
 from tests.support.values import keys_of
 
@@ -30,7 +30,7 @@ Json = dict[str, Any]
 
 
 def _plan(file: Path) -> ServerPlan:
-    return compile_server(capability.read(file), contributions=contributions(behaviors([HERE])))
+    return compile_server(capability.read(file), contributions=contributions(behaviors(BatchSettings((HERE,)))))
 
 
 TOOLS: dict[str, Json] = {tool.name: wire_form(tool_of(tool)) for tool in _plan(packaged("capability.yaml")).tools}

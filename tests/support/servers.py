@@ -28,6 +28,7 @@ from batches_mcp.batch.behaviors import behaviors, contributions
 from batches_mcp.compile import compile_server
 from batches_mcp.redact import Redactor
 from batches_mcp.serve.mcp import Calls, build_server
+from batches_mcp.settings import BatchSettings
 from batches_mcp.state import StateFolder
 from batches_mcp.upstream import Clock, Limits, Upstream
 
@@ -70,7 +71,7 @@ def server_for(
     state: Path | None = None,
 ) -> Server[Calls]:
     """Our server in this process, as the command line builds it."""
-    table = behaviors(roots)
+    table = behaviors(BatchSettings(tuple(roots)))
     plan = compile_server(capability.read(file), base_url, contributions=contributions(table))
     values = {**({"ANTHROPIC_API_KEY": key} if key else {}), **(variables or {})}
     secrets = {name: SecretStr(value) for name, value in values.items()}

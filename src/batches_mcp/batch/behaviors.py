@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from batches_mcp.batch import listing
 from batches_mcp.batch.call import Call
 from batches_mcp.plan import Contribution, JsonSchema
+from batches_mcp.settings import BatchSettings
 
 Answerer = Callable[[Call], Awaitable[dict[str, Any]]]
 """Answers one call; raises CallError."""
+
+
+_DEFAULTS = BatchSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +26,15 @@ class Behavior:
     contribution: Contribution = Contribution()
 
 
-def behaviors(roots: Sequence[Path] = ()) -> Mapping[str, Behavior]:
-    """The behaviours of a server that may read files inside `roots`."""
+def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
+    """The behaviours of a server with these settings."""
 
     async def submit(call: Call) -> dict[str, Any]:
         from batches_mcp.batch import submit  # brings msgspec, which only creates need
 
-        return await submit.create(call, roots)
+        return await submit.create(call, settings.roots)
 
-    return {"list": Behavior(listing.page), "submit": Behavior(submit, _submit_contribution(bool(roots)))}
+    return {"list": Behavior(listing.page), "submit": Behavior(submit, _submit_contribution(bool(settings.roots)))}
 
 
 def contributions(table: Mapping[str, Behavior]) -> Mapping[str, Contribution]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from batches_mcp.settings import PREFIX, BatchFlags, UpstreamSettings
+from batches_mcp.settings import PREFIX, BatchSettings, UpstreamSettings
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -93,7 +93,7 @@ def batch_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def gathered(*args: Any, roots: tuple[Path, ...], state_dir: Path | None, **others: Any) -> Any:
-        return command(*args, batch=BatchFlags(roots, state_dir), **others)
+        return command(*args, batch=BatchSettings(roots, state_dir), **others)
 
     return _with_flags(gathered, _BATCH_FLAGS)
 

@@ -17,7 +17,7 @@ from batches_mcp.cli.startup import ready, say
 from batches_mcp.errors import UsageError
 from batches_mcp.plan import ServerPlan, ToolPlan
 from batches_mcp.redact import printable, printable_json
-from batches_mcp.settings import BatchFlags, Environment, UpstreamSettings, packaged
+from batches_mcp.settings import BatchSettings, Environment, UpstreamSettings, packaged
 
 
 @click.command(short_help="Check a capability file and print every problem.")
@@ -99,7 +99,7 @@ def call(
     pairs: tuple[str, ...],
     given: str | None,
     upstream: UpstreamSettings,
-    batch: BatchFlags,
+    batch: BatchSettings,
     log_level: str,
 ) -> int:
     """Call one TOOL through a real MCP client in this process and print its answer as JSON.

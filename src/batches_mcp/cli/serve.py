@@ -13,7 +13,7 @@ import click
 from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
 from batches_mcp.cli.startup import ready, say
 from batches_mcp.errors import ServeError, UsageError
-from batches_mcp.settings import TOKEN, BatchFlags, Environment, HttpSettings, Protocol, Transport, UpstreamSettings
+from batches_mcp.settings import TOKEN, BatchSettings, Environment, HttpSettings, Protocol, Transport, UpstreamSettings
 
 if TYPE_CHECKING:
     from batches_mcp.sandbox import Tier
@@ -50,7 +50,7 @@ def serve(
     port: int | None,
     allow_host: tuple[str, ...],
     upstream: UpstreamSettings,
-    batch: BatchFlags,
+    batch: BatchSettings,
     protocol: Protocol,
     log_level: str,
 ) -> int:

@@ -23,7 +23,7 @@ from batches_mcp.plan import ServerPlan
 from batches_mcp.redact import RedactingFilter, Redactor, printable
 from batches_mcp.settings import (
     TOKEN,
-    BatchFlags,
+    BatchSettings,
     Environment,
     UpstreamSettings,
     file_roots,
@@ -65,7 +65,7 @@ def ready(
     settings: UpstreamSettings,
     environment: Environment,
     log_level: str = "warning",
-    batch: BatchFlags | None = None,
+    batch: BatchSettings | None = None,
     default_root: Path | None = None,
 ) -> Iterator[Ready]:
     """Compile the capability file that the settings name; an embedded sandbox lives as long as the context.
@@ -84,8 +84,8 @@ def ready(
             base_url = stack.enter_context(_sandbox())
         path = settings.capability or packaged("capability.yaml")
         linked = capability.read(path, trusted=settings.capability is None)
-        given = batch or BatchFlags()
-        table = behaviors(file_roots(given.roots, default_root))
+        given = batch or BatchSettings()
+        table = behaviors(replace(given, roots=file_roots(given.roots, default_root)))
         plan = compile_server(linked, base_url, environment.values, contributions(table))
         plan = replace(
             plan,

@@ -1,0 +1,19 @@
+"""Token counts as the API reports them in a message's `usage`."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Counts that add up; `cache_creation_1h_input_tokens` are those of `cache_creation_input_tokens` kept for an hour."""
+
+    input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    cache_creation_1h_input_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
