@@ -105,7 +105,7 @@ class HttpSettings:
 
 @dataclass(frozen=True, slots=True)
 class BatchSettings:
-    """What the behaviours work with: the folders they may read in, and the one they keep things in (None: not given)."""
+    """What the behaviours work with: folders to read in, and the one to keep things in (None: not given)."""
 
     roots: tuple[Path, ...] = ()
     state_dir: Path | None = None

@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Counts that add up; `cache_creation_1h_input_tokens` are those of `cache_creation_input_tokens` kept for an hour."""
+    """Counts that add up; those for an hour are among `cache_creation_input_tokens`."""
 
     input_tokens: int = 0
     cache_creation_input_tokens: int = 0
