@@ -20,9 +20,11 @@ import anyio.to_thread
 from batches_mcp import request, result
 from batches_mcp.batch import OUR_KEY
 from batches_mcp.batch.call import Call
+from batches_mcp.batch.cost import estimate
 from batches_mcp.batch.files import identity, opened
+from batches_mcp.batch.problems import Severity
 from batches_mcp.batch.reading import Row, Template, request_rows, template_rows
-from batches_mcp.batch.requests import EMPTY_BODY, MOST_SHOWN, SEPARATOR, Part, Rules, Scan, Severity, chosen, scan
+from batches_mcp.batch.requests import EMPTY_BODY, MOST_SHOWN, SEPARATOR, Part, Rules, Scan, chosen, scan
 from batches_mcp.errors import CallError, ErrorReport
 from batches_mcp.request import Upload, invalid
 
@@ -76,6 +78,7 @@ def report(found: Scan) -> dict[str, Any]:
         "warnings": found.count(Severity.WARNING),
         "problems": [problem.data() for problem in found.problems],
         **({"problems_by_kind": _by_kind(found)} if _hidden(found) else {}),
+        "estimate": estimate(found.demand),
     }
 
 
@@ -211,6 +214,7 @@ def _remarks(source: _Source, found: Scan, part: Part, batch: Mapping[str, Any])
     left_out = [problem for problem in found.problems if problem.severity is Severity.ERROR]
     warnings = [problem for problem in found.problems if problem.severity is Severity.WARNING]
     remarks: dict[str, Any] = {
+        "estimate": estimate(part.demand),
         "poll_after_s": _POLL_AFTER_S,
         "next_step": f"Tell the user the id {batch.get('id')}, and look at its state in a minute at the earliest.",
     }
