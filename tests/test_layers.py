@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("batch.__init__", "batch.account", "batch.models", "batch.problems", "batch.siblings", "batch.tokens"),
     ("batch.demand",),
     ("batch.cost", "batch.requests", "batch.files", "batch.reading", "batch.call"),
-    ("batch.listing", "batch.submit"),
+    ("batch.listing", "batch.submit", "batch.wait"),
     ("batch.behaviors",),
     ("serve.__init__", "serve.auth", "serve.client", "serve.mcp", "serve.stdio"),
     ("serve.http",),

@@ -109,6 +109,7 @@ class BatchSettings:
 
     roots: tuple[Path, ...] = ()
     state_dir: Path | None = None
+    wait_cap_s: float = 45.0
 
 
 def user_state_folder() -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batches_mcp.batch import listing
+from batches_mcp.batch import listing, wait
 from batches_mcp.batch.call import Call
 from batches_mcp.plan import Contribution, JsonSchema
 from batches_mcp.settings import BatchSettings
@@ -34,7 +34,14 @@ def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
 
         return await submit.create(call, settings.roots)
 
-    return {"list": Behavior(listing.page), "submit": Behavior(submit, _submit_contribution(bool(settings.roots)))}
+    async def status(call: Call) -> dict[str, Any]:
+        return await wait.state(call, settings.wait_cap_s)
+
+    return {
+        "list": Behavior(listing.page),
+        "submit": Behavior(submit, _submit_contribution(bool(settings.roots))),
+        "status": Behavior(status, _status_contribution(settings.wait_cap_s)),
+    }
 
 
 def contributions(table: Mapping[str, Behavior]) -> Mapping[str, Contribution]:
@@ -84,6 +91,17 @@ _FILE_ARGUMENTS: Mapping[str, JsonSchema] = {
 }
 
 _NO_FILES = "this server reads no files; it is started with --root DIR to let it"
+
+
+def _status_contribution(cap_s: float) -> Contribution:
+    wait: JsonSchema = {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 86_400,
+        "default": 0,
+        "description": f"Wait up to this long for the batch to end before answering; at most {cap_s:g} s in one call.",
+    }
+    return Contribution({"wait_seconds": wait})
 
 
 def _submit_contribution(files: bool) -> Contribution:
