@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batches_mcp.batch import listing
-from batches_mcp.batch.call import Call
-from batches_mcp.plan import Contribution, JsonSchema
+from batches_mcp.batch import ending, listing
+from batches_mcp.batch.call import Call, Desk
+from batches_mcp.plan import Contribution, JsonSchema, ToolPlan
 from batches_mcp.settings import BatchSettings
 
 Answerer = Callable[[Call], Awaitable[dict[str, Any]]]
 """Answers one call; raises CallError."""
 
+Beginner = Callable[[Desk, ToolPlan], Coroutine[Any, Any, None]]
+"""What is done once for a tool, beside the calls, when a server starts; raises nothing."""
 
 _DEFAULTS = BatchSettings()
 
 
 @dataclass(frozen=True, slots=True)
 class Behavior:
-    """A behaviour: how a call is answered, and what it does to the tool's arguments."""
+    """A behaviour: how a call is answered, what it does to the tool's arguments, and what a server begins with."""
 
     answer: Answerer
     contribution: Contribution = Contribution()
+    begin: Beginner | None = None
 
 
 def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
@@ -32,9 +35,19 @@ def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
     async def submit(call: Call) -> dict[str, Any]:
         from batches_mcp.batch import submit  # brings msgspec, which only creates need
 
-        return await submit.create(call, settings.roots)
+        return await submit.create(call, settings)
 
-    return {"list": Behavior(listing.page), "submit": Behavior(submit, _submit_contribution(bool(settings.roots)))}
+    async def recover(desk: Desk, tool: ToolPlan) -> None:
+        from batches_mcp.batch import reconcile
+
+        await reconcile.recover(desk, tool)
+
+    return {
+        "cancel": Behavior(ending.cancel),
+        "delete": Behavior(ending.delete),
+        "list": Behavior(listing.page),
+        "submit": Behavior(submit, _submit_contribution(bool(settings.roots), settings.ledger), recover),
+    }
 
 
 def contributions(table: Mapping[str, Behavior]) -> Mapping[str, Contribution]:
@@ -83,11 +96,36 @@ _FILE_ARGUMENTS: Mapping[str, JsonSchema] = {
     },
 }
 
+_LEDGER_ARGUMENTS: Mapping[str, JsonSchema] = {
+    "label": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 200,
+        "description": "Words to know the batch by; kept by this server, not sent.",
+    },
+    "allow_duplicate": {
+        "type": "boolean",
+        "default": False,
+        "description": "Send the same requests as an earlier batch of the last 24 hours all the same, which bills them "
+        "again. Only when the user wants that.",
+    },
+}
+
 _NO_FILES = "this server reads no files; it is started with --root DIR to let it"
+_NO_LEDGER = "this server was started with --no-ledger, and so remembers no creates"
 
 
-def _submit_contribution(files: bool) -> Contribution:
-    checks = frozenset({"requests"})
-    if not files:
-        return Contribution(_REQUEST_ARGUMENTS, frozenset(), checks, dict.fromkeys(_FILE_ARGUMENTS, _NO_FILES))
-    return Contribution({**_FILE_ARGUMENTS, **_REQUEST_ARGUMENTS}, frozenset({"requests"}), checks)
+def _submit_contribution(files: bool, ledger: bool) -> Contribution:
+    arguments: dict[str, JsonSchema] = {}
+    unavailable: dict[str, str] = {}
+    for group, available, why in (
+        (_FILE_ARGUMENTS, files, _NO_FILES),
+        (_REQUEST_ARGUMENTS, True, ""),
+        (_LEDGER_ARGUMENTS, ledger, _NO_LEDGER),
+    ):
+        if available:
+            arguments |= group
+        else:
+            unavailable |= dict.fromkeys(group, why)
+    optional = frozenset({"requests"}) if files else frozenset()
+    return Contribution(arguments, optional, frozenset({"requests"}), unavailable)

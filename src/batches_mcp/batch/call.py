@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from anyio.abc import TaskGroup
 
 from batches_mcp.batch.account import account_id
+from batches_mcp.batch.delivery import Underway
+from batches_mcp.batch.records import AllRecords, Records
 from batches_mcp.forward import Forward
 from batches_mcp.plan import ToolPlan
 from batches_mcp.state import StateFolder
@@ -20,11 +22,16 @@ Progress = Callable[[float, float, str], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the calls of one server share for as long as it lives; `tasks` is for work that outlasts its call."""
+    """What the calls of one server share for as long as it lives; `tasks` is for work that outlasts its call.
+
+    `all_records` is None for a server that keeps no ledger.
+    """
 
     forward: Forward
     state: StateFolder
     tasks: TaskGroup
+    all_records: AllRecords | None = None
+    underway: Underway = field(default_factory=Underway)
 
     def account(self, tool: ToolPlan, *names: str) -> Path:
         """A folder in the state folder for the account that a tool works for.
@@ -33,6 +40,16 @@ class Desk:
             CallError: the credential is not set, or the folder cannot be used.
         """
         return self.state.folder(account_id(tool.request, self.forward.variables), *names)
+
+    def records(self, tool: ToolPlan) -> Records | None:
+        """What is remembered of the account that a tool works for; None when nothing is.
+
+        Raises:
+            CallError: the credential is not set, or the folder cannot be used.
+        """
+        if self.all_records is None:
+            return None
+        return self.all_records.of(account_id(tool.request, self.forward.variables))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from batches_mcp import __version__, result
 from batches_mcp.arguments import ArgumentCheck
 from batches_mcp.batch.behaviors import Behavior
 from batches_mcp.batch.call import Call, Desk, Progress
+from batches_mcp.batch.records import AllRecords
 from batches_mcp.errors import CallError, ErrorReport
 from batches_mcp.forward import Forward
 from batches_mcp.plan import ServerPlan, ToolPlan
@@ -31,6 +32,9 @@ from batches_mcp.upstream import Upstream
 log = logging.getLogger(__name__)
 
 ERROR_META = "batches-mcp/error"
+
+# Creates under way get this long to be answered when the server ends; hosts wait about as long before they kill it.
+_GRACE_S = 2.0
 
 # The list is the same for every caller and changes only with the server, so clients may keep it for a while.
 _LIST_TTL_MS = 300_000
@@ -99,19 +103,35 @@ def build_server(
     redactor: Redactor,
     state: StateFolder,
     upstream: Upstream | None = None,
+    *,
+    ledger: bool = True,
 ) -> Server[Calls]:
-    """An MCP server for a compiled capability; `upstream` is entered and left with the server's own life."""
+    """An MCP server for a compiled capability; `upstream` is entered and left with the server's own life.
+
+    Without a `ledger` nothing is remembered of creates.
+    """
     tools = {tool.name: (tool, ArgumentCheck(tool)) for tool in plan.tools}
     listing = t.ListToolsResult(tools=[tool_of(tool) for tool in plan.tools])
     schemas = {tool.name: tool.input_schema for tool in listing.tools}
 
     @asynccontextmanager
     async def lifespan(_: Server[Calls]) -> AsyncIterator[Calls]:
+        records = AllRecords(state) if ledger else None
         try:
             async with upstream or Upstream() as entered, anyio.create_task_group() as tasks:
-                yield Calls(tools, Desk(Forward(variables, entered), state, tasks), behaviors, redactor)
+                desk = Desk(Forward(variables, entered), state, tasks, records)
+                for tool in plan.tools:
+                    begin = behaviors[tool.behavior].begin if tool.behavior else None
+                    if begin is not None:
+                        tasks.start_soon(begin, desk, tool)
+                try:
+                    yield Calls(tools, desk, behaviors, redactor)
+                finally:
+                    await desk.underway.finish(_GRACE_S)
                 tasks.cancel_scope.cancel()
         finally:
+            if records is not None:
+                records.close()
             log.debug("lifespan closed")
 
     async def list_tools(
