@@ -15,8 +15,11 @@ import anyio.to_thread
 from batches_mcp.batch import OUR_KEY
 from batches_mcp.batch.body import Frame, frame
 from batches_mcp.batch.call import Call
+from batches_mcp.batch.cost import estimate
 from batches_mcp.batch.entry import Draft
-from batches_mcp.batch.requests import MOST_SHOWN, Part, Scan, Severity, scan
+from batches_mcp.batch.problems import Severity
+from batches_mcp.batch.refusals import unpriced
+from batches_mcp.batch.requests import MOST_SHOWN, Part, Scan, scan
 from batches_mcp.batch.send import Parcel, Rules, Sent, submit
 from batches_mcp.batch.source import Source, source_of
 from batches_mcp.errors import CallError, ErrorReport
@@ -44,10 +47,13 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         around = frame(call)
         found = await anyio.to_thread.run_sync(_scan, source, around)
         if call.arguments.get("dry_run"):
-            return {OUR_KEY: {"dry_run": report(found)}}
+            return {OUR_KEY: {"dry_run": await anyio.to_thread.run_sync(report, found)}}
         if found.count(Severity.ERROR) and not call.arguments.get("skip_invalid"):
             raise _refusal(found)
         part = _part(found, call.arguments.get("part"))
+        cost = await anyio.to_thread.run_sync(estimate, part.demand)
+        if settings.max_cost_usd is not None and cost["unknown_models"]:
+            raise unpriced(cost["unknown_models"])
         parcel = Parcel(
             tool=call.tool,
             arguments={**call.arguments, "requests": []},
@@ -61,11 +67,13 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
                 source=source.file,
                 label=call.arguments.get("label"),
                 part=call.arguments.get("part"),
+                estimate_usd=cost["cost_usd"]["high"],
             ),
         )
         rules = Rules(again=bool(call.arguments.get("allow_duplicate")), cap_usd=settings.max_cost_usd)
         sent = await submit(call.desk, parcel, rules, call.progress, stack)
-    return {**(sent.batch or {}), OUR_KEY: _remarks(source, found, part, sent, ledger=settings.ledger)}
+    remarks = _remarks(source, found, part, sent, ledger=settings.ledger)
+    return {**(sent.batch or {}), OUR_KEY: {"estimate": cost, **remarks}}
 
 
 def report(found: Scan) -> dict[str, Any]:
@@ -79,6 +87,7 @@ def report(found: Scan) -> dict[str, Any]:
         "warnings": found.count(Severity.WARNING),
         "problems": [problem.data() for problem in found.problems],
         **({"problems_by_kind": _by_kind(found)} if _hidden(found) else {}),
+        "estimate": estimate(found.demand),
     }
 
 
@@ -137,7 +146,9 @@ def _outcome(sent: Sent, *, ledger: bool) -> dict[str, Any]:
             "is answered with its batch, and sends nothing twice."
         )
         if not ledger:
-            next_step = "The create goes on by itself. Look for its batch in the list; the same call again might be billed twice."
+            next_step = (
+                "The create goes on by itself. Look for its batch in the list: the same call again may be billed again."
+            )
         return {"submitting": True, "poll_after_s": _SUBMITTING_POLL_AFTER_S, "next_step": next_step}
     next_step = f"Tell the user the id {sent.batch.get('id')}, and look at its state in a minute at the earliest."
     if sent.earlier:
