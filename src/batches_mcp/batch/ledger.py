@@ -6,7 +6,6 @@ alone may send it or look for its batch. All writing is in short transactions, e
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -217,7 +216,7 @@ class Ledger:
 
     def _connect(self) -> sqlite3.Connection:
         if not self.path.exists():
-            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600))
+            self.path.touch(0o600)
         db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
         db.execute("PRAGMA journal_mode = WAL")
         # A create that was paid must not be forgotten, not even when the power fails.

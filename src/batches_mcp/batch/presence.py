@@ -24,10 +24,12 @@ class Presence:
         """Show that this process lives; more than once is no harm.
 
         Raises:
-            sqlite3.Error: the folder cannot be used.
+            OSError, sqlite3.Error: the folder cannot be used.
         """
         if self._lock is None:
-            lock = sqlite3.connect(self._path(self.name), isolation_level=None, check_same_thread=False)
+            path = self._path(self.name)
+            path.touch(0o600)
+            lock = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             lock.execute("BEGIN EXCLUSIVE")
             self._lock = lock
 

@@ -70,7 +70,7 @@ class Records:
     def _enter(self) -> None:
         try:
             self.presence.enter()
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             message = f"the server cannot write to its state in {self.ledger.path.parent}: {error}."
             next_step = "Tell the user to make room or give access there, or to start it with another --state-dir."
             raise CallError(ErrorReport("state_unusable", message, next_step)) from error

@@ -108,6 +108,7 @@ async def _begin(desk: Desk, records: Records, parcel: Parcel, rules: Rules) -> 
         key = (account_id(parcel.tool.request, desk.forward.variables), copy.content)
         draft = replace(parcel.about, content=copy.content, body_bytes=copy.length_bytes)
         looked: frozenset[int] = frozenset()
+        awaited: set[int] = set()
         while True:
             running = desk.underway.find(key)
             if running is not None and not rules.again:
@@ -120,17 +121,20 @@ async def _begin(desk: Desk, records: Records, parcel: Parcel, rules: Rules) -> 
                     pieces = partial(_file_pieces, file)
                     return _start(desk, parcel, key, claim.entry, pieces, _closing(file), records), False
             match claim:
-                case Made(entry) if entry.told:
+                case Made(entry) if entry.told and entry.key not in awaited:
                     raise duplicate(entry, desk.forward.upstream.clock.wall_s())
                 case Made(entry):
                     await anyio.to_thread.run_sync(records.ledger.told, entry.key)
                     return Sent(entry.shown, earlier=True)
                 case OverCap(spent_usd):
                     raise over_cap(spent_usd, draft, rules.cap_usd or 0.0)
-                case Busy() if running is not None and not running.done.is_set():
-                    await running.done.wait()
-                case Busy():
-                    await anyio.sleep(_ELSEWHERE_S)
+                case Busy(entry):
+                    awaited.add(entry.key)
+                    running = desk.underway.find(key)
+                    if running is None or running.done.is_set():
+                        await anyio.sleep(_ELSEWHERE_S)
+                    elif rules.again:
+                        await running.done.wait()
                 case Unsettled(entry):
                     verdict = await look(desk, parcel.tool, records, entry)
                     looked |= {entry.key}
