@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("batch.call", "batch.source"),
     ("batch.body", "batch.reconcile"),
     ("batch.ending", "batch.listing", "batch.send"),
-    ("batch.submit",),
+    ("batch.submit", "batch.wait"),
     ("batch.behaviors",),
     ("serve.__init__", "serve.auth", "serve.client", "serve.mcp", "serve.stdio"),
     ("serve.http",),

@@ -117,6 +117,7 @@ class BatchSettings:
     state_dir: Path | None = None
     ledger: bool = True
     max_cost_usd: float | None = None
+    wait_cap_s: float = 45.0
 
     def __post_init__(self) -> None:
         if self.max_cost_usd is not None and not self.ledger:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batches_mcp.batch import ending, listing
+from batches_mcp.batch import ending, listing, wait
 from batches_mcp.batch.call import Call, Desk
 from batches_mcp.plan import Contribution, JsonSchema, ToolPlan
 from batches_mcp.settings import BatchSettings
@@ -42,10 +42,14 @@ def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
 
         await reconcile.recover(desk, tool)
 
+    async def status(call: Call) -> dict[str, Any]:
+        return await wait.state(call, settings.wait_cap_s)
+
     return {
         "cancel": Behavior(ending.cancel),
         "delete": Behavior(ending.delete),
         "list": Behavior(listing.page),
+        "status": Behavior(status, _status_contribution(settings.wait_cap_s)),
         "submit": Behavior(submit, _submit_contribution(bool(settings.roots), settings.ledger), recover),
     }
 
@@ -113,6 +117,17 @@ _LEDGER_ARGUMENTS: Mapping[str, JsonSchema] = {
 
 _NO_FILES = "this server reads no files; it is started with --root DIR to let it"
 _NO_LEDGER = "this server was started with --no-ledger, and so remembers no creates"
+
+
+def _status_contribution(cap_s: float) -> Contribution:
+    wait: JsonSchema = {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 86_400,
+        "default": 0,
+        "description": f"Wait up to this long for the batch to end before answering; at most {cap_s:g} s in one call.",
+    }
+    return Contribution({"wait_seconds": wait})
 
 
 def _submit_contribution(files: bool, ledger: bool) -> Contribution:

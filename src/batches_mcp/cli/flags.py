@@ -67,6 +67,14 @@ _BATCH_FLAGS = (
         metavar="USD",
         help="Refuse creates that could bring the cost of the last 24 hours over this.",
     ),
+    flag(
+        "--wait-cap",
+        type=click.FloatRange(0, 3600),
+        metavar="SECONDS",
+        default=45.0,
+        show_default=True,
+        help="The longest that a call may wait for a batch to end; hosts give most calls 60 s.",
+    ),
 )
 
 _UPSTREAM_FLAGS = (
@@ -109,9 +117,10 @@ def batch_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         state_dir: Path | None,
         no_ledger: bool,
         max_cost_usd: float | None,
+        wait_cap: float,
         **others: Any,
     ) -> Any:
-        batch = BatchSettings(roots, state_dir, not no_ledger, max_cost_usd)
+        batch = BatchSettings(roots, state_dir, ledger=not no_ledger, max_cost_usd=max_cost_usd, wait_cap_s=wait_cap)
         return command(*args, batch=batch, **others)
 
     return _with_flags(gathered, _BATCH_FLAGS)
