@@ -38,6 +38,7 @@ _NEVER_SENT = (
     httpx2.ProxyError,
     httpx2.UnsupportedProtocol,
 )
+_MOST_DOWNLOADS = 16
 # Proxies of the environment are for the world outside, not for this machine.
 _NO_PROXY: dict[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
 
@@ -106,9 +107,40 @@ class Upstream:
             InvalidArguments: the request cannot be sent at all.
         """
         deadline_s = self.clock.now_s() + self.limits.call_s
+
+        async def exchange() -> Answer:
+            if isinstance(request.body, Upload):
+                return await self._upload(request, request.body)
+            with anyio.fail_after(max(0.0, deadline_s - self.clock.now_s())):
+                return await self._exchange(request, request.body, repeatable, declared_jsonl)
+
+        return await self._until_answered(request, exchange, repeatable=repeatable, settling=settling)
+
+    async def download(self, request: Request, take: Callable[[bytes], bool], *, settling: bool = False) -> Answer:
+        """Read a JSONL answer of any size, which is handed to `take` as it comes, in a worker thread.
+
+        Reading stops, and the connection is closed, when `take` says that it has enough (false). The answer holds no
+        body, but for an error's, and is `complete` when the stream came to its end. One that breaks after its
+        beginning is not asked for again. As long as bytes come there is no limit of time; a call that is canceled
+        takes no further piece.
+
+        Raises:
+            UpstreamUnreachable: no answer began within the time of a call.
+            UnusableAnswer: the answer is not JSONL.
+            InvalidArguments: the request cannot be sent at all.
+        """
+        return await self._until_answered(
+            request, lambda: self._download(request, take), repeatable=True, settling=settling
+        )
+
+    async def _until_answered(
+        self, request: Request, exchange: Callable[[], Awaitable[Answer]], *, repeatable: bool, settling: bool
+    ) -> Answer:
+        """The outcome of the first exchange after which there is to be no other."""
+        deadline_s = self.clock.now_s() + self.limits.call_s
         attempt = 1
         while True:
-            outcome = await self._attempt(request, repeatable, declared_jsonl, deadline_s)
+            outcome = await self._attempt(request, exchange, repeatable)
             pause_s = self._pause_s(outcome, repeatable, settling, attempt)
             if pause_s is None or self.clock.now_s() + pause_s >= deadline_s:
                 if isinstance(outcome, UpstreamUnreachable):
@@ -141,14 +173,11 @@ class Upstream:
         return pause_s * (1 - 0.25 * self.clock.jitter())
 
     async def _attempt(
-        self, request: Request, repeatable: bool, declared_jsonl: bool, deadline_s: float
+        self, request: Request, exchange: Callable[[], Awaitable[Answer]], repeatable: bool
     ) -> Answer | UpstreamUnreachable:
         """One exchange; foreign exceptions end here."""
         try:
-            if isinstance(request.body, Upload):
-                return await self._upload(request, request.body)
-            with anyio.fail_after(max(0.0, deadline_s - self.clock.now_s())):
-                return await self._exchange(request, request.body, repeatable, declared_jsonl)
+            return await exchange()
         except (TimeoutError, httpx2.TransportError) as error:
             return _no_answer(request, error, repeatable, self.limits)
         except httpx2.InvalidURL as error:
@@ -212,6 +241,44 @@ class Upstream:
                 with suppress(OSError):  # closed already, as it is after every answer
                     each.shutdown(socket.SHUT_RDWR)
 
+    async def _download(self, request: Request, take: Callable[[bytes], bool]) -> Answer:
+        stopped = threading.Event()
+        client = self._bulk_client
+
+        def exchange() -> Answer:
+            outgoing = client.build_request(request.method, request.url, headers=list(request.headers))
+            response = client.send(outgoing, stream=True)
+            try:
+                body = _Body(response, self.limits, declared_jsonl=True)
+                chunks = response.iter_raw()
+                if not body.succeeded:
+                    for chunk in chunks:
+                        if not body.take(chunk):
+                            break
+                    return body.answer()
+                head = body.jsonl()
+                complete = _hand_on(chunks, lambda chunk: not stopped.is_set() and take(chunk))
+                return replace(head, complete=complete)
+            finally:
+                response.close()
+
+        try:
+            return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=self._bulk_limiter)
+        finally:
+            stopped.set()
+
+    @cached_property
+    def _bulk_client(self) -> httpx2.Client:
+        """The client for downloads: outside the event loop a stream is read twice as fast."""
+        client = httpx2.Client(**self._options(), timeout=self._timeout(self.limits.call_s))
+        self._stack.callback(client.close)
+        return client
+
+    @cached_property
+    def _bulk_limiter(self) -> anyio.CapacityLimiter:
+        """Long downloads must not use up the threads that all else runs in."""
+        return anyio.CapacityLimiter(_MOST_DOWNLOADS)
+
     async def _client(self, keep_alive: bool) -> httpx2.AsyncClient:
         """The client for repeatable requests, or the one for the others: made when first needed.
 
@@ -246,6 +313,21 @@ class _Options(TypedDict):
     headers: dict[str, str]
 
 
+def _hand_on(chunks: Iterator[bytes], take: Callable[[bytes], bool]) -> bool:
+    """Hand over chunks until it is enough; whether that was all of them. A stream that broke later on was not."""
+    begun = False
+    try:
+        for chunk in chunks:
+            begun = True
+            if not take(chunk):
+                return False
+    except httpx2.TransportError:
+        if not begun:
+            raise
+        return False
+    return True
+
+
 class _Body:
     """The body of an answer as it arrives, up to what can be used of it."""
 
@@ -257,6 +339,22 @@ class _Body:
         self._most = limits.answer_bytes if self._head.succeeded else limits.error_bytes
         self._content = bytearray()
         self._complete = True
+
+    @property
+    def succeeded(self) -> bool:
+        return self._head.succeeded
+
+    def jsonl(self) -> Answer:
+        """The head of an answer that is JSONL.
+
+        Raises:
+            UnusableAnswer: it is something else.
+        """
+        if self._jsonl:
+            return self._head
+        message = f"expected JSONL, found {excerpt(self._head.media_type, 80)}."
+        next_step = "Check the base URL: something else than the API answers there."
+        raise UnusableAnswer(ErrorReport("unusable_answer", message, next_step, status=self._head.status))
 
     def take(self, chunk: bytes) -> bool:
         """Add a chunk; false when enough was there before it, so that it is known that there is more.

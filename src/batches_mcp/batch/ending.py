@@ -8,6 +8,7 @@ from typing import Any
 import anyio.to_thread
 
 from batches_mcp.batch.call import Call
+from batches_mcp.batch.hearing import heard
 from batches_mcp.batch.siblings import BATCH_ID
 from batches_mcp.errors import CallError
 
@@ -20,10 +21,8 @@ async def cancel(call: Call) -> dict[str, Any]:
     Raises:
         CallError: whatever went wrong.
     """
-    from batches_mcp.batch import reconcile  # brings the ledger, which few calls need
-
     batch = await call.forward.content(call.tool, call.arguments)
-    await reconcile.heard(call.desk, call.tool, [batch])
+    await heard(call, [batch])
     return batch
 
 
@@ -33,11 +32,15 @@ async def delete(call: Call) -> dict[str, Any]:
     Raises:
         CallError: whatever went wrong.
     """
+    from batches_mcp.batch import spool  # brings msgspec
+
     answer = await call.forward.content(call.tool, call.arguments)
+    batch_id = str(call.arguments.get(BATCH_ID))
     try:
+        await anyio.to_thread.run_sync(spool.forget, call.desk.account(call.tool, "spool"), batch_id)
         records = call.desk.records(call.tool)
         if records is not None:
-            await anyio.to_thread.run_sync(records.deleted, str(call.arguments.get(BATCH_ID)))
+            await anyio.to_thread.run_sync(records.deleted, batch_id)
     except CallError as error:
-        log.warning("the copy of its requests may be left: %s", error)
+        log.warning("copies of its requests or results may be left: %s", error)
     return answer

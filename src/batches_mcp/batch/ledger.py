@@ -133,10 +133,9 @@ class Ledger:
         shown = [(result.encode(batch), batch["id"]) for batch in batches]
         with self._transaction() as db:
             db.executemany("UPDATE creates SET batch = ? WHERE batch_id = ? AND NOT deleted", shown)
-            marks = ", ".join("?" * len(shown))
-            return _entries(
-                db, f"batch_id IN ({marks}) AND state = '{State.ADOPTED}' AND NOT confirmed", *(id_ for _, id_ in shown)
-            )
+            ids = {batch_id for _, batch_id in shown}
+            unconfirmed = _entries(db, f"state = '{State.ADOPTED}' AND NOT confirmed")
+            return [entry for entry in unconfirmed if entry.batch_id in ids]
 
     def cost(self, batch_id: str, cost_usd: float) -> None:
         """Learn what a batch really cost."""
@@ -165,10 +164,8 @@ class Ledger:
 
     def known(self, batch_ids: Iterable[str]) -> set[str]:
         """Those of the batches that are an entry's."""
-        ids = list(batch_ids)
         with self._transaction() as db:
-            found = _entries(db, f"batch_id IN ({', '.join('?' * len(ids))})", *ids)
-            return {entry.batch_id for entry in found if entry.batch_id is not None}
+            return {each for each in batch_ids if _entries(db, "batch_id = ?", each)}
 
     def rivals(self, entry: Entry) -> int:
         """How many other unsettled creates are of the same size, so that a batch of that size may be theirs."""

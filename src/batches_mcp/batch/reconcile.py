@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import anyio
@@ -76,19 +76,6 @@ async def confirm(desk: Desk, tool: ToolPlan, records: Records, entry: Entry) ->
     elif ours is False:
         log.warning("batch %s has other custom_ids than the create it was taken for", entry.batch_id)
         await anyio.to_thread.run_sync(records.ledger.disowned, entry.key)
-
-
-async def heard(desk: Desk, tool: ToolPlan, batches: Sequence[Batch]) -> None:
-    """Learn from batches that the upstream has just shown; a ledger that cannot be used is no one's trouble here."""
-    try:
-        records = desk.records(tool)
-        if records is None:
-            return
-        for entry in await anyio.to_thread.run_sync(records.ledger.saw, batches):
-            if entry.shown.get("processing_status") == "ended":
-                await confirm(desk, tool, records, entry)
-    except CallError as error:
-        log.warning("%s", error)
 
 
 async def recover(desk: Desk, tool: ToolPlan) -> None:
