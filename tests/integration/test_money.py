@@ -163,7 +163,9 @@ class TestALongCreate:
             async with anyio.create_task_group() as tasks:
 
                 async def call() -> None:
-                    made.append((await create(client, THREE))[0])
+                    batch_id, words = await create(client, THREE)
+                    assert batch_id, words
+                    made.append(batch_id)
 
                 for _ in range(3):
                     tasks.start_soon(call)
