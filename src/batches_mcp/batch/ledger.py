@@ -36,7 +36,7 @@ _DRAFT = ", ".join(field.name for field in fields(Draft))
 _SCHEMA = f"""
 CREATE TABLE creates (
   key INTEGER PRIMARY KEY, content TEXT NOT NULL, rows INTEGER NOT NULL, body_bytes INTEGER NOT NULL,
-  source TEXT, label TEXT, part INTEGER, parent TEXT, estimate_usd REAL,
+  source TEXT, label TEXT, part INTEGER, parent TEXT, betas TEXT NOT NULL, estimate_usd REAL,
   state TEXT NOT NULL, owner TEXT, started_s REAL NOT NULL, since_s REAL,
   batch_id TEXT, batch TEXT, cost_usd REAL,
   confirmed INTEGER NOT NULL DEFAULT 0, told INTEGER NOT NULL DEFAULT 0, deleted INTEGER NOT NULL DEFAULT 0
@@ -66,6 +66,7 @@ class Ledger:
     ) -> Claim:
         """Begin a create, unless something stands against it.
 
+        A retry is not the same as its parent, nor as what came before that, even if it is of all the parent's requests.
         `again` lets the same content be sent a second time; entries whose batch was `looked` for in vain no longer
         stand in the way of that. With `cap_usd`, what the create may cost is reserved in the same transaction.
         """
@@ -77,7 +78,9 @@ class Ledger:
                     db.execute("UPDATE creates SET owner = ? WHERE key = ?", (owner, entry.key))
                     return Unsettled(entry)
             recent_s = now_s - _RECENT_S
-            made = _entries(db, f"content = ? AND {_MADE} AND started_s > ? ORDER BY key DESC", draft.content, recent_s)
+            later = "key > (SELECT coalesce(max(key), 0) FROM creates WHERE batch_id = ?)"
+            condition = f"content = ? AND {_MADE} AND started_s > ? AND {later} ORDER BY key DESC"
+            made = _entries(db, condition, draft.content, recent_s, draft.parent)
             if made and not again:
                 return Made(made[0])
             if cap_usd is not None:
