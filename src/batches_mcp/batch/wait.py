@@ -14,6 +14,7 @@ import anyio
 from batches_mcp import result
 from batches_mcp.batch import OUR_KEY
 from batches_mcp.batch.call import Call
+from batches_mcp.batch.hearing import heard
 from batches_mcp.errors import CallError, Retry
 from batches_mcp.failure import retry_after_s
 from batches_mcp.result import Answer
@@ -39,6 +40,7 @@ async def state(call: Call, cap_s: float) -> dict[str, Any]:
     asked_s = float(call.arguments.get("wait_seconds", 0))
     waiting = _Waiting(call, min(asked_s, cap_s))
     batch, answer = await waiting.until_ended()
+    await heard(call, [batch])
     remarks: dict[str, Any] = {
         "done": _done(batch),
         "waited_s": round(waiting.waited_s(), 1),

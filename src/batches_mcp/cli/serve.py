@@ -69,7 +69,7 @@ def serve(
             from batches_mcp.serve import http as streamable
 
             _settle()
-            number = streamable.run(server, http, prepared.plan.port or DEFAULT_PORT, announce=say)
+            number = streamable.run(server, http, prepared.state, prepared.plan.port or DEFAULT_PORT, announce=say)
             return 128 + number if number else 0
         from batches_mcp.serve import stdio
 

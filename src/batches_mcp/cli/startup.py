@@ -19,7 +19,7 @@ from batches_mcp.batch.behaviors import Behavior, behaviors, contributions
 from batches_mcp.capability.origins import known, origin_of
 from batches_mcp.compile import compile_server, select_tools
 from batches_mcp.errors import UsageError
-from batches_mcp.plan import ServerPlan
+from batches_mcp.plan import ServerPlan, ToolPlan
 from batches_mcp.redact import RedactingFilter, Redactor, printable
 from batches_mcp.settings import (
     TOKEN,
@@ -47,12 +47,13 @@ class Ready:
     variables: Mapping[str, SecretStr]
     redactor: Redactor
     state: StateFolder
+    ledger: bool = True
 
     def server(self) -> Server[Any]:
         """The MCP server; importing what it is made of takes most of the start."""
         from batches_mcp.serve.mcp import build_server
 
-        return build_server(self.plan, self.behaviors, self.variables, self.redactor, self.state)
+        return build_server(self.plan, self.behaviors, self.variables, self.redactor, self.state, ledger=self.ledger)
 
 
 def say(text: str) -> None:
@@ -91,6 +92,8 @@ def ready(
             plan,
             tools=select_tools(plan.tools, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude),
         )
+        if given.max_cost_usd is not None:
+            plan = replace(plan, tools=_capped(plan.tools, table))
         variables = environment.bound(plan.bound)
         if settings.sandbox:
             # The sandbox takes any key, and a real one has no business there.
@@ -105,7 +108,18 @@ def ready(
         state_dir = given.state_dir
         if state_dir is None and settings.sandbox:
             state_dir = Path(stack.enter_context(TemporaryDirectory(prefix="batches-mcp-", ignore_cleanup_errors=True)))
-        yield Ready(plan, table, variables, redactor, StateFolder(state_dir or user_state_folder()))
+        yield Ready(plan, table, variables, redactor, StateFolder(state_dir or user_state_folder()), given.ledger)
+
+
+def _capped(tools: tuple[ToolPlan, ...], table: Mapping[str, Behavior]) -> tuple[ToolPlan, ...]:
+    """The tools that a cap on costs can be kept with: a POST that nobody reckons might spend anything."""
+    kept = tuple(tool for tool in tools if tool.request.method != "POST" or (tool.behavior or "") in table)
+    for tool in tools:
+        if tool not in kept:
+            say(f"--max-cost-usd: {tool.name} is left out, because nothing is known of what it spends")
+    if not kept:
+        raise UsageError("--max-cost-usd leaves no tool to serve: nothing is known of what they spend")
+    return kept
 
 
 def configure_logging(level: str, redactor: Redactor) -> None:
