@@ -297,7 +297,7 @@ def _is_busy(error: sqlite3.Error) -> bool:
     return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _unusable(path: Path, error: sqlite3.Error) -> CallError:
+def _unusable(path: Path, error: sqlite3.Error) -> StateUnusable:
     next_step = "Tell the user to make room or give access there, or to start the server with another --state-dir."
     retry = Retry.USELESS
     match _code(error):
