@@ -49,7 +49,7 @@ def process(
         stderr=subprocess.DEVNULL,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])},
     ) as popen:
         assert popen.stdin is not None
         asked = {"url": url, "key": key, "state": str(state), "arguments": arguments, "kill": kill}
