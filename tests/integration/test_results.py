@@ -328,6 +328,23 @@ async def test_a_stream_that_is_always_cut_is_never_called_complete(state: Path)
             assert (await get(client))["totals_complete"] is True
 
 
+async def test_a_first_page_goes_as_far_as_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "_AT_ONCE_ROWS", 1)
+    with scripted_upstream(batch(3), *[cut(STREAM, len(ROWS[0]) + 9)] * 3) as upstream:
+        async with Client(server_for(upstream.url, clock=CLOCK)) as client:
+            page = await get(client)
+            assert [each["custom_id"] for each in page["rows"]] == ["r0"]
+            assert "was cut before this page was full" in page["notice"]
+            upstream.steps[:] = [batch(3), jsonl(STREAM)]
+            rest = await get(client, cursor=page["next_cursor"])
+            assert [each["custom_id"] for each in rest["rows"]] == ["r1", "r2"]
+            upstream.steps[:] = [batch(3)]
+        async with Client(server_for(upstream.url, "another-key", clock=CLOCK)) as client:
+            upstream.steps[:] = [batch(3), *[cut(STREAM, 9)] * 3]
+            error = error_of(await client.call_tool(RESULTS, {"message_batch_id": ID}))
+            assert (error["type"], error["retryable"]) == ("connection_error", True)
+
+
 async def test_odd_line_ends_blank_lines_and_long_rows() -> None:
     long = row(1, "y" * 20_000_000)
     stream = ROWS[0][:-1] + b"\r\n\r\n" + long + b"\n" + row(2, "a\u2028b")[:-1]
