@@ -104,10 +104,10 @@ def test_a_body_beyond_32_mib_is_refused_with_what_to_do_instead(url: str) -> No
 
 async def test_a_five_megabyte_argument_arrives(sandbox: Sandbox, key: str) -> None:
     message = {"role": "user", "content": "x" * 5_000_000}
-    request = {"custom_id": "big", "params": {"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [message]}}
+    params = {"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [message]}
     for transport in ("stdio", "http"):
         async with connected(transport, "auto", sandbox.url, key) as client:
-            created = await client.call_tool(CREATE, {"requests": [request]})
+            created = await client.call_tool(CREATE, {"requests": [{"custom_id": transport, "params": params}]})
             assert created.structured_content["request_counts"]["processing"] == 1
     sent = [each for each in sandbox.requests if each.method == "POST"][-2:]
     assert all(each.body_bytes > 5_000_000 for each in sent)

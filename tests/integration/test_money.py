@@ -23,6 +23,7 @@ from tests.support.servers import (
     CANCEL,
     CREATE,
     DELETE,
+    RESULTS,
     RETRIEVE,
     Era,
     Transport,
@@ -415,6 +416,18 @@ class TestTheCap:
             assert "only the operator can raise --max-cost-usd" in error["next_step"]
             wall_s[0] += 86_401
             await persist(client, {"requests": requests(3, "c")})
+
+    async def test_it_counts_what_a_batch_really_cost_once_that_is_known(self, sandbox: Sandbox, key: str) -> None:
+        async with agent(sandbox.url, key) as client:
+            _, words = await create(client, {**THREE, "dry_run": True})
+        settings = BatchSettings(max_cost_usd=words["dry_run"]["estimate"]["cost_usd"]["high"] * 1.5)
+        async with agent(sandbox.url, f"{key}-capped", batch=settings) as client:
+            batch_id = await persist(client, THREE)
+            refused, error = await create(client, {"requests": requests(3, "b")})
+            assert (refused, error["type"]) == (None, "cost_cap")
+            sandbox.end(batch_id)
+            await client.call_tool(RESULTS, {"message_batch_id": batch_id})
+            await persist(client, {"requests": requests(3, "b")})
 
     async def test_two_at_once_do_not_both_slip_under_it(self, sandbox: Sandbox, key: str) -> None:
         async with agent(sandbox.url, key) as client:
