@@ -1,0 +1,51 @@
+"""How the document model is declared: dataclasses whose fields say how they are written in a file."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, ClassVar
+
+from batches_mcp.capability.diagnostics import Mark
+from batches_mcp.capability.source import Node
+
+Json = Any
+
+
+@dataclass(frozen=True)
+class Key:
+    """How a field is written: its spellings, the first being ours, and whether a list of it may be a map by name."""
+
+    spellings: tuple[str, ...]
+    named: bool = False
+
+
+def key(*spellings: str, named: bool = False, default: Any = MISSING) -> Any:
+    """A field written as one of `spellings`; without a default it is required."""
+    return field(default=default, metadata={"key": Key(spellings, named)})
+
+
+def key_of(model_field: Field[Any]) -> Key:
+    """How a model's field is written; its own name, in camel case, unless it says otherwise."""
+    if "key" in model_field.metadata:
+        return model_field.metadata["key"]  # type: ignore[no-any-return]
+    head, *rest = model_field.name.split("_")
+    return Key((head + "".join(word.capitalize() for word in rest),))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """Anything decoded from the file; `node` is the mapping it came from."""
+
+    # Keys of Naftiko or Ikanos that are known and not supported, with what to do instead.
+    unsupported: ClassVar[dict[str, str]] = {}
+
+    node: Node = field(repr=False, compare=False)
+
+    def place(self, field_name: str) -> Mark:
+        """Where a field's value stands; where the object itself does when the file does not say it."""
+        for model_field in fields(self):
+            if model_field.name == field_name:
+                for spelling in key_of(model_field).spellings:
+                    if spelling in self.node.entries():
+                        return self.node.entries()[spelling].mark
+        return self.node.where
