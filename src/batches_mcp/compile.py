@@ -26,6 +26,7 @@ from batches_mcp.plan import (
     ResultPlan,
     ServerPlan,
     ToolPlan,
+    credential_templates,
     is_root,
 )
 
@@ -64,8 +65,10 @@ def compile_server(
         instructions=expose.guidance or expose.description or linked.document.info.description,
         port=expose.port,
         tools=tools,
-        bound=frozenset(name for bind in linked.document.binds for name in bind.keys.values()),
+        bound=frozenset(linked.binds.sources()) - linked.values.keys(),
         secrets=_secrets(linked, tools),
+        binds=linked.binds.sources(),
+        inbound=linked.inbound,
     )
 
 
@@ -94,9 +97,10 @@ def select_tools(
 
 
 def _secrets(linked: Linked, tools: tuple[ToolPlan, ...]) -> frozenset[str]:
-    bound = {name for bind in linked.document.binds for name in bind.keys.values()}
-    used = {name for tool in tools for template in tool.request.credential_templates() for name in template.variables}
-    return frozenset(used | {name for name in bound if any(word in name.upper() for word in _SECRET_WORDS)})
+    credentials = [tool.request.credential for tool in tools] + [linked.inbound]
+    used = {name for each in credentials for template in credential_templates(each) for name in template.variables}
+    called_so = {name for name in linked.binds.sources() if any(word in name.upper() for word in _SECRET_WORDS)}
+    return frozenset(used | called_so | linked.values.keys())
 
 
 def _tool(linked: LinkedTool, base_uri: str, contributions: Mapping[str, Contribution]) -> ToolPlan:

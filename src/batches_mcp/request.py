@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from pydantic import SecretStr
 
@@ -19,11 +19,14 @@ from batches_mcp.errors import CallError, ErrorReport, InvalidArguments, Missing
 from batches_mcp.plan import (
     Argument,
     BasicCredential,
+    BodyTemplate,
     Feed,
+    FormBody,
     JsonTemplate,
     Place,
     RequestPlan,
     Template,
+    TextBody,
     Variable,
     fits_header,
 )
@@ -71,9 +74,9 @@ def _build(plan: RequestPlan, render: _Renderer) -> Request:
     cookies = [f"{feed.name}={_cookie(feed, value)}" for feed, value in values if feed.place is Place.COOKIE]
     if cookies:
         headers.append(("Cookie", "; ".join(cookies)))
-    body = _body(values, plan.body, render)
+    media_type, body = _body(values, plan.body, render)
     if body is not None and not any(name.lower() == "content-type" for name, _ in headers):
-        headers.append(("Content-Type", "application/json"))
+        headers.append(("Content-Type", media_type))
     match plan.credential:
         case Feed(place=Place.QUERY, name=name, value=value):
             query.append((name, str(render.template(value))))
@@ -166,7 +169,9 @@ def _path_segment(feed: Feed, render: _Renderer) -> str:
 
 def _query(feed: Feed, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
-        raise invalid(f"{_source(feed)}: an object cannot stand in a query.")
+        raise invalid(
+            f"{_source(feed)}: an object cannot stand in a {'form' if feed.place is Place.FIELD else 'query'}."
+        )
     for each in value if isinstance(value, list) else [value]:
         yield feed.name, text(each)
 
@@ -197,7 +202,21 @@ def _cookie(feed: Feed, value: Any) -> str:
     return quote(_header(feed, value), safe="")
 
 
-def _body(values: list[tuple[Feed, Any]], template: JsonTemplate | None, render: _Renderer) -> bytes | None:
+def _body(values: list[tuple[Feed, Any]], template: BodyTemplate | None, render: _Renderer) -> tuple[str, bytes | None]:
+    """The body and its media type."""
+    match template:
+        case TextBody(text=written):
+            rendered = render.template(written)
+            return "text/plain; charset=utf-8", None if rendered is _LEFT_OUT else text(rendered).encode()
+        case FormBody(fields=written_fields):
+            rendered_fields = [(each, value) for each in written_fields if (value := render.feed(each)) is not None]
+            pairs = [pair for each, value in rendered_fields for pair in _query(each, value)]
+            return "application/x-www-form-urlencoded", urlencode(pairs).encode()
+        case _:
+            return "application/json", _json_body(values, template, render)
+
+
+def _json_body(values: list[tuple[Feed, Any]], template: JsonTemplate | None, render: _Renderer) -> bytes | None:
     fields: Any = {feed.name: value for feed, value in values if feed.place is Place.FIELD}
     whole = [value for feed, value in values if feed.place is Place.BODY]
     if template is not None:

@@ -10,9 +10,8 @@ from batches_mcp.capability import model
 from batches_mcp.capability.diagnostics import Mark, quote
 from batches_mcp.capability.expressions import ExpressionError, looks_like_reference, with_value
 from batches_mcp.capability.scope import Scope
-from batches_mcp.capability.source import Node
 from batches_mcp.capability.targets import Target
-from batches_mcp.plan import Argument, Feed, JsonTemplate, Place, Template
+from batches_mcp.plan import Argument, Feed, Place, Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +27,9 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Either side of a call: a tool, or an operation of a REST adapter."""
+    """Whoever calls an operation: a tool, a resource, or an operation of a REST adapter."""
 
-    entry: model.Tool | model.RestOperation
+    entry: model.Tool | model.RestOperation | model.McpResource
     inputs: Sequence[model.ToolInput | model.RestInput]
     scopes: tuple[str, str]
 
@@ -101,9 +100,9 @@ class Bindings:
         """A value that the consumed input states itself."""
         if not isinstance(consumed.value, str):
             return Template((consumed.value,) if consumed.value is not None else ("",))
-        return self._inlined(consumed.value, consumed.place("value"))
+        return self.inlined(consumed.value, consumed.place("value"))
 
-    def _inlined(self, text: str, mark: Mark) -> Template:
+    def inlined(self, text: str, mark: Mark) -> Template:
         """A template of the consumed side: what `with` gives stands in for the arguments it names."""
         value = self.scope.template(text, mark, {*self.inputs, *self.arguments})
         parts: list[Any] = []
@@ -118,24 +117,6 @@ class Bindings:
                 case _:
                     parts.append(part)
         return Template(tuple(parts))
-
-    def body(self, operation: model.Operation) -> JsonTemplate | None:
-        """The operation's body as a JSON value with templates in it."""
-        if operation.body is None:
-            return None
-        data = operation.body.node.entries().get("data")
-        return self._json(data) if data else None
-
-    def _json(self, node: Node) -> JsonTemplate:
-        match node.value:
-            case dict() as entries:
-                return {name: self._json(entry) for name, entry in entries.items()}
-            case list() as items:
-                return tuple(self._json(item) for item in items)
-            case str() as text:
-                return self._inlined(text, node.mark)
-            case scalar:
-                return Template((scalar,))
 
     def with_argument(self, name: str, consumed: model.ConsumedInput | None = None) -> Template:
         self.used_with.add(name)
@@ -179,7 +160,7 @@ class Bindings:
 
     def leftovers(self) -> None:
         """Warn of what the file says and nothing uses."""
-        if not isinstance(self.caller.entry, model.Tool):
+        if isinstance(self.caller.entry, model.RestOperation):
             return
         for name, each in self.declared.items():
             if name not in self.used:

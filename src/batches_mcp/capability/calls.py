@@ -1,16 +1,16 @@
-"""One caller (a tool or a REST operation) against the operation it calls."""
+"""One caller (a tool, a resource or a REST operation) against the operation it calls."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from batches_mcp.capability import variables
+from batches_mcp.capability import bodies, variables
 from batches_mcp.capability.bindings import Bindings, Caller, Input
 from batches_mcp.capability.diagnostics import did_you_mean, quote
 from batches_mcp.capability.scope import Scope
 from batches_mcp.capability.targets import Target
-from batches_mcp.plan import Feed, JsonTemplate
+from batches_mcp.plan import BodyTemplate, Feed
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +20,13 @@ class LinkedCall:
     target: Target
     path: tuple[str | Feed, ...]
     feeds: tuple[Feed, ...]
-    body: JsonTemplate | None
+    body: BodyTemplate | None
     inputs: tuple[Input, ...]
 
 
 def link_call(caller: Caller, operations: Mapping[str, Target], scope: Scope) -> LinkedCall | None:
     """Link one caller to its operation; None when it has none, which is reported."""
-    call = caller.entry.call
+    call = caller.entry.call or ""
     if call not in operations:
         if call:
             scope.problems.error(
@@ -41,6 +41,6 @@ def link_call(caller: Caller, operations: Mapping[str, Target], scope: Scope) ->
     bindings = Bindings(scope, caller, {each.name: each for each in caller.inputs})
     path = variables.path(bindings, target)
     feeds = bindings.feeds(target)
-    body = bindings.body(target.operation)
+    body = bodies.body(bindings, target.operation)
     bindings.leftovers()
     return LinkedCall(target, path, feeds, body, tuple(bindings.inputs.values()))

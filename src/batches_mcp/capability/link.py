@@ -6,33 +6,53 @@ no problem is an error.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
 
 from batches_mcp.capability import model
+from batches_mcp.capability.credentials import inbound
 from batches_mcp.capability.diagnostics import Diagnostic, Mark, Problems
 from batches_mcp.capability.expressions import Binds
+from batches_mcp.capability.prompts import LinkedPrompt, link_prompts
+from batches_mcp.capability.resources import LinkedResource, link_resources
 from batches_mcp.capability.rest import link_rest
-from batches_mcp.capability.scope import Scope
+from batches_mcp.capability.scope import Scope, binds_of
 from batches_mcp.capability.tools import LinkedTool, link_tools
 from batches_mcp.capability.upstreams import operations
+from batches_mcp.plan import BasicCredential, Feed
 
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """What a document means; `expose` is None when it exposes nothing over MCP."""
+    """What a document means; `expose` is None when it exposes nothing over MCP.
+
+    `inbound` is what callers have to show over HTTP, `values` what was read from the files that `binds` names.
+    """
 
     document: model.Document
     expose: model.McpExpose | None
-    tools: tuple[LinkedTool, ...]
-    problems: tuple[Diagnostic, ...]
+    binds: Binds
+    tools: tuple[LinkedTool, ...] = ()
+    resources: tuple[LinkedResource, ...] = ()
+    prompts: tuple[LinkedPrompt, ...] = ()
+    inbound: Feed | BasicCredential | None = None
+    values: Mapping[str, SecretStr] = field(default_factory=dict, repr=False)
+    problems: tuple[Diagnostic, ...] = ()
 
 
-def link(document: model.Document, file: str) -> Linked:
-    """Resolve every name in the document; `file` names it in diagnostics."""
+def link(document: model.Document, file: str, texts: Mapping[str, str] | None = None) -> Linked:
+    """Resolve every name in the document; `file` names it in diagnostics, `texts` holds the files that it names."""
     problems = Problems(file)
-    scope = Scope(problems, Binds({bind.namespace: bind.keys for bind in document.binds}))
+    scope = Scope(problems, binds_of(document))
     capability = document.capability
-    scope.unique("namespace", [*document.binds, *capability.consumes, *capability.exposes], lambda each: each.namespace)
+    scope.unique(
+        "namespace",
+        [*document.binds, *capability.consumes, *capability.exposes],
+        lambda each: each.namespace,
+        "namespace",
+    )
     targets = operations(capability.consumes, scope)
     exposes = [expose for expose in capability.exposes if isinstance(expose, model.McpExpose)]
     for extra in exposes[1:]:
@@ -50,11 +70,20 @@ def link(document: model.Document, file: str) -> Linked:
         # An entry that `load` could not read, or no list at all, is an error already.
         if written and isinstance(written.value, list) and len(written.value) == len(capability.exposes):
             _no_tools(problems, written.mark, "add an entry with `type: mcp` and its tools")
-        return Linked(document, None, (), tuple(problems.found))
+        return Linked(document, None, scope.binds, problems=tuple(problems.found))
     written = exposes[0].node.entries().get("tools")
     if written and written.value in ([], {}):
         _no_tools(problems, written.mark, "add a tool with its `name` and `call`")
-    return Linked(document, exposes[0], tuple(link_tools(exposes[0], targets, scope)), tuple(problems.found))
+    return Linked(
+        document,
+        exposes[0],
+        scope.binds,
+        tools=tuple(link_tools(exposes[0], targets, scope)),
+        resources=tuple(link_resources(exposes[0], targets, scope, texts or {})),
+        prompts=tuple(link_prompts(exposes[0], scope, texts or {})),
+        inbound=inbound(exposes[0], scope),
+        problems=tuple(problems.found),
+    )
 
 
 def _no_tools(problems: Problems, mark: Mark, hint: str) -> None:

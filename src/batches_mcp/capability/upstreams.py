@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from batches_mcp.capability import model, origins
+from batches_mcp.capability.credentials import credential
 from batches_mcp.capability.diagnostics import quote
 from batches_mcp.capability.scope import Scope
-from batches_mcp.capability.targets import Target, Upstream, check, header_name
-from batches_mcp.plan import BasicCredential, Feed, Place, Template
+from batches_mcp.capability.targets import Target, Upstream, check
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -29,7 +29,7 @@ class _Reader:
     def upstream(self, consumes: model.Consumes) -> Upstream:
         self._base_uri(consumes)
         required = origins.known(consumes.base_uri).headers
-        upstream = Upstream(consumes, self._credential(consumes.authentication), required)
+        upstream = Upstream(consumes, credential(consumes.authentication, self.scope), required)
         declared = [
             Target(upstream, resource, operation).declared_headers()
             for resource in consumes.resources
@@ -61,35 +61,6 @@ class _Reader:
                 "the slash is left out",
             )
 
-    def _credential(self, authentication: model.Authentication | None) -> Feed | BasicCredential | None:
-        match authentication:
-            case None:
-                return None
-            case model.ApiKey():
-                place = Place(authentication.placement)
-                if place is Place.HEADER:
-                    header_name(authentication.name, authentication.place("name"), self.scope.problems)
-                return Feed(place, authentication.name, self._secret(authentication, "value", authentication.value))
-            case model.Bearer():
-                token = self._secret(authentication, "token", authentication.token)
-                return Feed(Place.HEADER, "Authorization", Template(("Bearer ", *token.parts)))
-            case model.Basic():
-                return BasicCredential(
-                    self._secret(authentication, "username", authentication.username),
-                    self._secret(authentication, "password", authentication.password),
-                )
-
-    def _secret(self, authentication: model.Authentication, name: str, text: str) -> Template:
-        value = self.scope.template(text, authentication.place(name), None)
-        if text and "{{" not in text and name != "username":
-            self.scope.problems.error(
-                authentication.place(name),
-                "secret-in-file",
-                "a secret is written into the file",
-                "bind a variable of the environment and write {{namespace.VARIABLE}}",
-            )
-        return value
-
     def operations(self, upstreams: Iterable[Upstream]) -> dict[str, Target]:
         """Every operation by the name a `call` gives it."""
         operations: dict[str, Target] = {}
@@ -97,8 +68,16 @@ class _Reader:
             namespace = upstream.consumes.namespace
             self.scope.unique("resource", upstream.consumes.resources, lambda each: each.name)
             self._dialect(upstream.consumes.inputs)
+            own_path = _path_of(upstream.consumes.base_uri)
             for resource in upstream.consumes.resources:
                 self.scope.path(resource.path, resource.place("path"))
+                if own_path and f"{resource.path}/".startswith(f"{own_path}/"):
+                    self.scope.problems.warning(
+                        resource.place("path"),
+                        "base-uri",
+                        f"path {quote(resource.path)} begins with {quote(own_path)}, as baseUri ends",
+                        f"requests would go to {quote(own_path + resource.path)}: leave one of the two out",
+                    )
                 self.scope.kebab(resource.name, resource.place("name"))
                 self._dialect(resource.inputs)
                 for operation in resource.operations:
@@ -127,6 +106,11 @@ class _Reader:
                     f"Naftiko's consumed inputs have no {', '.join(map(quote, extra))}",
                     "used here, ignored by other engines",
                 )
+
+
+def _path_of(uri: str) -> str:
+    """The path of a base URI; empty when it has none, or is none."""
+    return "" if base_uri_problem(uri) else urlsplit(uri).path.rstrip("/")
 
 
 def base_uri_problem(uri: str) -> str:

@@ -103,18 +103,16 @@ def _free(bindings: Bindings, target: Target) -> list[str]:
         if consumed.place_in != "path" and consumed.value is None:
             named.add(consumed.name)
         elif isinstance(consumed.value, str):
-            named |= _named_in(bindings, consumed.value)
-    if target.operation.body is not None:
-        named |= {name for text in _texts(target.operation.body.node) for name in _named_in(bindings, text)}
+            named |= _named_in(consumed.value)
+    written = target.operation.node.entries().get("body")
+    if written is not None:
+        named |= {name for text in _texts(written) for name in _named_in(text)}
     return [name for name in bindings.declared if name not in bindings.used and name not in named]
 
 
-def _named_in(bindings: Bindings, text: str) -> frozenset[str]:
-    """The arguments a template names; none when it cannot be read, which is reported where it is bound."""
-    try:
-        return expressions.template(text, bindings.scope.binds, bindings.inputs).arguments
-    except ExpressionError:
-        return frozenset()
+def _named_in(text: str) -> frozenset[str]:
+    """The arguments a text names; what is wrong with it is reported where it is bound."""
+    return frozenset(part.name for part in expressions.split(text) if isinstance(part, Argument))
 
 
 def _texts(node: Node) -> Iterator[str]:

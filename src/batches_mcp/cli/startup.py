@@ -91,7 +91,7 @@ def ready(
             plan,
             tools=select_tools(plan.tools, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude),
         )
-        variables = environment.bound(plan.bound)
+        variables = {**environment.bound(plan.bound), **linked.values}
         if settings.sandbox:
             # The sandbox takes any key, and a real one has no business there.
             variables |= {name: SecretStr(_SANDBOX_KEY) for name in plan.secrets}

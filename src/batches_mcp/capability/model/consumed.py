@@ -5,39 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from batches_mcp.capability.model.authentication import Authentication
 from batches_mcp.capability.model.declare import Json, Located, key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKey(Located):
-    type: Literal["apikey"]
-    name: str = key("key", "name")
-    value: str
-    placement: Literal["header", "query"] = key("placement", "in", default="header")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bearer(Located):
-    type: Literal["bearer"]
-    token: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Basic(Located):
-    type: Literal["basic"]
-    username: str
-    password: str
-
-
-Authentication = ApiKey | Bearer | Basic
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumedInput(Located):
-    """An input of the upstream. `type`, `description` and `required` are the seed dialect's."""
+    """A value that requests carry, or one that is taken from the environment.
+
+    `type`, `description` and `required` are the seed dialect's.
+    """
 
     name: str
-    place_in: Literal["query", "header", "path", "cookie", "body"] = key("in")
+    place_in: Literal["query", "header", "path", "cookie", "body", "environment"] = key("in")
     value: str | int | float | bool | None = None
     type: Literal["string", "number", "integer", "boolean", "array", "object"] | None = None
     description: str = ""
@@ -46,7 +26,7 @@ class ConsumedInput(Located):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Body(Located):
+class JsonBody(Located):
     """A request body as data, whose texts may be templates; a text that is one reference keeps its value's type."""
 
     type: Literal["json"]
@@ -54,17 +34,55 @@ class Body(Located):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TextBody(Located):
+    """A request body as text, with templates in it."""
+
+    type: Literal["text"]
+    data: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormBody(Located):
+    """A request body of form fields: a map of templates, or `name=value` pairs joined by `&`."""
+
+    type: Literal["formUrlEncoded"]
+    data: str | dict[str, str | int | float | bool]
+
+
+Body = JsonBody | TextBody | FormBody
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(Located):
-    unsupported: ClassVar = {"outputSchema": "leave it out: answers are JSON or JSONL"}
+    unsupported: ClassVar = {
+        "outputSchema": "leave it out: answers are JSON or JSONL",
+        "outputMediaType": "leave it out: answers are JSON or JSONL",
+        "maxBinarySize": "leave it out: answers are JSON or JSONL",
+    }
 
     name: str
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     label: str = key("label", "display", default="")
     description: str = ""
     inputs: tuple[ConsumedInput, ...] = key("inputParameters", named=True, default=())
-    body: Body | None = None
+    body: str | Body | None = key(
+        "body",
+        unsupported={
+            "multipartForm": "files cannot be uploaded: send what there is as JSON or formUrlEncoded",
+            "xml": "write it as `type: text`, with an input `in: header` called Content-Type",
+            "sparql": "write it as `type: text`, with an input `in: header` called Content-Type",
+        },
+        default=None,
+    )
     behavior: Literal["list", "submit"] | None = key("x-behavior", default=None)
-    output_raw_format: Literal["json", "jsonl"] = "json"
+    output_raw_format: Literal["json", "jsonl"] = key(
+        "outputRawFormat",
+        unsupported=dict.fromkeys(
+            ("xml", "avro", "protobuf", "csv", "tsv", "psv", "yaml", "html", "markdown", "binary"),
+            "have the API answer with JSON, for example by an input `in: header` called Accept",
+        ),
+        default="json",
+    )
     outputs: Json = key("outputParameters", default=None)
     tags: tuple[str, ...] = ()
 
@@ -87,6 +105,7 @@ class Consumes(Located):
         "from": "imports are not supported: put the file's content here",
         "import": "imports are not supported: put the file's content here",
         "as": "imports are not supported: put the file's content here",
+        "maxBinarySize": "leave it out: answers are JSON or JSONL",
         "tunnel": "tunnels are not supported: name a reachable baseUri",
     }
 
@@ -96,6 +115,13 @@ class Consumes(Located):
     description: str = ""
     inputs: tuple[ConsumedInput, ...] = key("inputParameters", named=True, default=())
     headers: dict[str, str | int | float | bool] = field(default_factory=dict)
-    authentication: Authentication | None = None
+    authentication: Authentication | None = key(
+        "authentication",
+        unsupported={
+            "digest": "use `basic` or `bearer` where the API takes them",
+            "oauth2": "fetch a token outside, bind it, and send it as `bearer`",
+        },
+        default=None,
+    )
     resources: tuple[Resource, ...] = key("resources", named=True)
     tags: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -13,15 +14,27 @@ Json = Any
 
 @dataclass(frozen=True)
 class Key:
-    """How a field is written: its spellings, the first being ours, and whether a list of it may be a map by name."""
+    """How a field is written: its spellings, the first being ours, and which other forms its value may have.
+
+    A list that is `named` may be a map by name. What is `wrapped` may stand in a list of one. `unsupported` are values
+    (of a choice, or of `type`) that Naftiko or Ikanos know and this program does not, with what to do instead.
+    """
 
     spellings: tuple[str, ...]
     named: bool = False
+    wrapped: bool = False
+    unsupported: Mapping[str, str] = field(default_factory=dict)
 
 
-def key(*spellings: str, named: bool = False, default: Any = MISSING) -> Any:
+def key(
+    *spellings: str,
+    named: bool = False,
+    wrapped: bool = False,
+    unsupported: Mapping[str, str] | None = None,
+    default: Any = MISSING,
+) -> Any:
     """A field written as one of `spellings`; without a default it is required."""
-    return field(default=default, metadata={"key": Key(spellings, named)})
+    return field(default=default, metadata={"key": Key(spellings, named, wrapped, unsupported or {})})
 
 
 def key_of(model_field: Field[Any]) -> Key:
@@ -38,6 +51,8 @@ class Located:
 
     # Keys of Naftiko or Ikanos that are known and not supported, with what to do instead.
     unsupported: ClassVar[dict[str, str]] = {}
+    # Required keys for which the original takes others instead: those others, with what to do instead.
+    instead: ClassVar[dict[str, dict[str, str]]] = {}
 
     node: Node = field(repr=False, compare=False)
 

@@ -21,15 +21,23 @@ class Info(Located):
     stakeholders: Json = None
 
 
+_NO_IMPORTS = "imports are not supported: write the entry out here"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bind(Located):
-    """Variables taken from outside: `keys` maps each variable to its name there."""
+    """Variables taken from the environment or from the file at `location`: `keys` maps each to its name there."""
 
-    unsupported: ClassVar = {"location": "only the environment is read: leave `location` out"}
+    unsupported: ClassVar = dict.fromkeys(("from", "import", "as"), _NO_IMPORTS)
 
     namespace: str
     keys: dict[str, str]
+    location: str | None = None
     description: str = ""
+
+    def source(self, variable: str) -> str:
+        """The name a variable has from here on: the environment's own, or for one from a file `namespace.VARIABLE`."""
+        return self.keys[variable] if self.location is None else f"{self.namespace}.{variable}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +47,28 @@ class Capability(Located):
         "binds": "write the binds at the top level of the file",
     }
 
-    consumes: tuple[Consumes, ...]
-    exposes: tuple[Expose, ...]
+    consumes: tuple[Consumes, ...] = key(
+        "consumes",
+        unsupported=dict.fromkeys(("mcp", "grpc", "sql", "file"), "only HTTP APIs are consumed: `type: http`"),
+    )
+    exposes: tuple[Expose, ...] = key(
+        "exposes",
+        unsupported={
+            "skill": "expose the operations as tools of an adapter with `type: mcp`",
+            "control": "leave it out: `batches-mcp check` validates, `/healthz` tells whether the server is up",
+            "grpc": "supported: mcp, rest",
+            "webhook": "supported: mcp, rest",
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document(Located):
-    unsupported: ClassVar = {"consumes": "a stand-alone consumes file serves nothing: write it under `capability`"}
+    unsupported: ClassVar = {
+        "consumes": "a stand-alone consumes file serves nothing: write it under `capability`",
+        "exposes": "a stand-alone exposes file serves nothing: write it under `capability`",
+        "aggregates": "write the operation into `consumes` and the tool into `exposes`",
+    }
 
     version: str = key("naftiko", "ikanos")
     info: Info

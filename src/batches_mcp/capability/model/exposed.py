@@ -1,10 +1,11 @@
-"""What is exposed: tools over MCP, and operations over REST."""
+"""What is exposed: tools, resources and prompts over MCP, and operations over REST."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from batches_mcp.capability.model.authentication import Authentication
 from batches_mcp.capability.model.declare import Json, Located, key
 
 
@@ -16,7 +17,7 @@ class Output(Located):
     mapping: str | None = None
     value: str | int | float | bool | None = None
     properties: dict[str, Output] | None = None
-    items: Output | None = None
+    items: Output | None = key("items", wrapped=True, default=None)
     name: str = ""
     description: str = ""
 
@@ -40,12 +41,21 @@ class Hints(Located):
     open_world: bool = True
 
 
-_ONE_CALL = "a tool makes one call: name it with `call`"
+_ONE_CALL = "it makes one call: name its operation with `call`"
+_NO_MOCK = "a mock is not supported: name the operation with `call`, or use `batches-mcp sandbox`"
+_ONE_CALL_KEYS = {"steps": _ONE_CALL, "ref": _ONE_CALL, "mappings": _ONE_CALL}
+_CALL = {"steps": _ONE_CALL, "ref": _ONE_CALL, "outputParameters": _NO_MOCK}
+
+_UNSUPPORTED_INBOUND = {
+    "digest": "callers can show a `bearer` token, an `apikey` or `basic` credentials",
+    "oauth2": "callers can show a `bearer` token; put a proxy in front of the server for OAuth",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool(Located):
-    unsupported: ClassVar = {"steps": _ONE_CALL, "ref": _ONE_CALL, "mappings": _ONE_CALL}
+    unsupported: ClassVar = _ONE_CALL_KEYS
+    instead: ClassVar = {"call": _CALL}
 
     name: str
     call: str
@@ -61,18 +71,73 @@ class Tool(Located):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class McpResource(Located):
+    """Something to read under a URI: the answer of a call, or a text file beside the capability.
+
+    Variables `{x}` in the URI make it a template; they are the arguments of the call.
+    """
+
+    unsupported: ClassVar = _ONE_CALL_KEYS | {"binary": "resources are text: leave it out"}
+
+    name: str
+    uri: str
+    call: str | None = None
+    location: str | None = None
+    label: str = key("label", "display", default="")
+    description: str = ""
+    mime_type: str | None = None
+    arguments: dict[str, str | int | float | bool] | None = key("with", default=None)
+    outputs: tuple[Output, ...] = key("outputParameters", default=())
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptArgument(Located):
+    """What the user fills into a prompt: text, as all of MCP's prompt arguments."""
+
+    name: str
+    label: str = key("label", "display", default="")
+    description: str = ""
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptMessage(Located):
+    """One message; `{{x}}` in its content is an argument of the prompt."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt(Located):
+    """A text that users send to the model: messages, or a file that holds the one user message."""
+
+    name: str
+    label: str = key("label", "display", default="")
+    description: str = ""
+    template: tuple[PromptMessage, ...] | None = None
+    location: str | None = None
+    inputs: tuple[PromptArgument, ...] = key("arguments", named=True, default=())
+    tags: tuple[str, ...] = ()
+
+
+_IMPORT_KEYS = dict.fromkeys(("from", "import", "as"), "imports are not supported: write the adapter out here")
+_CACHING = "leave it out: clients may keep the lists for five minutes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class McpExpose(Located):
-    unsupported: ClassVar = {
-        "authentication": "the server's own token is BATCHES_MCP_TOKEN",
-        "resources": "expose tools only",
-        "prompts": "expose tools only",
-    }
+    unsupported: ClassVar = _IMPORT_KEYS | {"ttlMs": _CACHING, "cacheScope": _CACHING}
 
     type: Literal["mcp"]
     namespace: str
     tools: tuple[Tool, ...] = key("tools", named=True)
     description: str = ""
     guidance: str = key("x-guidance", default="")
+    resources: tuple[McpResource, ...] = key("resources", named=True, default=())
+    prompts: tuple[Prompt, ...] = key("prompts", named=True, default=())
+    authentication: Authentication | None = key("authentication", unsupported=_UNSUPPORTED_INBOUND, default=None)
     transport: Literal["http", "stdio"] | None = None
     address: str | None = None
     port: int | None = None
@@ -91,7 +156,11 @@ class RestInput(Located):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestOperation(Located):
-    unsupported: ClassVar = {"steps": _ONE_CALL, "ref": _ONE_CALL, "mappings": _ONE_CALL}
+    unsupported: ClassVar = _ONE_CALL_KEYS | {
+        "responses": "leave it out: the upstream's answer is handed on as it is",
+        "responseBinary": "leave it out: the upstream's answer is handed on as it is",
+    }
+    instead: ClassVar = {"call": _CALL}
 
     name: str = ""
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -117,11 +186,12 @@ class RestResource(Located):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestExpose(Located):
-    unsupported: ClassVar = {"authentication": "the server's own token is BATCHES_MCP_TOKEN"}
+    unsupported: ClassVar = _IMPORT_KEYS
 
     type: Literal["rest"]
     namespace: str
     resources: tuple[RestResource, ...] = key("resources", named=True)
+    authentication: Authentication | None = key("authentication", unsupported=_UNSUPPORTED_INBOUND, default=None)
     description: str = ""
     address: str | None = None
     port: int | None = None
