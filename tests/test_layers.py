@@ -25,7 +25,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("capability.model.consumed", "capability.model.exposed"),
     ("capability.model.document",),
     ("capability.model.__init__",),
-    ("capability.load", "capability.local", "capability.scope", "capability.targets", "capability.verify"),
+    (
+        "capability.load",
+        "capability.local",
+        "capability.schema",
+        "capability.scope",
+        "capability.targets",
+        "capability.verify",
+    ),
     ("capability.bindings", "capability.credentials", "capability.prompts"),
     ("capability.bodies", "capability.upstreams", "capability.variables"),
     ("capability.calls",),
@@ -97,6 +104,7 @@ PURE = {
     "capability.variables",
     "capability.expressions",
     "capability.verify",
+    "capability.schema",
 }
 IO_MODULES = {
     "anyio", "asyncio", "http.client", "io", "os", "pathlib", "random", "selectors", "shutil", "signal", "socket",

@@ -7,12 +7,12 @@ everything. The stand-ins never leave this package, since a document with errors
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, dataclass, field, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from batches_mcp.capability.diagnostics import Diagnostic, Problems, did_you_mean, quote
-from batches_mcp.capability.model import Document, Key, Located, key_of
+from batches_mcp.capability.model import Document, Key, Located, key_of, own_fields, required
 from batches_mcp.capability.source import Node, Source, type_names
 
 ModelT = TypeVar("ModelT", bound=Located)
@@ -53,10 +53,13 @@ class _Decoder:
             self.error(node, "wrong-type", f"expected a mapping ({_keys_text(model)}), found {node.kind}")
             node = replace(node, value={})
             return model(
-                node=node, **{name: self._stand_in(model_field, model) for name, model_field in _own(model).items()}
+                node=node,
+                **{name: self._stand_in(model_field, model) for name, model_field in own_fields(model).items()},
             )
         known = {
-            spelling: name for name, model_field in _own(model).items() for spelling in key_of(model_field).spellings
+            spelling: name
+            for name, model_field in own_fields(model).items()
+            for spelling in key_of(model_field).spellings
         }
         for name, entry in node.value.items():
             if name in model.unsupported:
@@ -65,7 +68,7 @@ class _Decoder:
                 merge = "merge keys are not read: write the entries out" if name == "<<" else ""
                 hint = merge or did_you_mean(name, list(known))
                 self.error(entry, "unknown-key", f"key {quote(name)} is not known here", hint)
-        values = {name: self._field(node, model, model_field) for name, model_field in _own(model).items()}
+        values = {name: self._field(node, model, model_field) for name, model_field in own_fields(model).items()}
         return model(node=node, **values)
 
     def _field(self, node: Node, model: type[Located], model_field: Field[Any]) -> Any:
@@ -74,8 +77,8 @@ class _Decoder:
         if len(given) > 1:
             both = " and ".join(quote(spelling) for spelling in written.spellings if spelling in node.entries())
             self.error(given[1], "duplicate-key", f"{both} say the same thing", "remove one of the two")
-        if not given or (given[0].value is None and not _required(model_field)):
-            if _required(model_field):
+        if not given or (given[0].value is None and not required(model_field)):
+            if required(model_field):
                 self._missing(node, model, written.spellings[0])
             return self._stand_in(model_field, model)
         decoded = self._value(given[0], self._types(model)[model_field.name], written)
@@ -104,7 +107,7 @@ class _Decoder:
         if isinstance(expected, type) and issubclass(expected, Located):
             here = Node({}, self.root.mark)
             return expected(
-                node=here, **{name: self._stand_in(each, expected) for name, each in _own(expected).items()}
+                node=here, **{name: self._stand_in(each, expected) for name, each in own_fields(expected).items()}
             )
         return {str: "", tuple: (), dict: {}}.get(get_origin(expected) or expected)
 
@@ -215,13 +218,5 @@ class _Decoder:
         return MISSING
 
 
-def _own(model: type[Located]) -> dict[str, Field[Any]]:
-    return {each.name: each for each in fields(model) if each.name != "node"}
-
-
-def _required(model_field: Field[Any]) -> bool:
-    return model_field.default is MISSING and model_field.default_factory is MISSING
-
-
 def _keys_text(model: type[Located]) -> str:
-    return ", ".join(key_of(each).spellings[0] for each in _own(model).values() if _required(each))
+    return ", ".join(key_of(each).spellings[0] for each in own_fields(model).values() if required(each))

@@ -15,7 +15,7 @@ from batches_mcp.capability.model.consumed import (
     Resource,
     TextBody,
 )
-from batches_mcp.capability.model.declare import Json, Key, Located, key, key_of
+from batches_mcp.capability.model.declare import Json, Key, Located, key, key_of, own_fields, required
 from batches_mcp.capability.model.document import Bind, Capability, Document, Info
 from batches_mcp.capability.model.exposed import (
     Expose,
@@ -70,4 +70,6 @@ __all__ = [
     "ToolInput",
     "key",
     "key_of",
+    "own_fields",
+    "required",
 ]

@@ -64,3 +64,13 @@ class Located:
                     if spelling in self.node.entries():
                         return self.node.entries()[spelling].mark
         return self.node.where
+
+
+def own_fields(model: type[Located]) -> dict[str, Field[Any]]:
+    """What a model's mapping is made of, by field name."""
+    return {each.name: each for each in fields(model) if each.name != "node"}
+
+
+def required(model_field: Field[Any]) -> bool:
+    """Whether a file has to say it."""
+    return model_field.default is MISSING and model_field.default_factory is MISSING
