@@ -39,7 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("capability.resources", "capability.rest", "capability.tools"),
     ("capability.link",),
     ("capability.__init__",),
-    ("compile", "request"),
+    ("compile", "explain", "request"),
     ("result", "arguments", "recent"),
     ("failure",),
     ("upstream",),
@@ -51,7 +51,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("serve.__init__", "serve.auth", "serve.client", "serve.mcp", "serve.stdio"),
     ("serve.http",),
     ("cli.flags", "cli.startup"),
-    ("cli.demo", "cli.inspect", "cli.serve"),
+    ("cli.demo", "cli.inspect", "cli.language", "cli.serve"),
     ("cli.__init__",),
     ("__main__",),
 )
@@ -75,6 +75,7 @@ DOORS = {
 PURE = {
     "plan",
     "compile",
+    "explain",
     "request",
     "result",
     "failure",

@@ -80,15 +80,22 @@ def _build(plan: RequestPlan, render: _Renderer) -> Request:
     match plan.credential:
         case Feed(place=Place.QUERY, name=name, value=value):
             query.append((name, str(render.template(value))))
-        case Feed(value=value) as feed:
-            headers.append((feed.name, _credential(feed, render.template(value))))
-        case BasicCredential(username=username, password=password):
-            pair = f"{render.template(username)}:{render.template(password)}"
-            headers.append(("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}"))
+        case Feed() | BasicCredential() as credential:
+            headers.append(_credential(credential, render))
         case None:
             pass
     search = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query)
     return Request(plan.method, f"{plan.base_uri}{path}{'?' + search if search else ''}", tuple(headers), body)
+
+
+def credential_header(credential: Feed | BasicCredential, variables: Mapping[str, SecretStr]) -> tuple[str, str]:
+    """The name and the value of the header that shows a credential.
+
+    Raises:
+        MissingVariable: a variable it needs is not set.
+        CallError: a variable's value cannot stand in a header.
+    """
+    return _credential(credential, _Renderer({}, variables))
 
 
 def invalid(message: str) -> InvalidArguments:
@@ -190,12 +197,18 @@ def _source(feed: Feed) -> str:
     return ", ".join(sorted(feed.value.arguments)) or feed.name
 
 
-def _credential(feed: Feed, value: str) -> str:
+def _credential(credential: Feed | BasicCredential, render: _Renderer) -> tuple[str, str]:
+    if isinstance(credential, BasicCredential):
+        pair = f"{render.template(credential.username)}:{render.template(credential.password)}"
+        return "Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}"
+    value = text(render.template(credential.value))
     if not fits_header(value):
-        names = " and ".join(sorted(feed.value.variables))
-        found = f"the value of {names} has characters that the header {feed.name} cannot hold, so nothing was sent."
+        names = " and ".join(sorted(credential.value.variables))
+        found = (
+            f"the value of {names} has characters that the header {credential.name} cannot hold, so nothing was sent."
+        )
         raise CallError(ErrorReport("bad_variable", found, f"Tell the user to correct {names} and restart the server."))
-    return value.strip()
+    return credential.name, value.strip()
 
 
 def _cookie(feed: Feed, value: Any) -> str:

@@ -143,7 +143,9 @@ class Bindings:
                 self.used.add(name)
             else:
                 alone = consumed if len(value.parts) == 1 else None
-                self.derive(name, alone, required=consumed is None or consumed.required is True)
+                self.derive(
+                    name, alone, required=consumed is None or consumed.place_in == "path" or consumed.required is True
+                )
         return value
 
     def take(self, name: str) -> Template:

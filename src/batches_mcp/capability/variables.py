@@ -56,7 +56,7 @@ def _by_name(bindings: Bindings, name: str, consumed: model.ConsumedInput | None
     if consumed is not None and consumed.value is not None:
         return bindings.given(consumed)
     if name in bindings.arguments:
-        return bindings.with_argument(name)
+        return bindings.with_argument(name, consumed)
     return bindings.take(name) if name in bindings.declared else None
 
 
