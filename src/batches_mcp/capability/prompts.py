@@ -63,4 +63,5 @@ def _template(prompt: model.Prompt, text: str, mark: Mark, scope: Scope) -> Temp
 
 
 def _error(mark: Mark, scope: Scope, prompt: model.Prompt, found: str, hint: str) -> None:
-    scope.problems.error(mark, "prompt", f"prompt {quote(prompt.name)} {found}", hint)
+    if prompt.name:
+        scope.problems.error(mark, "prompt", f"prompt {quote(prompt.name)} {found}", hint)

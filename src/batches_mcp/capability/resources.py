@@ -83,4 +83,5 @@ def _call(
 
 
 def _error(resource: model.McpResource, place: str, scope: Scope, found: str, hint: str) -> None:
-    scope.problems.error(resource.place(place), "resource", f"resource {quote(resource.name)} {found}", hint)
+    if resource.name:
+        scope.problems.error(resource.place(place), "resource", f"resource {quote(resource.name)} {found}", hint)

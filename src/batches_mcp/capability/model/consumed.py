@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from batches_mcp.capability.model.authentication import Authentication
-from batches_mcp.capability.model.declare import Json, Located, key
+from batches_mcp.capability.model.declare import IMPORT_KEYS, Json, Located, key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,16 +100,16 @@ class Resource(Located):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consumes(Located):
-    unsupported: ClassVar = {
-        "location": "imports are not supported: put the file's content here",
-        "from": "imports are not supported: put the file's content here",
-        "import": "imports are not supported: put the file's content here",
-        "as": "imports are not supported: put the file's content here",
+    unsupported: ClassVar = IMPORT_KEYS | {
+        "location": IMPORT_KEYS["from"],
         "maxBinarySize": "leave it out: answers are JSON or JSONL",
-        "tunnel": "tunnels are not supported: name a reachable baseUri",
+        "tunnel": "name a `baseUri` that can be reached without a tunnel",
     }
+    instead: ClassVar = dict.fromkeys(("type", "namespace", "baseUri", "resources"), IMPORT_KEYS)
 
-    type: Literal["http"]
+    type: Literal["http"] = key(
+        "type", unsupported=dict.fromkeys(("mcp", "grpc", "sql", "file"), "only HTTP APIs are consumed: `type: http`")
+    )
     namespace: str
     base_uri: str
     description: str = ""

@@ -11,6 +11,9 @@ from batches_mcp.capability.source import Node
 
 Json = Any
 
+# How the original writes that a part of the file is in another one.
+IMPORT_KEYS = dict.fromkeys(("from", "import", "as"), "imports are not supported: write the entry out here")
+
 
 @dataclass(frozen=True)
 class Key:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from batches_mcp.capability.model.consumed import Consumes
-from batches_mcp.capability.model.declare import Json, Located, key
+from batches_mcp.capability.model.declare import IMPORT_KEYS, Json, Located, key
 from batches_mcp.capability.model.exposed import Expose
 
 
@@ -21,14 +21,12 @@ class Info(Located):
     stakeholders: Json = None
 
 
-_NO_IMPORTS = "imports are not supported: write the entry out here"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bind(Located):
     """Variables taken from the environment or from the file at `location`: `keys` maps each to its name there."""
 
-    unsupported: ClassVar = dict.fromkeys(("from", "import", "as"), _NO_IMPORTS)
+    unsupported: ClassVar = IMPORT_KEYS
+    instead: ClassVar = dict.fromkeys(("namespace", "keys"), IMPORT_KEYS)
 
     namespace: str
     keys: dict[str, str]
@@ -47,10 +45,7 @@ class Capability(Located):
         "binds": "write the binds at the top level of the file",
     }
 
-    consumes: tuple[Consumes, ...] = key(
-        "consumes",
-        unsupported=dict.fromkeys(("mcp", "grpc", "sql", "file"), "only HTTP APIs are consumed: `type: http`"),
-    )
+    consumes: tuple[Consumes, ...]
     exposes: tuple[Expose, ...] = key(
         "exposes",
         unsupported={

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from batches_mcp.capability.model.authentication import Authentication
-from batches_mcp.capability.model.declare import Json, Located, key
+from batches_mcp.capability.model.declare import IMPORT_KEYS, Json, Located, key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +122,12 @@ class Prompt(Located):
     tags: tuple[str, ...] = ()
 
 
-_IMPORT_KEYS = dict.fromkeys(("from", "import", "as"), "imports are not supported: write the adapter out here")
 _CACHING = "leave it out: clients may keep the lists for five minutes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class McpExpose(Located):
-    unsupported: ClassVar = _IMPORT_KEYS | {"ttlMs": _CACHING, "cacheScope": _CACHING}
+    unsupported: ClassVar = IMPORT_KEYS | {"ttlMs": _CACHING, "cacheScope": _CACHING}
 
     type: Literal["mcp"]
     namespace: str
@@ -186,7 +185,7 @@ class RestResource(Located):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestExpose(Located):
-    unsupported: ClassVar = _IMPORT_KEYS
+    unsupported: ClassVar = IMPORT_KEYS
 
     type: Literal["rest"]
     namespace: str
