@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("capability.link",),
     ("capability.__init__",),
     ("compile", "request"),
+    ("routes",),
     ("result", "arguments", "recent"),
     ("failure",),
     ("upstream",),
@@ -67,6 +68,7 @@ DOORS = {
 PURE = {
     "plan",
     "compile",
+    "routes",
     "request",
     "result",
     "failure",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from batches_mcp.capability import source
@@ -44,4 +45,4 @@ def _link(parsed: source.Source, *, trusted: bool) -> Linked:
         from batches_mcp.capability.verify import verify  # imports slow libraries where the file needs them
 
         problems += verify(loaded.document, parsed.file)
-    return Linked(linked.document, linked.expose, linked.tools, tuple(sorted(set(problems))))
+    return replace(linked, problems=tuple(sorted(set(problems))))

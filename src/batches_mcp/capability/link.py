@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from batches_mcp.capability import model
 from batches_mcp.capability.diagnostics import Diagnostic, Mark, Problems
 from batches_mcp.capability.expressions import Binds
-from batches_mcp.capability.rest import link_rest
+from batches_mcp.capability.rest import LinkedRest, link_rest
 from batches_mcp.capability.scope import Scope
 from batches_mcp.capability.tools import LinkedTool, link_tools
 from batches_mcp.capability.upstreams import operations
@@ -25,6 +25,7 @@ class Linked:
     expose: model.McpExpose | None
     tools: tuple[LinkedTool, ...]
     problems: tuple[Diagnostic, ...]
+    rest: LinkedRest | None = None
 
 
 def link(document: model.Document, file: str) -> Linked:
@@ -42,9 +43,7 @@ def link(document: model.Document, file: str) -> Linked:
             "a second adapter of type `mcp`",
             "one server serves one: merge their tools",
         )
-    for rest in capability.exposes:
-        if isinstance(rest, model.RestExpose):
-            link_rest(rest, targets, scope)
+    rest = link_rest([each for each in capability.exposes if isinstance(each, model.RestExpose)], targets, scope)
     if not exposes:
         written = capability.node.entries().get("exposes")
         # An entry that `load` could not read, or no list at all, is an error already.
@@ -54,7 +53,7 @@ def link(document: model.Document, file: str) -> Linked:
     written = exposes[0].node.entries().get("tools")
     if written and written.value in ([], {}):
         _no_tools(problems, written.mark, "add a tool with its `name` and `call`")
-    return Linked(document, exposes[0], tuple(link_tools(exposes[0], targets, scope)), tuple(problems.found))
+    return Linked(document, exposes[0], tuple(link_tools(exposes[0], targets, scope)), tuple(problems.found), rest)
 
 
 def _no_tools(problems: Problems, mark: Mark, hint: str) -> None:

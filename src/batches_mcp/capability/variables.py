@@ -106,7 +106,13 @@ def _free(bindings: Bindings, target: Target) -> list[str]:
             named |= _named_in(bindings, consumed.value)
     if target.operation.body is not None:
         named |= {name for text in _texts(target.operation.body.node) for name in _named_in(bindings, text)}
+    # What an exposed path holds is meant for the path that is called, whatever else is called so.
+    named -= {name for name, each in bindings.declared.items() if _in_path(each)}
     return [name for name in bindings.declared if name not in bindings.used and name not in named]
+
+
+def _in_path(declared: model.ToolInput | model.RestInput) -> bool:
+    return isinstance(declared, model.RestInput) and declared.place_in == "path"
 
 
 def _named_in(bindings: Bindings, text: str) -> frozenset[str]:
