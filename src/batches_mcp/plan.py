@@ -144,6 +144,11 @@ class ResultPlan:
     outputs: tuple[OutputPlan, ...]
     declared_jsonl: bool
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether the answer is taken as it is."""
+        return all(output == OutputPlan(output.type, None, None, None, None) for output in self.outputs[:1])
+
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
@@ -217,6 +222,11 @@ class RoutePlan:
     @property
     def reads_only(self) -> bool:
         return self.method == self.tool.request.method == "GET"
+
+    @property
+    def spools_body(self) -> bool:
+        """Whether its body may be too large to be held, and is sent on as it came."""
+        return self.tool.behavior == "submit" and bool(self.arguments(Place.BODY, Place.FIELD))
 
     def arguments(self, *places: Place) -> tuple[str, ...]:
         """The arguments that callers put into one of these places."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 from batches_mcp.capability.link import Linked
 from batches_mcp.capability.origins import origin_of
 from batches_mcp.capability.rest import LinkedRoute
 from batches_mcp.compile import base_uri, input_schema, request_plan, result_plan, title_of
 from batches_mcp.errors import UsageError
-from batches_mcp.plan import HintsPlan, RestPlan, RoutePlan, ToolPlan
+from batches_mcp.plan import HintsPlan, Place, RestPlan, RoutePlan, ToolPlan
 
 # RFC 9110 9.2.2; GET is one of them anyhow.
 _IDEMPOTENT = {"PUT", "DELETE"}
@@ -79,7 +80,7 @@ def _route(linked: LinkedRoute, base_uri: str) -> RoutePlan:
                 open_world=True,
             ),
             input_schema=schema,
-            checked_schema=schema,
+            checked_schema=_without_body(schema, linked.places) if consumed.behavior == "submit" else schema,
             output_schema=operation.output_schema,
             request=request_plan(call, base_uri),
             result=result_plan(operation.outputs, call.target),
@@ -88,3 +89,13 @@ def _route(linked: LinkedRoute, base_uri: str) -> RoutePlan:
         places=linked.places,
         fixed=linked.fixed,
     )
+
+
+def _without_body(schema: Mapping[str, Any], places: Mapping[str, Place]) -> Mapping[str, Any]:
+    """What is checked here of a call whose body goes on unread."""
+    unread = {name for name, place in places.items() if place in (Place.BODY, Place.FIELD)}
+    return {
+        **schema,
+        "properties": {name: each for name, each in schema["properties"].items() if name not in unread},
+        "required": [name for name in schema.get("required", ()) if name not in unread],
+    }

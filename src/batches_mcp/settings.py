@@ -92,6 +92,7 @@ class HttpSettings:
     port: int | None = None
     allow_hosts: tuple[str, ...] = ()
     token: SecretStr | None = None
+    rest_port: int | None = None
 
     def __post_init__(self) -> None:
         open_to_others = self.host not in LOOPBACK_HOSTS or bool(self.allow_hosts)

@@ -70,8 +70,12 @@ def _parameter_schema(parameter: model.ToolInput | model.RestInput | model.Consu
 def _output_schema(tool: model.Tool | model.RestOperation, problems: Problems) -> None:
     mark = tool.place("output_schema")
     _schema(tool.output_schema, mark, problems)
+    exposed = isinstance(tool, model.RestOperation)
     for reference in _references(tool.output_schema):
-        if not _leads_somewhere(reference, tool.output_schema):
+        if exposed:
+            # It becomes a part of an OpenAPI document, where the reference would lead elsewhere.
+            problems.error(mark, "schema", f"{quote(reference)}: an exposed schema holds no references", "write it out")
+        elif not _leads_somewhere(reference, tool.output_schema):
             problems.error(
                 mark,
                 "schema",

@@ -24,6 +24,7 @@ _COMMANDS = {
     "call": "batches_mcp.cli.inspect",
     "tools": "batches_mcp.cli.inspect",
     "check": "batches_mcp.cli.inspect",
+    "export": "batches_mcp.cli.export",
     "demo": "batches_mcp.cli.demo",
     "sandbox": "batches_mcp.cli.serve",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -99,8 +99,13 @@ def build_server(
     redactor: Redactor,
     state: StateFolder,
     upstream: Upstream | None = None,
+    *,
+    opened: Callable[[Desk], object] = lambda _: None,
 ) -> Server[Calls]:
-    """An MCP server for a compiled capability; `upstream` is entered and left with the server's own life."""
+    """An MCP server for a compiled capability; `upstream` is entered and left with the server's own life.
+
+    `opened` is told what its calls share, once there is such a thing.
+    """
     tools = {tool.name: (tool, ArgumentCheck(tool)) for tool in plan.tools}
     listing = t.ListToolsResult(tools=[tool_of(tool) for tool in plan.tools])
     schemas = {tool.name: tool.input_schema for tool in listing.tools}
@@ -109,7 +114,9 @@ def build_server(
     async def lifespan(_: Server[Calls]) -> AsyncIterator[Calls]:
         try:
             async with upstream or Upstream() as entered, anyio.create_task_group() as tasks:
-                yield Calls(tools, Desk(Forward(variables, entered), state, tasks), behaviors, redactor)
+                desk = Desk(Forward(variables, entered), state, tasks)
+                opened(desk)
+                yield Calls(tools, desk, behaviors, redactor)
                 tasks.cancel_scope.cancel()
         finally:
             log.debug("lifespan closed")
