@@ -74,9 +74,8 @@ def test_a_stream_that_is_cut_is_cut_for_the_client(held: Held, served: Served, 
 
 def test_an_http_client_notices_a_cut() -> None:
     cut = chunked(JSONL) + chunk(ROW)
-    with scripted_upstream(cut) as upstream, rest_server(upstream.url) as served:
-        with pytest.raises(httpx2.RemoteProtocolError):
-            httpx2.get(served.url + RESULTS)
+    with scripted_upstream(cut) as upstream, rest_server(upstream.url) as served, pytest.raises(httpx2.HTTPError):
+        httpx2.get(served.url + RESULTS)
 
 
 @pytest.mark.parametrize("rows", [0, 1])
@@ -85,7 +84,8 @@ def test_a_client_that_leaves_ends_the_stream_upstream(held: Held, served: Serve
     upstream = held.accept()
     upstream.sendall(chunked(JSONL) + chunk(ROW) * rows)
     reply = client.getresponse()
-    assert reply.read(len(ROW) * rows) == ROW * rows
+    if rows:
+        assert reply.read(len(ROW)) == ROW
     reply.close()
     client.close()
     assert upstream.recv(1) == b""
