@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self, TypedDict
+from typing import Any, Self, TypedDict
 from urllib.parse import urlsplit
 
 import anyio
@@ -46,11 +46,13 @@ _NO_PROXY: dict[str, None] = {"all://127.0.0.1": None, "all://localhost": None, 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one call. Hosts give a call 60 s; what is left of them is the host's own time."""
+    """Bounds of one call. Hosts give a call 60 s; what is left of them is the host's own time.
+
+    An upload is not bound by a call: each of its pieces, and its answer, may take `upload_s`.
+    """
 
     call_s: float = 50.0
-    # What a slow line manages; an upload gets the time of a call and as long as it takes at this rate.
-    upload_bytes_per_s: float = 1_000_000.0
+    upload_s: float = 600.0
     connect_s: float = 5.0
     attempts: int = 3
     first_pause_s: float = 0.5
@@ -101,18 +103,19 @@ class Upstream:
         request names was made just now, so that a 404 may pass as well.
 
         Raises:
-            UpstreamUnreachable: there was no answer within the time of a call.
+            UpstreamUnreachable: there was no answer within the time of a call, or of an upload.
             UnusableAnswer: the answer is larger than anything one result could be made of.
             InvalidArguments: the request cannot be sent at all.
         """
-        time_s = self._time_s(request)
-        deadline_s = self.clock.now_s() + time_s
+        deadline_s = self.clock.now_s() + self.limits.call_s
 
         async def exchange() -> Answer:
+            if isinstance(request.body, Upload):
+                return await self._upload(request, request.body)
             with anyio.fail_after(max(0.0, deadline_s - self.clock.now_s())):
-                return await self._exchange(request, repeatable, declared_jsonl)
+                return await self._exchange(request, request.body, repeatable, declared_jsonl)
 
-        return await self._until_answered(request, exchange, time_s, repeatable=repeatable, settling=settling)
+        return await self._until_answered(request, exchange, repeatable=repeatable, settling=settling)
 
     async def download(self, request: Request, take: Callable[[bytes], bool], *, settling: bool = False) -> Answer:
         """Read a JSONL answer of any size, which is handed to `take` as it comes, in a worker thread.
@@ -128,11 +131,7 @@ class Upstream:
             InvalidArguments: the request cannot be sent at all.
         """
         return await self._until_answered(
-            request,
-            lambda: self._download(request, take),
-            self.limits.call_s,
-            repeatable=True,
-            settling=settling,
+            request, lambda: self._download(request, take), repeatable=True, settling=settling
         )
 
     @asynccontextmanager
@@ -148,7 +147,7 @@ class Upstream:
         """
         opened = _Opened()
         head = await self._until_answered(
-            request, lambda: self._open(request, opened), self.limits.call_s, repeatable=True, settling=settling
+            request, lambda: self._open(request, opened), repeatable=True, settling=settling
         )
         relayed = opened.relayed(request, head, self.limits, self._bulk_limiter)
         try:
@@ -157,19 +156,13 @@ class Upstream:
             relayed.stop()
 
     async def _until_answered(
-        self,
-        request: Request,
-        exchange: Callable[[], Awaitable[Answer]],
-        time_s: float,
-        *,
-        repeatable: bool,
-        settling: bool,
+        self, request: Request, exchange: Callable[[], Awaitable[Answer]], *, repeatable: bool, settling: bool
     ) -> Answer:
         """The outcome of the first exchange after which there is to be no other."""
-        deadline_s = self.clock.now_s() + time_s
+        deadline_s = self.clock.now_s() + self.limits.call_s
         attempt = 1
         while True:
-            outcome = await self._attempt(request, exchange, time_s, repeatable)
+            outcome = await self._attempt(request, exchange, repeatable)
             pause_s = self._pause_s(outcome, repeatable, settling, attempt)
             if pause_s is None or self.clock.now_s() + pause_s >= deadline_s:
                 if isinstance(outcome, UpstreamUnreachable):
@@ -178,10 +171,6 @@ class Upstream:
             log.info("%r: trying again in %.1f s", request, pause_s)
             await self.clock.sleep(pause_s)
             attempt += 1
-
-    def _time_s(self, request: Request) -> float:
-        upload_bytes = request.body.length if isinstance(request.body, Upload) else 0
-        return self.limits.call_s + upload_bytes / self.limits.upload_bytes_per_s
 
     def _pause_s(
         self, outcome: Answer | UpstreamUnreachable, repeatable: bool, settling: bool, attempt: int
@@ -206,23 +195,21 @@ class Upstream:
         return pause_s * (1 - 0.25 * self.clock.jitter())
 
     async def _attempt(
-        self, request: Request, exchange: Callable[[], Awaitable[Answer]], time_s: float, repeatable: bool
+        self, request: Request, exchange: Callable[[], Awaitable[Answer]], repeatable: bool
     ) -> Answer | UpstreamUnreachable:
         """One exchange; foreign exceptions end here."""
         try:
             return await exchange()
         except (TimeoutError, httpx2.TransportError) as error:
-            return _no_answer(request, error, repeatable, self.limits, time_s)
+            return _no_answer(request, error, repeatable, self.limits)
         except httpx2.InvalidURL as error:
             raise invalid(f"the URL of the request cannot be sent: {excerpt(str(error), 200)}.") from error
 
-    async def _exchange(self, request: Request, repeatable: bool, declared_jsonl: bool) -> Answer:
-        if isinstance(request.body, Upload):
-            return await self._upload(request, request.body)
+    async def _exchange(
+        self, request: Request, content: bytes | None, repeatable: bool, declared_jsonl: bool
+    ) -> Answer:
         client = await self._client(repeatable)
-        outgoing = client.build_request(
-            request.method, request.url, headers=list(request.headers), content=request.body
-        )
+        outgoing = client.build_request(request.method, request.url, headers=list(request.headers), content=content)
         response = await client.send(outgoing, stream=True)
         try:
             body = _Body(response, self.limits, declared_jsonl)
@@ -236,9 +223,15 @@ class Upstream:
     async def _upload(self, request: Request, upload: Upload) -> Answer:
         """Send a body while it is made, in a worker thread: there it goes twice as fast as on the event loop.
 
-        A call that is canceled or out of time sends no further piece; an upload that lacks one is not accepted.
+        When it is canceled, no further piece is sent, without which it is not accepted, and the connection ends, so
+        that the thread does as well.
         """
         stopped = threading.Event()
+        sockets: list[socket.socket] = []
+
+        def connected(event: str, about: dict[str, Any]) -> None:
+            if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+                sockets.append(about["return_value"].get_extra_info("socket"))
 
         def pieces() -> Iterator[bytes]:
             for piece in upload.pieces():
@@ -248,8 +241,10 @@ class Upstream:
 
         def exchange() -> Answer:
             headers = [*request.headers, ("content-length", str(upload.length))]
-            with httpx2.Client(**self._options(), timeout=self._timeout(self._time_s(request))) as client:
-                outgoing = client.build_request(request.method, request.url, headers=headers, content=pieces())
+            with httpx2.Client(**self._options(), timeout=self._timeout(self.limits.upload_s)) as client:
+                outgoing = client.build_request(
+                    request.method, request.url, headers=headers, content=pieces(), extensions={"trace": connected}
+                )
                 response = client.send(outgoing, stream=True)
                 try:
                     body = _Body(response, self.limits, declared_jsonl=False)
@@ -264,6 +259,9 @@ class Upstream:
             return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True)
         finally:
             stopped.set()
+            for each in sockets:
+                with suppress(OSError):  # closed already, as it is after every answer
+                    each.shutdown(socket.SHUT_RDWR)
 
     async def _download(self, request: Request, take: Callable[[bytes], bool]) -> Answer:
         stopped = threading.Event()
@@ -408,7 +406,7 @@ class _Opened:
             try:
                 yield from response.iter_raw()
             except httpx2.TransportError as error:
-                raise _no_answer(request, error, True, limits, limits.call_s) from error
+                raise _no_answer(request, error, True, limits) from error
 
         def hang_up() -> None:
             # Closing a socket does not wake a thread that reads from it; shutting it down does.
@@ -476,15 +474,16 @@ class _Body:
 
 
 def _no_answer(
-    request: Request, error: TimeoutError | httpx2.TransportError, repeatable: bool, limits: Limits, time_s: float
+    request: Request, error: TimeoutError | httpx2.TransportError, repeatable: bool, limits: Limits
 ) -> UpstreamUnreachable:
     host = urlsplit(request.url).netloc
     maybe_accepted = not isinstance(error, _NEVER_SENT)
     match error:
-        case TimeoutError():
-            what = f"{host} did not answer {request.method} within {round(time_s, 1):g} s"
         case httpx2.ConnectTimeout():
             what = f"no connection to {host} within {limits.connect_s:g} s"
+        case TimeoutError() | httpx2.TimeoutException():
+            time_s = limits.upload_s if isinstance(request.body, Upload) else limits.call_s
+            what = f"{host} did not answer {request.method} within {round(time_s, 1):g} s"
         case httpx2.ConnectError() | httpx2.ProxyError():
             what = f"no connection to {host}: {excerpt(str(error), 200)}"
         case _:

@@ -14,7 +14,7 @@ import anyio
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp.batch import submit
+from batches_mcp.batch import send, submit
 from batches_mcp.sandbox import Sandbox
 from tests.support.scripted import HANG, answer, scripted_upstream
 from tests.support.servers import CREATE, REQUEST, RETRIEVE, Era, Transport, connected, error_of, server_for, text_of
@@ -203,7 +203,7 @@ async def test_a_file_that_changes_while_it_is_sent_is_not_accepted(
 
 
 async def test_uploads_tell_how_far_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submit, "_PROGRESS_EVERY_S", 0.01)
+    monkeypatch.setattr(send, "_PROGRESS_EVERY_S", 0.01)
     (tmp_path / "in.jsonl").write_text(JSONL)
     heard: list[tuple[float, float | None, str | None]] = []
     with scripted_upstream(HANG) as upstream:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from anyio.abc import TaskGroup
 
 from batches_mcp.batch.account import account_id
+from batches_mcp.batch.delivery import Underway
+from batches_mcp.batch.records import AllRecords, Records
 from batches_mcp.forward import Forward
 from batches_mcp.plan import ToolPlan
 from batches_mcp.state import StateFolder
@@ -25,12 +27,15 @@ Progress = Callable[[float, float, str], Awaitable[None]]
 class Desk:
     """What the calls of one server share for as long as it lives; `tasks` is for work that outlasts its call.
 
-    `downloads` are those under way, by the folder of their spool and the id of their batch.
+    `downloads` are those under way, by the folder of their spool and the id of their batch; `underway` are the creates.
+    `all_records` is None for a server that keeps no ledger.
     """
 
     forward: Forward
     state: StateFolder
     tasks: TaskGroup
+    all_records: AllRecords | None = None
+    underway: Underway = field(default_factory=Underway)
     downloads: dict[tuple[Path, str], Download] = field(default_factory=dict)
 
     def account(self, tool: ToolPlan, *names: str) -> Path:
@@ -41,6 +46,16 @@ class Desk:
             StateUnusable: the folder cannot be used.
         """
         return self.state.folder(account_id(tool.request, self.forward.variables), *names)
+
+    def records(self, tool: ToolPlan) -> Records | None:
+        """What is remembered of the account that a tool works for; None when nothing is.
+
+        Raises:
+            CallError: the credential is not set, or the folder cannot be used.
+        """
+        if self.all_records is None:
+            return None
+        return self.all_records.of(account_id(tool.request, self.forward.variables))
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,8 @@ class Download:
         return self.writer.received_bytes if self.writer else 0
 
 
-async def spooled(desk: Desk, tool: ToolPlan, batch: Ended, progress: Progress, most_s: float) -> Spool | None:
-    """The spool of a batch, from disk or downloaded now; None when that takes longer than `most_s`, but goes on.
+async def spooled(desk: Desk, tool: ToolPlan, batch: Ended, progress: Progress, most_s: float) -> Spool | Download:
+    """The spool of a batch, from disk or downloaded now; when that takes over `most_s`, the download, which goes on.
 
     A spool that is not complete is what several streams, all of them cut, had between them; it is asked for again the
     next time.
@@ -67,11 +67,11 @@ async def spooled(desk: Desk, tool: ToolPlan, batch: Ended, progress: Progress, 
     if download is None:
         download = desk.downloads[key] = Download(batch.total)
         desk.tasks.start_soon(_run, desk, tool, batch, folder, download)
-    with anyio.move_on_after(most_s):
+    with anyio.move_on_after(max(0.0, most_s)):
         await _over(download, progress)
     if download.failure is not None:
         raise download.failure
-    return download.spool
+    return download if download.spool is None else download.spool
 
 
 def is_whole(spool: Spool, batch: Ended) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from batches_mcp.batch.rows import read_row
+from batches_mcp.batch.rows import Row, read_row
 from batches_mcp.batch.tokens import Tokens
 
 OUTCOMES = ("succeeded", "errored", "canceled", "expired")
@@ -110,6 +110,10 @@ class Spool:
         """The type of a row, and the type of its error or its stop_reason; ("", None) for a line that is no row."""
         code = self.kinds[number]
         return self.head.classes[code - 1] if code else ("", None)
+
+    def has(self, number: int, outcomes: Collection[str]) -> bool:
+        """Whether a line is of one of these types; of any, and none, when none is named."""
+        return not outcomes or self.kind(number)[0] in outcomes
 
     def order(self, lines: int) -> int:
         """A number that differs when the ids of the first `lines` lines, or their order, do."""
@@ -210,6 +214,12 @@ def key(batch_id: str) -> str:
 def index_path(folder: Path, batch_id: str) -> Path:
     """Where the index of a batch is, if it has one."""
     return folder / f"{key(batch_id)}.index"
+
+
+def order_of(row: Row | None, before: int = 0) -> int:
+    """`Spool.order` line by line: what it is after this one."""
+    check = check_of(row.custom_id) if row is not None else 0
+    return zlib.crc32(check.to_bytes(4, sys.byteorder), before)
 
 
 def check_of(custom_id: str) -> int:

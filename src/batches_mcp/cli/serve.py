@@ -103,7 +103,7 @@ def _serve_http(prepared: Ready, settings: HttpSettings) -> int:
             Rest(rest, prepared.redactor, lambda: desks[-1]), rest.port or DEFAULT_REST_PORT, key_headers(rest)
         )
     _settle()
-    return http.run(server, settings, prepared.plan.port or DEFAULT_PORT, say, app)
+    return http.run(server, settings, prepared.state, prepared.plan.port or DEFAULT_PORT, say, app)
 
 
 def _settle() -> None:

@@ -50,13 +50,22 @@ class Ready:
     variables: Mapping[str, SecretStr]
     redactor: Redactor
     state: StateFolder
+    ledger: bool = True
     rest: RestPlan | None = None
 
     def server(self, opened: Callable[[Desk], object] = lambda _: None) -> Server[Any]:
         """The MCP server; importing what it is made of takes most of the start."""
         from batches_mcp.serve.mcp import build_server
 
-        return build_server(self.plan, self.behaviors, self.variables, self.redactor, self.state, opened=opened)
+        return build_server(
+            self.plan,
+            self.behaviors,
+            self.variables,
+            self.redactor,
+            self.state,
+            ledger=self.ledger,
+            opened=opened,
+        )
 
 
 def say(text: str) -> None:
@@ -101,6 +110,8 @@ def ready(
             | {name for call in calls for value in call.request.credential_templates() for name in value.variables},
             tools=select_tools(plan.tools, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude),
         )
+        if given.max_cost_usd is not None:
+            plan = replace(plan, tools=_capped(plan.tools, table))
         variables = environment.bound(plan.bound)
         if settings.sandbox:
             # The sandbox takes any key, and a real one has no business there.
@@ -115,7 +126,8 @@ def ready(
         state_dir = given.state_dir
         if state_dir is None and settings.sandbox:
             state_dir = Path(stack.enter_context(TemporaryDirectory(prefix="batches-mcp-", ignore_cleanup_errors=True)))
-        yield Ready(plan, table, variables, redactor, StateFolder(state_dir or user_state_folder()), rest)
+        folder = StateFolder(state_dir or user_state_folder())
+        yield Ready(plan, table, variables, redactor, folder, given.ledger, rest)
 
 
 def _rest(
@@ -129,6 +141,17 @@ def _rest(
 
     rest = compile_rest(linked, base_url, environment)
     return select_routes(rest, tools, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude)
+
+
+def _capped(tools: tuple[ToolPlan, ...], table: Mapping[str, Behavior]) -> tuple[ToolPlan, ...]:
+    """The tools that a cap on costs can be kept with: a POST that nobody reckons might spend anything."""
+    kept = tuple(tool for tool in tools if tool.request.method != "POST" or (tool.behavior or "") in table)
+    for tool in tools:
+        if tool not in kept:
+            say(f"--max-cost-usd: {tool.name} is left out, because nothing is known of what it spends")
+    if not kept:
+        raise UsageError("--max-cost-usd leaves no tool to serve: nothing is known of what they spend")
+    return kept
 
 
 def configure_logging(level: str, redactor: Redactor) -> None:

@@ -63,7 +63,9 @@ class Operation(Located):
     description: str = ""
     inputs: tuple[ConsumedInput, ...] = key("inputParameters", named=True, default=())
     body: Body | None = None
-    behavior: Literal["list", "submit"] | None = key("x-behavior", default=None)
+    behavior: Literal["cancel", "delete", "list", "results", "status", "submit"] | None = key(
+        "x-behavior", default=None
+    )
     output_raw_format: Literal["json", "jsonl"] = "json"
     outputs: Json = key("outputParameters", default=None)
     tags: tuple[str, ...] = ()
