@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
-from batches_mcp.plan import Argument, Feed, Place, RoutePlan
+from batches_mcp.plan import Argument, Feed, Place, RoutePlan, Template, ToolPlan
 from batches_mcp.redact import excerpt
 from batches_mcp.request import invalid
 
@@ -87,12 +87,10 @@ def query_pairs(raw: str) -> Pairs:
         raise invalid("the query is not UTF-8 text, percent-encoded, of up to 1,000 values.") from error
 
 
-def with_query(url: str, more: Pairs) -> str:
-    """A URL with more in its query."""
-    if not more:
-        return url
-    encoded = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in more)
-    return f"{url}{'&' if '?' in url else '?'}{encoded}"
+def with_query(tool: ToolPlan, more: Pairs) -> ToolPlan:
+    """A call whose request has more in its query."""
+    feeds = (Feed(Place.QUERY, name, Template((value,))) for name, value in more)
+    return replace(tool, request=replace(tool.request, feeds=(*tool.request.feeds, *feeds)))
 
 
 def _pattern(route: RoutePlan) -> re.Pattern[str]:

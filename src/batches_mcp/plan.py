@@ -228,6 +228,10 @@ class RoutePlan:
         """Whether its body may be too large to be held, and is sent on as it came."""
         return self.tool.behavior == "submit" and bool(self.arguments(Place.BODY, Place.FIELD))
 
+    @property
+    def arguments_in_path(self) -> tuple[str, ...]:
+        return self.arguments(Place.PATH)
+
     def arguments(self, *places: Place) -> tuple[str, ...]:
         """The arguments that callers put into one of these places."""
         return tuple(name for name, place in self.places.items() if place in places and name not in self.fixed)

@@ -31,6 +31,7 @@ ROW = {"custom_id": "a-1", "params": {"model": "claude-haiku-5-5", "max_tokens":
 BATCH = {"id": "msgbatch_1", "type": "message_batch", "results_url": None}
 ENDED = {**BATCH, "results_url": "https://api.anthropic.com/v1/messages/batches/msgbatch_1/results"}
 OK = answer(200, BATCH)
+AGAIN = {"batches_mcp_allow_duplicate": "true"}
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,7 @@ async def test_results_are_asked_for_alike(upstream: Scripted, served: Served) -
 
 
 def test_the_callers_credentials_stay_here_and_ours_are_used(upstream: Scripted, served: Served) -> None:
-    caller = {"x_api_key": "callers-1", "authorization": "Bearer callers-2", "cookie": "callers-3", "anthropic_version": "1999-01-01", "x_more": "callers-4"}  # fmt: skip
+    caller = {"x_api_key": "callers-1", "authorization": "Bearer callers-2", "cookie": "callers-3", "anthropic_version": "1999-01-01", "x_more": "callers-4", **AGAIN}  # fmt: skip
     assert raw(served, "POST", BATCHES, compact({"requests": [ROW]}), **caller).status == 200
     assert raw(served, "GET", BATCHES, **caller).status == 200
     for request in upstream.received:
@@ -181,7 +182,7 @@ def test_a_batch_leads_to_its_results_here(
     upstream: Scripted, served: Served, method: str, target: str, body: bytes | None, host: str
 ) -> None:
     upstream.steps[:] = [answer(200, ENDED)]
-    batch = json.loads(raw(served, method, target, body, host=host).body)
+    batch = json.loads(raw(served, method, target, body, host=host, **AGAIN).body)
     assert batch == {**ENDED, "results_url": f"http://{host}{BATCHES}/msgbatch_1/results"}
 
 
@@ -261,14 +262,15 @@ def test_a_failure_that_passes_is_tried_again_for_what_may_be_repeated(upstream:
 
 
 @pytest.mark.parametrize(("step", "status"), [(RESET, 502), (failure(500, "api_error", "oops"), 500)])
-def test_a_create_that_may_have_been_accepted_is_sent_once_and_says_so(
-    upstream: Scripted, served: Served, step: bytes | str, status: int
-) -> None:
-    upstream.steps[:] = [step, OK]
-    reply = raw(served, "POST", BATCHES, compact({"requests": [REQUEST]}))
-    assert (reply.status, reply.headers["x-should-retry"]) == (status, "false")
-    assert error(reply.body)["type"] == "api_error"
-    assert len(upstream.received) == 1
+def test_what_may_have_been_carried_out_is_sent_once_and_says_so(step: bytes | str, status: int) -> None:
+    with scripted_upstream(step, OK) as upstream, rest_server(upstream.url, "--no-ledger") as served:
+        reply = raw(served, "POST", BATCHES, compact({"requests": [REQUEST]}))
+        assert (reply.status, reply.headers["x-should-retry"]) == (status, "false")
+        assert error(reply.body)["type"] == "api_error"
+        upstream.steps[:] = [step, OK]
+        reply = raw(served, "POST", f"{BATCHES}/a/cancel")
+        assert (reply.status, reply.headers["x-should-retry"]) == (status, "false")
+        assert len(upstream.received) == 2
 
 
 def test_an_answer_that_holds_the_key_is_masked(upstream: Scripted, served: Served) -> None:
@@ -278,11 +280,33 @@ def test_an_answer_that_holds_the_key_is_masked(upstream: Scripted, served: Serv
     assert "the key" in error(reply.body)["message"]
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"requests": "x"}', b'{"requests":[],"more":1}'])
-def test_what_is_in_a_create_is_for_the_upstream_to_judge(upstream: Scripted, served: Served, body: bytes) -> None:
+@pytest.mark.parametrize("requests", [[], ["x"], [{"custom_id": "a.b"}], [{"params": {"stream": True}}, ROW, ROW]])
+def test_what_the_requests_of_a_create_are_is_for_the_upstream_to_judge(
+    upstream: Scripted, served: Served, requests: list[object]
+) -> None:
     upstream.steps[:] = [failure(400, "invalid_request_error", "no batch")]
-    assert raw(served, "POST", BATCHES, body).status == 400
+    body = compact({"requests": requests})
+    reply = raw(served, "POST", BATCHES, body)
+    assert (reply.status, error(reply.body)["message"]) == (400, "no batch")
     assert [request.body for request in upstream.received] == [body]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"requests":"x"}',
+        b'{"requests":[],"more":1}',
+        b'{"more":1,"requests":[]}',
+        b'{"requests":[{}',
+    ],
+)
+def test_a_create_of_another_form_is_refused(upstream: Scripted, served: Served, body: bytes) -> None:
+    reply = raw(served, "POST", BATCHES, body)
+    assert (reply.status, error(reply.body)["type"]) == (400, "invalid_request_error")
+    assert upstream.received == []
 
 
 def test_a_large_create_arrives_whole_and_leaves_nothing_behind(upstream: Scripted, served: Served) -> None:

@@ -45,7 +45,7 @@ class Reply:
     body: bytes
 
 
-def raw(served: Served, method: str, target: str, body: bytes | None = None, **headers: str) -> Reply:
+def raw(served: Served, method: str, target: str, body: bytes | None = None, /, **headers: str) -> Reply:
     """One request with its target exactly as given, on a connection of its own."""
     connection = http.client.HTTPConnection(*served.address, timeout=20)
     try:

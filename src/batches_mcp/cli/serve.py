@@ -75,7 +75,7 @@ def serve(
         default_root = Path.cwd() if http is None else None
         prepared = stack.enter_context(ready(upstream, environment, log_level, batch, default_root, with_rest=rest))
         if http is not None:
-            number = _serve_http(prepared, http)
+            number = _serve_http(prepared, http, batch)
             return 128 + number if number else 0
         server = prepared.server()
         from batches_mcp.serve import stdio
@@ -88,7 +88,7 @@ def serve(
         return 0
 
 
-def _serve_http(prepared: Ready, settings: HttpSettings) -> int:
+def _serve_http(prepared: Ready, settings: HttpSettings, batch: BatchSettings) -> int:
     """Serve MCP, and REST if there is any, until a signal, whose number is returned."""
     from batches_mcp.serve import http
 
@@ -100,7 +100,7 @@ def _serve_http(prepared: Ready, settings: HttpSettings) -> int:
         from batches_mcp.serve.rest import Rest, key_headers
 
         app = http.RestApp(
-            Rest(rest, prepared.redactor, lambda: desks[-1]), rest.port or DEFAULT_REST_PORT, key_headers(rest)
+            Rest(rest, prepared.redactor, batch, lambda: desks[-1]), rest.port or DEFAULT_REST_PORT, key_headers(rest)
         )
     _settle()
     return http.run(server, settings, prepared.state, prepared.plan.port or DEFAULT_PORT, say, app)

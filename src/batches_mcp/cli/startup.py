@@ -112,6 +112,7 @@ def ready(
         )
         if given.max_cost_usd is not None:
             plan = replace(plan, tools=_capped(plan.tools, table))
+            rest = _capped_rest(rest, table) if rest else None
         variables = environment.bound(plan.bound)
         if settings.sandbox:
             # The sandbox takes any key, and a real one has no business there.
@@ -141,6 +142,12 @@ def _rest(
 
     rest = compile_rest(linked, base_url, environment)
     return select_routes(rest, tools, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude)
+
+
+def _capped_rest(rest: RestPlan, table: Mapping[str, Behavior]) -> RestPlan:
+    """The routes that a cap on costs can be kept with."""
+    kept = _capped(tuple(route.tool for route in rest.routes), table)
+    return replace(rest, routes=tuple(route for route in rest.routes if route.tool in kept))
 
 
 def _capped(tools: tuple[ToolPlan, ...], table: Mapping[str, Behavior]) -> tuple[ToolPlan, ...]:

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import BinaryIO
 
 import anyio.to_thread
 from starlette.requests import Request
 
+from batches_mcp.batch.received import Received, received
 from batches_mcp.errors import CallError, ErrorReport
 from batches_mcp.state import unusable
 
-_PIECE_BYTES = 1 << 18
 # Written in pieces of this size, each in a worker thread.
 _WRITTEN_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Spooled:
-    """A body on disk, as its caller wrote it; `pieces` can be read again and again."""
-
-    file: BinaryIO
-    length: int
-
-    def pieces(self) -> Iterator[bytes]:
-        self.file.seek(0)
-        while piece := self.file.read(_PIECE_BYTES):
-            yield piece
 
 
 async def whole(request: Request, most_bytes: int) -> bytes:
@@ -46,28 +30,26 @@ async def whole(request: Request, most_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def spooled(request: Request, most_bytes: int, folder: Path, sources: ExitStack) -> Spooled:
-    """The body in a file without a name in `folder`, which is gone when `sources` is closed.
+async def spooled(request: Request, most_bytes: int, folder: Path, sources: ExitStack) -> Received:
+    """The body in a file in `folder`, which is gone when `sources` is closed.
 
     Raises:
         CallError: it is larger, or the folder cannot hold it.
         ClientDisconnect: the caller left before its end.
     """
     try:
-        file = sources.enter_context(TemporaryFile(dir=folder))  # noqa: SIM115 - the stack closes it
+        body = received(folder)
+        sources.enter_context(body.file)
         waiting = bytearray()
-        length = 0
         async for piece in _bounded(request, most_bytes):
             waiting += piece
-            length += len(piece)
             if len(waiting) >= _WRITTEN_BYTES:
-                await anyio.to_thread.run_sync(file.write, bytes(waiting))
+                await anyio.to_thread.run_sync(body.add, bytes(waiting))
                 waiting.clear()
-        file.write(waiting)
-        file.flush()
+        await anyio.to_thread.run_sync(body.add, bytes(waiting))
     except OSError as error:
         raise unusable(folder, error) from error
-    return Spooled(file, length)
+    return body
 
 
 async def _bounded(request: Request, most_bytes: int) -> AsyncIterator[bytes]:

@@ -63,7 +63,11 @@ def _status(error: CallError) -> int:
             return HTTPStatus.BAD_REQUEST
         case CallError(report=ErrorReport(type="request_too_large")):
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        case UpstreamUnreachable(report=ErrorReport(type="timeout")):
+        case CallError(report=ErrorReport(type="duplicate_create" | "create_unsettled")):
+            return HTTPStatus.CONFLICT
+        case CallError(report=ErrorReport(type="cost_cap" | "cost_unknown")):
+            return HTTPStatus.PAYMENT_REQUIRED
+        case CallError(report=ErrorReport(type="timeout")):
             return HTTPStatus.GATEWAY_TIMEOUT
         case UpstreamUnreachable() | UnusableAnswer():
             return HTTPStatus.BAD_GATEWAY

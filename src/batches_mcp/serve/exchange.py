@@ -7,9 +7,11 @@ results are, and nothing else.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
+from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import anyio
@@ -21,17 +23,18 @@ from starlette.types import Receive, Scope, Send
 from batches_mcp import request as requests
 from batches_mcp import result
 from batches_mcp.arguments import ArgumentCheck
-from batches_mcp.batch.call import Desk
-from batches_mcp.errors import CallError, Retry
+from batches_mcp.batch.call import Call, Desk
+from batches_mcp.errors import CallError, Retry, UpstreamError
 from batches_mcp.failure import retry_of
 from batches_mcp.incoming import Matched, arguments, query_pairs, with_query
-from batches_mcp.plan import RoutePlan
-from batches_mcp.redact import Redactor, excerpt
+from batches_mcp.plan import Place, RoutePlan
+from batches_mcp.redact import Redactor
 from batches_mcp.relayed import Relayed
-from batches_mcp.request import Upload, invalid
+from batches_mcp.request import invalid
 from batches_mcp.result import Answer, is_json
-from batches_mcp.serve.bodies import Spooled, spooled, whole
+from batches_mcp.serve.bodies import spooled, whole
 from batches_mcp.serve.envelope import refusal
+from batches_mcp.settings import BatchSettings
 
 log = logging.getLogger(__name__)
 
@@ -47,20 +50,10 @@ _HANDED_ON_PARTS = ("ratelimit", "retry-after")
 
 _WITHOUT_BODY = {"GET", "HEAD"}
 
-Create: TypeAlias = Callable[[Desk, RoutePlan, Mapping[str, Any], Spooled, ExitStack], Awaitable[Answer]]
-"""Sends a create whose body is on disk: what the upstream answered, whatever its status, or CallError. The mapping
-holds the arguments that are not of the body; the stack closes the body, and may be taken over to keep it longer."""
+# Sends what was sent not long ago a second time, and pays it a second time.
+ALLOW_DUPLICATE = "batches-mcp-allow-duplicate"
 
 Respond: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-async def straight(
-    desk: Desk, route: RoutePlan, given: Mapping[str, Any], body: Spooled, _sources: ExitStack
-) -> Answer:
-    """Send a create as it is."""
-    outgoing = requests.build(route.tool.request, given, desk.forward.variables)
-    outgoing = replace(outgoing, body=Upload(body.length, body.pieces))
-    return await desk.forward.upstream.send(outgoing, repeatable=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +66,7 @@ class Exchange:
     check: ArgumentCheck
     redactor: Redactor
     relinked: Callable[[bytes], bytes]
-    create: Create
+    settings: BatchSettings
 
     @property
     def _route(self) -> RoutePlan:
@@ -89,46 +82,56 @@ class Exchange:
         if self.request.method not in _WITHOUT_BODY and kind not in {"", "application/json"}:
             return refusal(415, f"The body is {kind}; expected application/json.")
         if self._route.spools_body:
-            return self._settled(await self._created())
-        body = await whole(self.request, MAX_BODY_BYTES)
-        given, more = self._arguments(_parsed(body))
-        outgoing = requests.build(self._route.tool.request, given, self.desk.forward.variables)
-        outgoing = replace(outgoing, url=with_query(outgoing.url, more))
-        now_s = self.desk.forward.upstream.clock.now_s()
-        settling = self.desk.forward.recent.settling(self._route.tool.request, given, now_s)
+            return await self._created()
+        call = self._call(_parsed(await whole(self.request, MAX_BODY_BYTES)))
+        outgoing = requests.build(call.tool.request, call.arguments, call.forward.variables)
+        settling = call.forward.recent.settling(call.tool.request, call.arguments, call.forward.upstream.clock.now_s())
         if outgoing.method == "GET":
-            return lambda scope, receive, send: self._relay(outgoing, settling, scope, receive, send)
-        repeatable = self._route.tool.repeatable
-        answer = await self.desk.forward.upstream.send(outgoing, repeatable=repeatable, settling=settling)
-        if answer.succeeded:
-            self._note(given, answer)
+            return partial(self._relay, call, outgoing, settling)
+        repeatable = call.tool.repeatable
+        answer = await call.forward.upstream.send(outgoing, repeatable=repeatable, settling=settling)
+        await self._noted(call, answer)
         return self._settled(answer)
 
-    async def _created(self) -> Answer:
+    async def _created(self) -> Response:
         """What became of a create, whose body is on disk before the first byte of it is sent."""
-        # Checked before the body is waited for: it may be large.
-        given, more = self._arguments(None)
-        if more:
-            raise invalid(f"{more[0][0]}: no such query is known here.")
-        with ExitStack() as sources:
-            folder = self.desk.state.folder("incoming")
-            body = await spooled(self.request, MAX_CREATE_BYTES, folder, sources)
-            answer = await self.create(self.desk, self._route, given, body, sources)
-        if answer.succeeded:
-            self._note(given, answer)
-        return answer
+        from batches_mcp.batch import exposed  # brings msgspec, which only creates need
 
-    def _arguments(self, body: Any) -> tuple[dict[str, Any], Any]:
+        # Checked before the body is waited for: it may be large. An empty list stands for its requests.
+        call = self._call(None)
+        unread = dict.fromkeys(self._route.arguments(Place.BODY, Place.FIELD), ())
+        call = replace(call, arguments={**call.arguments, **unread})
+        again = self.request.headers.get(ALLOW_DUPLICATE, "").lower() == "true"
+        with ExitStack() as sources:
+            body = await spooled(self.request, MAX_CREATE_BYTES, self.desk.state.folder("incoming"), sources)
+            try:
+                answer = await exposed.create(call, body, sources, self.settings, again=again)
+            except UpstreamError as error:
+                if not error.body:
+                    raise
+                answer = Answer(error.report.status or HTTPStatus.BAD_GATEWAY, error.headers, error.body)
+        return self._settled(answer)
+
+    def _call(self, body: Any) -> Call:
+        """What the request asks for.
+
+        Raises:
+            InvalidArguments: it does not fit the route.
+        """
         query = query_pairs(self.request.url.query)
         given, more = arguments(self.matched, query, self.request.headers.items(), self.request.cookies, body)
         self.check(given)
-        return given, more
+        return Call(self.desk, with_query(self._route.tool, more), given, _nobody_asked)
 
-    def _note(self, given: Mapping[str, Any], answer: Answer) -> None:
-        content = _parsed(answer.body)
+    async def _noted(self, call: Call, answer: Answer) -> None:
+        """Learn from an answer what a tool's call would have."""
+        content = _value(answer.body) if answer.succeeded and is_json(answer.media_type) else None
         if isinstance(content, dict):
-            now_s = self.desk.forward.upstream.clock.now_s()
-            self.desk.forward.recent.note(self._route.tool.request, given, content, now_s)
+            from batches_mcp.batch import exposed
+
+            now_s = call.forward.upstream.clock.now_s()
+            call.forward.recent.note(call.tool.request, call.arguments, content, now_s)
+            await exposed.noted(call, self._route, content)
 
     def _settled(self, answer: Answer) -> Response:
         """A whole answer."""
@@ -146,22 +149,22 @@ class Exchange:
         return Response(body, answer.status, headers)
 
     async def _relay(
-        self, outgoing: requests.Request, settling: bool, scope: Scope, receive: Receive, send: Send
+        self, call: Call, outgoing: requests.Request, settling: bool, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Hand on an answer while it comes, for as long as there is somebody to take it."""
         broken: CallError | None = None
-        relaying = self.desk.forward.upstream.relay(outgoing, settling=settling)
+        relaying = call.forward.upstream.relay(outgoing, settling=settling)
         async with relaying as relayed, anyio.create_task_group() as tasks:
             tasks.start_soon(_watch, receive, tasks.cancel_scope)
             try:
-                await self._hand_on(relayed, scope, receive, send)
+                await self._hand_on(relayed, call, scope, receive, send)
             except CallError as error:
                 broken = error
             tasks.cancel_scope.cancel()
         if broken is not None:
             raise broken
 
-    async def _hand_on(self, relayed: Relayed, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _hand_on(self, relayed: Relayed, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
         head, pieces = relayed.head, relayed.pieces()
         begun = bytearray()
         if not head.succeeded or is_json(head.media_type):
@@ -170,7 +173,9 @@ class Exchange:
                 if len(begun) > _LOOKED_INTO_BYTES:
                     break
             else:
-                await self._settled(replace(head, body=bytes(begun)))(scope, receive, send)
+                whole_answer = replace(head, body=bytes(begun))
+                await self._noted(call, whole_answer)
+                await self._settled(whole_answer)(scope, receive, send)
                 return
         headers = _handed_on(head)
         if "content-length" in head.headers:
@@ -200,14 +205,28 @@ def _handed_on(answer: Answer) -> dict[str, str]:
 
 
 def _parsed(body: bytes) -> Any:
-    """The JSON that a body is; None for none.
+    """The JSON that a request's body is; None for none.
 
     Raises:
         InvalidArguments: it is something else.
     """
     if not body.strip():
         return None
+    value = _value(body)
+    if value is _NOT_JSON:
+        raise invalid("the body is not JSON.")
+    return value
+
+
+_NOT_JSON = object()
+
+
+def _value(body: bytes) -> Any:
     try:
         return from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise invalid(f"the body is not JSON: {excerpt(str(error), 200)}.") from error
+    except ValueError:
+        return _NOT_JSON
+
+
+async def _nobody_asked(_done: float, _total: float, _words: str) -> None:
+    """Progress, of which HTTP has no notion."""

@@ -22,7 +22,8 @@ from batches_mcp.openapi import document
 from batches_mcp.plan import Feed, Place, RestPlan
 from batches_mcp.redact import Redactor, excerpt
 from batches_mcp.serve.envelope import failed, refusal
-from batches_mcp.serve.exchange import Create, Exchange, Respond, straight
+from batches_mcp.serve.exchange import Exchange, Respond
+from batches_mcp.settings import BatchSettings
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +33,11 @@ DOCUMENT_PATH = "/openapi.json"
 class Rest:
     """Answers requests to the routes of a plan; `desk` gives what it shares with the server's tools, once it runs."""
 
-    def __init__(self, plan: RestPlan, redactor: Redactor, desk: Callable[[], Desk], create: Create = straight) -> None:
+    def __init__(self, plan: RestPlan, redactor: Redactor, settings: BatchSettings, desk: Callable[[], Desk]) -> None:
         self._plan = plan
         self._redactor = redactor
         self._desk = desk
-        self._create = create
+        self._settings = settings
         self._checks = {(route.method, route.path): ArgumentCheck(route.tool) for route in plan.routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,7 +95,7 @@ class Rest:
         def links(body: bytes) -> bytes:
             return relinked(body, lambda batch_id: self._results_url(request, batch_id))
 
-        exchange = Exchange(self._desk(), request, found[method], check, self._redactor, links, self._create)
+        exchange = Exchange(self._desk(), request, found[method], check, self._redactor, links, self._settings)
         return await exchange.response()
 
     @cached_property
