@@ -7,6 +7,7 @@ every system alike, and the system releases the lock when the process dies, howe
 from __future__ import annotations
 
 import sqlite3
+import threading
 import uuid
 from contextlib import closing, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ class Presence:
         self.name = uuid.uuid4().hex
         self._folder = folder
         self._lock: sqlite3.Connection | None = None
+        self._entering = threading.Lock()
 
     def enter(self) -> None:
         """Show that this process lives; more than once is no harm.
@@ -26,12 +28,13 @@ class Presence:
         Raises:
             OSError, sqlite3.Error: the folder cannot be used.
         """
-        if self._lock is None:
-            path = self._path(self.name)
-            path.touch(0o600)
-            lock = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            lock.execute("BEGIN EXCLUSIVE")
-            self._lock = lock
+        with self._entering:
+            if self._lock is None:
+                path = self._path(self.name)
+                path.touch(0o600)
+                lock = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+                lock.execute("BEGIN EXCLUSIVE")
+                self._lock = lock
 
     def leave(self) -> None:
         if self._lock is not None:

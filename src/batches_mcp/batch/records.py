@@ -11,7 +11,7 @@ from batches_mcp.batch.entry import Claim, Draft, Entry
 from batches_mcp.batch.kept import KeptRequests
 from batches_mcp.batch.ledger import Ledger
 from batches_mcp.batch.presence import Presence
-from batches_mcp.errors import CallError, ErrorReport
+from batches_mcp.errors import ErrorReport, StateUnusable
 from batches_mcp.state import StateFolder
 
 _LEDGER = "ledger.sqlite"
@@ -21,7 +21,7 @@ _ABANDONED_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The records of one account, in its folder; its methods block for a moment and raise CallError."""
+    """The records of one account, in its folder; its methods block for a moment and raise StateUnusable."""
 
     ledger: Ledger
     kept: KeptRequests
@@ -73,7 +73,7 @@ class Records:
         except (OSError, sqlite3.Error) as error:
             message = f"the server cannot write to its state in {self.ledger.path.parent}: {error}."
             next_step = "Tell the user to make room or give access there, or to start it with another --state-dir."
-            raise CallError(ErrorReport("state_unusable", message, next_step)) from error
+            raise StateUnusable(ErrorReport("state_unusable", message, next_step)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class AllRecords:
         """The records of an account.
 
         Raises:
-            CallError: the folder cannot be used.
+            StateUnusable: the folder cannot be used.
         """
         if account not in self._open:
             folder = self.state.folder(account)

@@ -39,15 +39,14 @@ _ELSEWHERE_S = 0.5
 class Parcel:
     """What a create sends: a body of known length whose `pieces` are made anew each time they are asked for.
 
-    `headers` are those arguments that make the same body another content, and `arguments` what builds the request but
-    for its body. `about` is what the ledger is to hold of it; its content and size are filled in here.
+    `arguments` build the request but for its body. `about` is what the ledger is to hold of it; its content and size
+    are filled in here.
     """
 
     tool: ToolPlan
     arguments: Mapping[str, Any]
     length_bytes: int
     pieces: Callable[[], Iterator[bytes]]
-    headers: str
     about: Draft
 
 
@@ -106,7 +105,7 @@ async def submit(desk: Desk, parcel: Parcel, rules: Rules, progress: Progress, s
 async def _begin(desk: Desk, records: Records, parcel: Parcel, rules: Rules) -> Sent | tuple[Delivery, bool]:
     """The delivery of this content, and whether an earlier call began it; or its batch, when there is one already."""
     with records.kept.draft() as path:
-        copy = await anyio.to_thread.run_sync(lambda: records.kept.write(path, parcel.pieces(), parcel.headers))
+        copy = await anyio.to_thread.run_sync(lambda: records.kept.write(path, parcel.pieces(), parcel.about.betas))
         key = (account_id(parcel.tool.request, desk.forward.variables), copy.content)
         draft = replace(parcel.about, content=copy.content, body_bytes=copy.length_bytes)
         looked: frozenset[int] = frozenset()
