@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -54,7 +54,7 @@ def compile_server(
     if expose is None:
         raise ValueError("a file that exposes nothing over MCP has an error and is not compiled")
     tools = tuple(
-        _tool(each, _base_uri(each.call.target, base_url, environment or {}), contributions or {})
+        _tool(each, base_uri(each.call.target, base_url, environment or {}), contributions or {})
         for each in linked.tools
     )
     if base_url and len({origin_of(each.call.target.upstream.consumes.base_uri) for each in linked.tools}) > 1:
@@ -106,30 +106,46 @@ def _secrets(linked: Linked, tools: tuple[ToolPlan, ...]) -> frozenset[str]:
 def _tool(linked: LinkedTool, base_uri: str, contributions: Mapping[str, Contribution]) -> ToolPlan:
     tool, call, target = linked.tool, linked.call, linked.call.target
     contribution = contributions.get(target.operation.behavior or "", _NOTHING)
-    input_schema = _input_schema(call, contribution)
+    schema = input_schema(call, contribution)
     return ToolPlan(
         name=tool.name,
-        title=tool.label or " ".join(word.capitalize() for word in tool.name.replace("_", "-").split("-")),
+        title=tool.label or title_of(tool.name),
         description="\n\n".join(text for text in (tool.description, tool.guidance) if text),
         hints=_hints(tool.hints),
-        input_schema=input_schema,
-        checked_schema=_checked_schema(input_schema, contribution),
+        input_schema=schema,
+        checked_schema=_checked_schema(schema, contribution),
         output_schema=tool.output_schema,
-        request=RequestPlan(
-            operation=tool.call,
-            method=target.operation.method,
-            base_uri=base_uri,
-            path=call.path,
-            feeds=call.feeds,
-            body=call.body,
-            credential=target.upstream.credential,
-        ),
-        result=ResultPlan(
-            outputs=tuple(_output(each) for each in tool.outputs),
-            declared_jsonl=target.operation.output_raw_format == "jsonl",
-        ),
+        request=request_plan(call, base_uri),
+        result=result_plan(tool.outputs, target),
         behavior=target.operation.behavior,
         unavailable=contribution.unavailable,
+    )
+
+
+def title_of(name: str) -> str:
+    """A title for what has only a name."""
+    return " ".join(word.capitalize() for word in name.replace("_", "-").split("-"))
+
+
+def request_plan(call: LinkedCall, base_uri: str) -> RequestPlan:
+    """The request that a call makes."""
+    target = call.target
+    return RequestPlan(
+        operation=f"{target.upstream.consumes.namespace}.{target.operation.name}",
+        method=target.operation.method,
+        base_uri=base_uri,
+        path=call.path,
+        feeds=call.feeds,
+        body=call.body,
+        credential=target.upstream.credential,
+    )
+
+
+def result_plan(outputs: Iterable[model.Output], target: Target) -> ResultPlan:
+    """What becomes of a call's answer."""
+    return ResultPlan(
+        outputs=tuple(_output(each) for each in outputs),
+        declared_jsonl=target.operation.output_raw_format == "jsonl",
     )
 
 
@@ -139,8 +155,12 @@ def _hints(hints: model.Hints | None) -> HintsPlan:
     return HintsPlan(hints.read_only, hints.destructive, hints.idempotent, hints.open_world)
 
 
-def _base_uri(target: Target, base_url: str | None, environment: Mapping[str, str]) -> str:
-    """Where requests go: the flag or our variable, else the origin's own variable, else the file."""
+def base_uri(target: Target, base_url: str | None, environment: Mapping[str, str]) -> str:
+    """Where requests go: the flag or our variable, else the origin's own variable, else the file.
+
+    Raises:
+        UsageError: the URL that was given cannot be used.
+    """
     own = target.upstream.consumes.base_uri.rstrip("/")
     variable = known(own).base_url_variable
     if base_url:
@@ -156,7 +176,8 @@ def _base_uri(target: Target, base_url: str | None, environment: Mapping[str, st
     return given + urlsplit(own).path if keep_path else given
 
 
-def _input_schema(call: LinkedCall, contribution: Contribution) -> Mapping[str, Any]:
+def input_schema(call: LinkedCall, contribution: Contribution = _NOTHING) -> Mapping[str, Any]:
+    """The JSON Schema of a call's arguments, and what a behaviour does to it."""
     in_path = {
         part.name
         for feed in call.path

@@ -10,12 +10,13 @@ BatchesMcpError                  anything this program raises on purpose
     ├── MissingVariable          a bound environment variable is not set
     ├── UpstreamError            the upstream answered with an error status
     ├── UpstreamUnreachable      no answer: connection failed, broke, or took too long
-    └── UnusableAnswer           a success status, but not an answer we can hand on
+    ├── UnusableAnswer           a success status, but not an answer we can hand on
+    └── StateUnusable            the state folder cannot be made, read or written
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -115,7 +116,12 @@ class MissingVariable(CallError):
 
 
 class UpstreamError(CallError):
-    """The upstream answered with an error status."""
+    """The upstream answered with an error status; `headers` and `body` are its answer, for who hands it on."""
+
+    def __init__(self, report: ErrorReport, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
+        self.headers = headers or {}
+        self.body = body
+        super().__init__(report)
 
 
 class UpstreamUnreachable(CallError):
@@ -128,3 +134,7 @@ class UpstreamUnreachable(CallError):
 
 class UnusableAnswer(CallError):
     """The upstream answered with success, but with something that cannot be handed on."""
+
+
+class StateUnusable(CallError):
+    """The folder for what outlives a call cannot be made, read or written."""

@@ -166,6 +166,11 @@ class ResultPlan:
     outputs: tuple[OutputPlan, ...]
     declared_jsonl: bool
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether the answer is taken as it is."""
+        return all(output == OutputPlan(output.type, None, None, None, None) for output in self.outputs[:1])
+
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
@@ -215,6 +220,53 @@ class ToolPlan:
     def repeatable(self) -> bool:
         """Whether a request may be sent again when it is not known what became of the first."""
         return self.request.method == "GET" or self.hints.idempotent
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePlan:
+    """One operation exposed over REST: where it is, and the call it makes, which is a tool's in all but its caller.
+
+    `path` is split at its variables; `places` says where the caller puts each argument, under the argument's own name,
+    and `fixed` holds those that the file gives itself.
+    """
+
+    method: str
+    path: tuple[str | Argument, ...]
+    tool: ToolPlan
+    places: Mapping[str, Place]
+    fixed: Mapping[str, str | int | float | bool]
+
+    @property
+    def template(self) -> str:
+        """The path with its variables in braces."""
+        return "".join(f"{{{part.name}}}" if isinstance(part, Argument) else part for part in self.path)
+
+    @property
+    def reads_only(self) -> bool:
+        return self.method == self.tool.request.method == "GET"
+
+    @property
+    def spools_body(self) -> bool:
+        """Whether its body may be too large to be held, and is sent on as it came."""
+        return self.tool.behavior == "submit" and bool(self.arguments(Place.BODY, Place.FIELD))
+
+    @property
+    def arguments_in_path(self) -> tuple[str, ...]:
+        return self.arguments(Place.PATH)
+
+    def arguments(self, *places: Place) -> tuple[str, ...]:
+        """The arguments that callers put into one of these places."""
+        return tuple(name for name, place in self.places.items() if place in places and name not in self.fixed)
+
+
+@dataclass(frozen=True, slots=True)
+class RestPlan:
+    """What a capability file exposes over REST; `port` is the one it asks for."""
+
+    title: str
+    description: str
+    port: int | None
+    routes: tuple[RoutePlan, ...]
 
 
 @dataclass(frozen=True, slots=True)

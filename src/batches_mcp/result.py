@@ -63,6 +63,22 @@ def is_jsonl(media_type: str, *, declared: bool) -> bool:
     return media_type in _JSONL_TYPES or (declared and not media_type)
 
 
+def is_json(media_type: str) -> bool:
+    """Whether an answer is one JSON value, by its content type."""
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
+def projected(plan: ResultPlan, answer: Answer) -> bytes:
+    """The body of a successful answer as its outputs make it; JSON that they take as it is stays byte for byte.
+
+    Raises:
+        UnusableAnswer: it is not JSON.
+    """
+    if plan.takes_all or not answer.body.strip():
+        return answer.body
+    return encode(_mapped(plan.outputs, _value(answer))).encode()
+
+
 def shape(plan: ResultPlan, answer: Answer) -> dict[str, Any]:
     """The structured content of a successful answer.
 
@@ -101,15 +117,18 @@ def whole(plan: ResultPlan, answer: Answer) -> dict[str, Any]:
     """
     if not answer.body.strip():
         return {}
+    return _as_object(_mapped(plan.outputs, _value(answer)))
+
+
+def _value(answer: Answer) -> Any:
     try:
-        value = from_json(answer.body, allow_inf_nan=False)
+        return from_json(answer.body, allow_inf_nan=False)
     except ValueError as error:
         raise _unusable(
             answer,
             f"expected JSON, found {answer.description}",
             "Check the base URL: something else than the API answers there.",
         ) from error
-    return _as_object(_mapped(plan.outputs, value))
 
 
 def encode(content: Any) -> str:

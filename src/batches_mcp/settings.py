@@ -105,6 +105,7 @@ class HttpSettings:
     port: int | None = None
     allow_hosts: tuple[str, ...] = ()
     token: SecretStr | None = None
+    rest_port: int | None = None
     admission: Admission | None = None
 
     @property
@@ -124,10 +125,23 @@ class HttpSettings:
 
 @dataclass(frozen=True, slots=True)
 class BatchSettings:
-    """What the behaviours work with: folders to read in, and the one to keep things in (None: not given)."""
+    """What the behaviours work with: folders to read in, and the one to keep things in (None: not given).
+
+    `ledger` tells whether creates are remembered there, and `max_cost_usd` is the most that those of 24 hours may cost.
+
+    Raises:
+        UsageError: a cap without a ledger, which alone knows what was spent.
+    """
 
     roots: tuple[Path, ...] = ()
     state_dir: Path | None = None
+    ledger: bool = True
+    max_cost_usd: float | None = None
+    wait_cap_s: float = 45.0
+
+    def __post_init__(self) -> None:
+        if self.max_cost_usd is not None and not self.ledger:
+            raise UsageError("--max-cost-usd needs the ledger, which knows what was spent; leave --no-ledger out")
 
 
 def user_state_folder() -> Path:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import random
+import socket
 import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self, TypedDict
+from typing import Any, Self, TypedDict
 from urllib.parse import urlsplit
 
 import anyio
@@ -24,6 +25,7 @@ from batches_mcp import __version__
 from batches_mcp.errors import ErrorReport, Retry, UnusableAnswer, UpstreamUnreachable
 from batches_mcp.failure import retry_after_s, retry_of
 from batches_mcp.redact import excerpt
+from batches_mcp.relayed import Relayed
 from batches_mcp.request import Request, Upload, invalid
 from batches_mcp.result import MAX_BYTES, Answer, is_jsonl
 
@@ -37,17 +39,20 @@ _NEVER_SENT = (
     httpx2.ProxyError,
     httpx2.UnsupportedProtocol,
 )
+_MOST_DOWNLOADS = 16
 # Proxies of the environment are for the world outside, not for this machine.
 _NO_PROXY: dict[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one call. Hosts give a call 60 s; what is left of them is the host's own time."""
+    """Bounds of one call. Hosts give a call 60 s; what is left of them is the host's own time.
+
+    An upload is not bound by a call: each of its pieces, and its answer, may take `upload_s`.
+    """
 
     call_s: float = 50.0
-    # What a slow line manages; an upload gets the time of a call and as long as it takes at this rate.
-    upload_bytes_per_s: float = 1_000_000.0
+    upload_s: float = 600.0
     connect_s: float = 5.0
     attempts: int = 3
     first_pause_s: float = 0.5
@@ -70,7 +75,7 @@ class Upstream:
     """Owns the HTTP clients; an async context manager, entered once for a server's life."""
 
     def __init__(self, limits: Limits | None = None, clock: Clock | None = None) -> None:
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
         self.clock = clock or Clock()
         self._stack = AsyncExitStack()
         self._clients: dict[bool, httpx2.AsyncClient] = {}
@@ -98,14 +103,66 @@ class Upstream:
         request names was made just now, so that a 404 may pass as well.
 
         Raises:
-            UpstreamUnreachable: there was no answer within the time of a call.
+            UpstreamUnreachable: there was no answer within the time of a call, or of an upload.
             UnusableAnswer: the answer is larger than anything one result could be made of.
             InvalidArguments: the request cannot be sent at all.
         """
-        deadline_s = self.clock.now_s() + self._time_s(request)
+        deadline_s = self.clock.now_s() + self.limits.call_s
+
+        async def exchange() -> Answer:
+            if isinstance(request.body, Upload):
+                return await self._upload(request, request.body)
+            with anyio.fail_after(max(0.0, deadline_s - self.clock.now_s())):
+                return await self._exchange(request, request.body, repeatable, declared_jsonl)
+
+        return await self._until_answered(request, exchange, repeatable=repeatable, settling=settling)
+
+    async def download(self, request: Request, take: Callable[[bytes], bool], *, settling: bool = False) -> Answer:
+        """Read a JSONL answer of any size, which is handed to `take` as it comes, in a worker thread.
+
+        Reading stops, and the connection is closed, when `take` says that it has enough (false). The answer holds no
+        body, but for an error's, and is `complete` when the stream came to its end. One that breaks after its
+        beginning is not asked for again. As long as bytes come there is no limit of time; a call that is canceled
+        takes no further piece.
+
+        Raises:
+            UpstreamUnreachable: no answer began within the time of a call.
+            UnusableAnswer: the answer is not JSONL.
+            InvalidArguments: the request cannot be sent at all.
+        """
+        return await self._until_answered(
+            request, lambda: self._download(request, take), repeatable=True, settling=settling
+        )
+
+    @asynccontextmanager
+    async def relay(self, request: Request, *, settling: bool = False) -> AsyncIterator[Relayed]:
+        """An answer to be handed on while it comes, to a request that is repeatable; leaving closes its connection.
+
+        Until the answer begins the rules are those of `send`. Its body may take as long as bytes keep coming; one
+        that breaks off is not asked for again. The body of an error status is cut at what an error may hold.
+
+        Raises:
+            UpstreamUnreachable: no answer began within the time of a call.
+            InvalidArguments: the request cannot be sent at all.
+        """
+        opened = _Opened()
+        head = await self._until_answered(
+            request, lambda: self._open(request, opened), repeatable=True, settling=settling
+        )
+        relayed = opened.relayed(request, head, self.limits, self._bulk_limiter)
+        try:
+            yield relayed
+        finally:
+            relayed.stop()
+
+    async def _until_answered(
+        self, request: Request, exchange: Callable[[], Awaitable[Answer]], *, repeatable: bool, settling: bool
+    ) -> Answer:
+        """The outcome of the first exchange after which there is to be no other."""
+        deadline_s = self.clock.now_s() + self.limits.call_s
         attempt = 1
         while True:
-            outcome = await self._attempt(request, repeatable, declared_jsonl, deadline_s)
+            outcome = await self._attempt(request, exchange, repeatable)
             pause_s = self._pause_s(outcome, repeatable, settling, attempt)
             if pause_s is None or self.clock.now_s() + pause_s >= deadline_s:
                 if isinstance(outcome, UpstreamUnreachable):
@@ -115,15 +172,11 @@ class Upstream:
             await self.clock.sleep(pause_s)
             attempt += 1
 
-    def _time_s(self, request: Request) -> float:
-        upload_bytes = request.body.length if isinstance(request.body, Upload) else 0
-        return self._limits.call_s + upload_bytes / self._limits.upload_bytes_per_s
-
     def _pause_s(
         self, outcome: Answer | UpstreamUnreachable, repeatable: bool, settling: bool, attempt: int
     ) -> float | None:
         """How long to wait before the next attempt; None when there is to be none."""
-        if attempt == self._limits.attempts:
+        if attempt == self.limits.attempts:
             return None
         asked_s = None
         if isinstance(outcome, UpstreamUnreachable):
@@ -138,31 +191,28 @@ class Upstream:
         if asked_s is not None:
             return asked_s
         # The official SDKs' schedule: doubling, capped, and up to a quarter shorter so that clients spread out.
-        pause_s = min(self._limits.first_pause_s * 2.0 ** (attempt - 1), self._limits.longest_pause_s)
+        pause_s = min(self.limits.first_pause_s * 2.0 ** (attempt - 1), self.limits.longest_pause_s)
         return pause_s * (1 - 0.25 * self.clock.jitter())
 
     async def _attempt(
-        self, request: Request, repeatable: bool, declared_jsonl: bool, deadline_s: float
+        self, request: Request, exchange: Callable[[], Awaitable[Answer]], repeatable: bool
     ) -> Answer | UpstreamUnreachable:
         """One exchange; foreign exceptions end here."""
         try:
-            with anyio.fail_after(max(0.0, deadline_s - self.clock.now_s())):
-                return await self._exchange(request, repeatable, declared_jsonl)
+            return await exchange()
         except (TimeoutError, httpx2.TransportError) as error:
-            return _no_answer(request, error, repeatable, self._limits, self._time_s(request))
+            return _no_answer(request, error, repeatable, self.limits)
         except httpx2.InvalidURL as error:
             raise invalid(f"the URL of the request cannot be sent: {excerpt(str(error), 200)}.") from error
 
-    async def _exchange(self, request: Request, repeatable: bool, declared_jsonl: bool) -> Answer:
-        if isinstance(request.body, Upload):
-            return await self._upload(request, request.body)
+    async def _exchange(
+        self, request: Request, content: bytes | None, repeatable: bool, declared_jsonl: bool
+    ) -> Answer:
         client = await self._client(repeatable)
-        outgoing = client.build_request(
-            request.method, request.url, headers=list(request.headers), content=request.body
-        )
+        outgoing = client.build_request(request.method, request.url, headers=list(request.headers), content=content)
         response = await client.send(outgoing, stream=True)
         try:
-            body = _Body(response, self._limits, declared_jsonl)
+            body = _Body(response, self.limits, declared_jsonl)
             async for chunk in response.aiter_raw():
                 if not body.take(chunk):
                     break
@@ -173,9 +223,15 @@ class Upstream:
     async def _upload(self, request: Request, upload: Upload) -> Answer:
         """Send a body while it is made, in a worker thread: there it goes twice as fast as on the event loop.
 
-        A call that is canceled or out of time sends no further piece; an upload that lacks one is not accepted.
+        When it is canceled, no further piece is sent, without which it is not accepted, and the connection ends, so
+        that the thread does as well.
         """
         stopped = threading.Event()
+        sockets: list[socket.socket] = []
+
+        def connected(event: str, about: dict[str, Any]) -> None:
+            if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+                sockets.append(about["return_value"].get_extra_info("socket"))
 
         def pieces() -> Iterator[bytes]:
             for piece in upload.pieces():
@@ -185,11 +241,13 @@ class Upstream:
 
         def exchange() -> Answer:
             headers = [*request.headers, ("content-length", str(upload.length))]
-            with httpx2.Client(**self._options(), timeout=self._timeout(self._time_s(request))) as client:
-                outgoing = client.build_request(request.method, request.url, headers=headers, content=pieces())
+            with httpx2.Client(**self._options(), timeout=self._timeout(self.limits.upload_s)) as client:
+                outgoing = client.build_request(
+                    request.method, request.url, headers=headers, content=pieces(), extensions={"trace": connected}
+                )
                 response = client.send(outgoing, stream=True)
                 try:
-                    body = _Body(response, self._limits, declared_jsonl=False)
+                    body = _Body(response, self.limits, declared_jsonl=False)
                     for chunk in response.iter_raw():
                         if not body.take(chunk):
                             break
@@ -201,6 +259,72 @@ class Upstream:
             return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True)
         finally:
             stopped.set()
+            for each in sockets:
+                with suppress(OSError):  # closed already, as it is after every answer
+                    each.shutdown(socket.SHUT_RDWR)
+
+    async def _download(self, request: Request, take: Callable[[bytes], bool]) -> Answer:
+        stopped = threading.Event()
+        client = self._bulk_client
+
+        def exchange() -> Answer:
+            outgoing = client.build_request(request.method, request.url, headers=list(request.headers))
+            response = client.send(outgoing, stream=True)
+            try:
+                body = _Body(response, self.limits, declared_jsonl=True)
+                chunks = response.iter_raw()
+                if not body.succeeded:
+                    for chunk in chunks:
+                        if not body.take(chunk):
+                            break
+                    return body.answer()
+                head = body.jsonl()
+                complete = _hand_on(chunks, lambda chunk: not stopped.is_set() and take(chunk))
+                return replace(head, complete=complete)
+            finally:
+                response.close()
+
+        try:
+            return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=self._bulk_limiter)
+        finally:
+            stopped.set()
+
+    async def _open(self, request: Request, opened: _Opened) -> Answer:
+        """The head of a success, whose body stays to be read, or the whole of an error."""
+        client = self._bulk_client
+
+        def exchange() -> Answer:
+            outgoing = client.build_request(request.method, request.url, headers=list(request.headers))
+            response = client.send(outgoing, stream=True)
+            try:
+                body = _Body(response, self.limits, declared_jsonl=False)
+                if body.succeeded and opened.keep(response):
+                    return body.answer()
+                for chunk in response.iter_raw():
+                    if not body.take(chunk):
+                        break
+            finally:
+                if response is not opened.response:
+                    response.close()
+            return body.answer()
+
+        try:
+            return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=self._bulk_limiter)
+        except anyio.get_cancelled_exc_class():
+            opened.give_up()
+            raise
+
+    @cached_property
+    def _bulk_client(self) -> httpx2.Client:
+        """The client for downloads: outside the event loop a stream is read twice as fast."""
+        client = httpx2.Client(**self._options(), timeout=self._timeout(self.limits.call_s))
+        self._stack.callback(client.close)
+        return client
+
+    @cached_property
+    def _bulk_limiter(self) -> anyio.CapacityLimiter:
+        """Long downloads must not use up the threads that all else runs in."""
+        return anyio.CapacityLimiter(_MOST_DOWNLOADS)
 
     async def _client(self, keep_alive: bool) -> httpx2.AsyncClient:
         """The client for repeatable requests, or the one for the others: made when first needed.
@@ -224,7 +348,7 @@ class Upstream:
         }
 
     def _timeout(self, seconds: float | None) -> httpx2.Timeout:
-        return httpx2.Timeout(seconds, connect=self._limits.connect_s, pool=self._limits.connect_s)
+        return httpx2.Timeout(seconds, connect=self.limits.connect_s, pool=self.limits.connect_s)
 
 
 class _Options(TypedDict):
@@ -234,6 +358,66 @@ class _Options(TypedDict):
     follow_redirects: bool
     mounts: dict[str, None]
     headers: dict[str, str]
+
+
+def _hand_on(chunks: Iterator[bytes], take: Callable[[bytes], bool]) -> bool:
+    """Hand over chunks until it is enough; whether that was all of them. A stream that broke later on was not."""
+    begun = False
+    try:
+        for chunk in chunks:
+            begun = True
+            if not take(chunk):
+                return False
+    except httpx2.TransportError:
+        if not begun:
+            raise
+        return False
+    return True
+
+
+class _Opened:
+    """A response whose body is still to be read, from the thread that opened it to the caller, who may have left."""
+
+    def __init__(self) -> None:
+        self.response: httpx2.Response | None = None
+        self._given_up = False
+        self._lock = threading.Lock()
+
+    def keep(self, response: httpx2.Response) -> bool:
+        """Hand a response over; false when nobody waits for it any more."""
+        with self._lock:
+            if not self._given_up:
+                self.response = response
+            return not self._given_up
+
+    def give_up(self) -> None:
+        with self._lock:
+            self._given_up = True
+            if self.response is not None:
+                self.response.close()
+
+    def relayed(self, request: Request, head: Answer, limits: Limits, limiter: anyio.CapacityLimiter) -> Relayed:
+        response = self.response
+        if response is None:
+            return Relayed(head, iter((head.body,)), lambda: False, lambda: None, lambda: None, limiter)
+        stream = response.extensions["network_stream"]
+
+        def parts() -> Iterator[bytes]:
+            try:
+                yield from response.iter_raw()
+            except httpx2.TransportError as error:
+                raise _no_answer(request, error, True, limits) from error
+
+        def hang_up() -> None:
+            # Closing a socket does not wake a thread that reads from it; shutting it down does.
+            connection = stream.get_extra_info("socket")
+            if connection is not None and not response.is_closed:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+        return Relayed(
+            head, parts(), lambda: bool(stream.get_extra_info("is_readable")), hang_up, response.close, limiter
+        )
 
 
 class _Body:
@@ -247,6 +431,22 @@ class _Body:
         self._most = limits.answer_bytes if self._head.succeeded else limits.error_bytes
         self._content = bytearray()
         self._complete = True
+
+    @property
+    def succeeded(self) -> bool:
+        return self._head.succeeded
+
+    def jsonl(self) -> Answer:
+        """The head of an answer that is JSONL.
+
+        Raises:
+            UnusableAnswer: it is something else.
+        """
+        if self._jsonl:
+            return self._head
+        message = f"expected JSONL, found {excerpt(self._head.media_type, 80)}."
+        next_step = "Check the base URL: something else than the API answers there."
+        raise UnusableAnswer(ErrorReport("unusable_answer", message, next_step, status=self._head.status))
 
     def take(self, chunk: bytes) -> bool:
         """Add a chunk; false when enough was there before it, so that it is known that there is more.
@@ -274,15 +474,16 @@ class _Body:
 
 
 def _no_answer(
-    request: Request, error: TimeoutError | httpx2.TransportError, repeatable: bool, limits: Limits, time_s: float
+    request: Request, error: TimeoutError | httpx2.TransportError, repeatable: bool, limits: Limits
 ) -> UpstreamUnreachable:
     host = urlsplit(request.url).netloc
     maybe_accepted = not isinstance(error, _NEVER_SENT)
     match error:
-        case TimeoutError():
-            what = f"{host} did not answer {request.method} within {round(time_s, 1):g} s"
         case httpx2.ConnectTimeout():
             what = f"no connection to {host} within {limits.connect_s:g} s"
+        case TimeoutError() | httpx2.TimeoutException():
+            time_s = limits.upload_s if isinstance(request.body, Upload) else limits.call_s
+            what = f"{host} did not answer {request.method} within {round(time_s, 1):g} s"
         case httpx2.ConnectError() | httpx2.ProxyError():
             what = f"no connection to {host}: {excerpt(str(error), 200)}"
         case _:

@@ -23,12 +23,14 @@ from batches_mcp.plan import (
     HintsPlan,
     JsonTemplate,
     OutputPlan,
+    RoutePlan,
     ServerPlan,
     Template,
     TextBody,
     ToolPlan,
     Variable,
 )
+from batches_mcp.routes import compile_rest
 from tests.support.golden import assert_golden
 
 HERE = Path(__file__).parent
@@ -42,6 +44,8 @@ def test_a_file_compiles_to_its_plan(file: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(file.parent)
     linked = capability.read(Path(file.name))
     summary = {"warnings": [problem.text() for problem in linked.problems], **_server(compile_server(linked), linked)}
+    if linked.rest is not None:
+        summary["rest"] = [_route(route) for route in compile_rest(linked).routes]
     assert_golden(file.with_suffix(".expected"), json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -104,6 +108,16 @@ def _tool(tool: ToolPlan) -> dict[str, Any]:
         "declared_jsonl": tool.result.declared_jsonl,
     }
     return {name: value for name, value in summary.items() if value not in (None, [], False)}
+
+
+def _route(route: RoutePlan) -> dict[str, Any]:
+    summary = {
+        "route": f"{route.method} {route.template}",
+        "places": {name: str(place) for name, place in route.places.items()},
+        "fixed": dict(route.fixed),
+        **_tool(route.tool),
+    }
+    return {name: value for name, value in summary.items() if value not in ({}, "")}
 
 
 def _hints(hints: HintsPlan) -> str:

@@ -69,16 +69,17 @@ def server_for(
     variables: Mapping[str, str] | None = None,
     roots: Sequence[Path] = (),
     state: Path | None = None,
+    batch: BatchSettings | None = None,
 ) -> Server[Calls]:
     """Our server in this process, as the command line builds it."""
-    table = behaviors(BatchSettings(tuple(roots)))
+    batch = batch or BatchSettings(tuple(roots))
+    table = behaviors(batch)
     plan = compile_server(capability.read(file), base_url, contributions=contributions(table))
     values = {**({"ANTHROPIC_API_KEY": key} if key else {}), **(variables or {})}
     secrets = {name: SecretStr(value) for name, value in values.items()}
     redactor = Redactor.of(value for name, value in values.items() if name in plan.secrets)
-    return build_server(
-        plan, table, secrets, redactor, StateFolder(state or Path(os.environ[STATE_DIR])), Upstream(limits, clock)
-    )
+    folder = StateFolder(state or Path(os.environ[STATE_DIR]))
+    return build_server(plan, table, secrets, redactor, folder, Upstream(limits, clock), ledger=batch.ledger)
 
 
 def command(*arguments: str) -> list[str]:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batches_mcp.batch import listing
-from batches_mcp.batch.call import Call
-from batches_mcp.plan import Contribution, JsonSchema
+from batches_mcp.batch import ending, listing, wait
+from batches_mcp.batch.call import Call, Desk
+from batches_mcp.batch.retryable import ON_REQUEST, PASSING
+from batches_mcp.plan import Contribution, JsonSchema, ToolPlan
 from batches_mcp.settings import BatchSettings
 
 Answerer = Callable[[Call], Awaitable[dict[str, Any]]]
 """Answers one call; raises CallError."""
 
+Beginner = Callable[[Desk, ToolPlan], Coroutine[Any, Any, None]]
+"""What is done once for a tool, beside the calls, when a server starts; raises nothing."""
 
 _DEFAULTS = BatchSettings()
 
 
 @dataclass(frozen=True, slots=True)
 class Behavior:
-    """A behaviour: how a call is answered, and what it does to the tool's arguments."""
+    """A behaviour: how a call is answered, what it does to the tool's arguments, and what a server begins with."""
 
     answer: Answerer
     contribution: Contribution = Contribution()
+    begin: Beginner | None = None
 
 
 def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
@@ -32,9 +36,29 @@ def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
     async def submit(call: Call) -> dict[str, Any]:
         from batches_mcp.batch import submit  # brings msgspec, which only creates need
 
-        return await submit.create(call, settings.roots)
+        return await submit.create(call, settings)
 
-    return {"list": Behavior(listing.page), "submit": Behavior(submit, _submit_contribution(bool(settings.roots)))}
+    async def recover(desk: Desk, tool: ToolPlan) -> None:
+        from batches_mcp.batch import reconcile
+
+        await reconcile.recover(desk, tool)
+
+    async def status(call: Call) -> dict[str, Any]:
+        return await wait.state(call, settings.wait_cap_s)
+
+    async def results(call: Call) -> dict[str, Any]:
+        from batches_mcp.batch import results  # as above
+
+        return await results.answer(call)
+
+    return {
+        "cancel": Behavior(ending.cancel),
+        "delete": Behavior(ending.delete),
+        "list": Behavior(listing.page),
+        "results": Behavior(results, Contribution(_RESULTS_ARGUMENTS)),
+        "status": Behavior(status, _status_contribution(settings.wait_cap_s)),
+        "submit": Behavior(submit, _submit_contribution(bool(settings.roots), settings.ledger), recover),
+    }
 
 
 def contributions(table: Mapping[str, Behavior]) -> Mapping[str, Contribution]:
@@ -83,11 +107,113 @@ _FILE_ARGUMENTS: Mapping[str, JsonSchema] = {
     },
 }
 
+_LEDGER_ARGUMENTS: Mapping[str, JsonSchema] = {
+    "label": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 200,
+        "description": "Words to know the batch by; kept by this server, not sent.",
+    },
+    "allow_duplicate": {
+        "type": "boolean",
+        "default": False,
+        "description": "Send the same requests as an earlier batch of the last 24 hours all the same, which bills them "
+        "again. Only when the user wants that.",
+    },
+    "retry_of": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 200,
+        "description": "In place of requests: the id of an ended batch that this server created. Sends those of its "
+        "requests again that failed for a passing reason, as they were; the answer names those that need fixing.",
+    },
+    "retry_types": {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 10,
+        "uniqueItems": True,
+        "items": {"type": "string", "enum": [*PASSING, *ON_REQUEST]},
+        "description": f"With retry_of: which rows, in place of {', '.join(PASSING)}.",
+    },
+}
+
 _NO_FILES = "this server reads no files; it is started with --root DIR to let it"
+_NO_LEDGER = "this server was started with --no-ledger, and so remembers no creates"
 
 
-def _submit_contribution(files: bool) -> Contribution:
-    checks = frozenset({"requests"})
-    if not files:
-        return Contribution(_REQUEST_ARGUMENTS, frozenset(), checks, dict.fromkeys(_FILE_ARGUMENTS, _NO_FILES))
-    return Contribution({**_FILE_ARGUMENTS, **_REQUEST_ARGUMENTS}, frozenset({"requests"}), checks)
+def _status_contribution(cap_s: float) -> Contribution:
+    wait: JsonSchema = {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 86_400,
+        "default": 0,
+        "description": f"Wait up to this long for the batch to end before answering; at most {cap_s:g} s in one call.",
+    }
+    return Contribution({"wait_seconds": wait})
+
+
+def _submit_contribution(files: bool, ledger: bool) -> Contribution:
+    arguments: dict[str, JsonSchema] = {}
+    unavailable: dict[str, str] = {}
+    for group, available, why in (
+        (_FILE_ARGUMENTS, files, _NO_FILES),
+        (_REQUEST_ARGUMENTS, True, ""),
+        (_LEDGER_ARGUMENTS, ledger, _NO_LEDGER),
+    ):
+        if available:
+            arguments |= group
+        else:
+            unavailable |= dict.fromkeys(group, why)
+    optional = frozenset({"requests"}) if files or ledger else frozenset()
+    return Contribution(arguments, optional, frozenset({"requests"}), unavailable)
+
+
+_RESULTS_ARGUMENTS: Mapping[str, JsonSchema] = {
+    "limit": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 1000,
+        "default": 20,
+        "description": "How many rows to return at most. An answer holds 40,000 characters, so that it may be fewer.",
+    },
+    "cursor": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 20_000,
+        "description": "next_cursor of the page before, for the page after it. It carries the filters.",
+    },
+    "result_types": {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 4,
+        "items": {"type": "string", "enum": ["succeeded", "errored", "canceled", "expired"]},
+        "description": "Only rows of these types, for example [errored].",
+    },
+    "custom_ids": {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 1000,
+        "items": {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"},
+        "description": "Only the rows of these requests.",
+    },
+    "view": {
+        "type": "string",
+        "enum": ["text", "full"],
+        "default": "text",
+        "description": "text: the text of each answer, or its error. full: rows as the API gives them, several times "
+        "as long, with usage, tool calls and thinking.",
+    },
+    "max_chars_per_row": {
+        "type": "integer",
+        "minimum": 20,
+        "maximum": 35_000,
+        "description": "Cut the text of each row (view full: the row) at so many characters; 4,000 for text when not "
+        "given. cut_chars says how much was cut.",
+    },
+    "as_file": {
+        "type": "string",
+        "enum": ["jsonl", "csv"],
+        "description": "Write all rows, or those the filters let through, to a file on the server, and return where it "
+        "is in place of rows. jsonl: rows as the API gives them; csv: one line each, with text, error and tokens.",
+    },
+}

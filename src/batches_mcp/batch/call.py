@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anyio.abc import TaskGroup
 
 from batches_mcp.batch.account import account_id
+from batches_mcp.batch.delivery import Underway
+from batches_mcp.batch.records import AllRecords, Records
 from batches_mcp.forward import Forward
 from batches_mcp.plan import ToolPlan
 from batches_mcp.state import StateFolder
+
+if TYPE_CHECKING:
+    from batches_mcp.batch.download import Download
 
 Progress = Callable[[float, float, str], Awaitable[None]]
 """Tells the caller how far a call is: done, of all, in words. Silent for callers that did not ask."""
@@ -20,29 +25,51 @@ Progress = Callable[[float, float, str], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the calls of one server share for as long as it lives; `tasks` is for work that outlasts its call."""
+    """What the calls of one server share for as long as it lives; `tasks` is for work that outlasts its call.
+
+    `downloads` are those under way, by the folder of their spool and the id of their batch; `underway` are the creates.
+    `all_records` is None for a server that keeps no ledger.
+    """
 
     forward: Forward
     state: StateFolder
     tasks: TaskGroup
+    all_records: AllRecords | None = None
+    underway: Underway = field(default_factory=Underway)
+    downloads: dict[tuple[Path, str], Download] = field(default_factory=dict)
 
     def account(self, tool: ToolPlan, *names: str) -> Path:
         """A folder in the state folder for the account that a tool works for.
 
         Raises:
-            CallError: the credential is not set, or the folder cannot be used.
+            MissingVariable: the credential is not set.
+            StateUnusable: the folder cannot be used.
         """
         return self.state.folder(account_id(tool.request, self.forward.variables), *names)
+
+    def records(self, tool: ToolPlan) -> Records | None:
+        """What is remembered of the account that a tool works for; None when nothing is.
+
+        Raises:
+            CallError: the credential is not set, or the folder cannot be used.
+        """
+        if self.all_records is None:
+            return None
+        return self.all_records.of(account_id(tool.request, self.forward.variables))
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a behaviour answers: arguments that fit the tool's schema, and the means to answer with."""
+    """What a behaviour answers: arguments that fit the tool's schema, and the means to answer with.
+
+    `server_url`, which ends in a slash, is where the caller reaches this server by HTTP, if that is how it does.
+    """
 
     desk: Desk
     tool: ToolPlan
     arguments: Mapping[str, Any]
     progress: Progress
+    server_url: str | None = None
 
     @property
     def forward(self) -> Forward:

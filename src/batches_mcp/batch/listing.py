@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 from batches_mcp import result
 from batches_mcp.batch import OUR_KEY
 from batches_mcp.batch.call import Call
+from batches_mcp.batch.hearing import heard
 from batches_mcp.request import invalid
 
 
@@ -21,6 +22,7 @@ async def page(call: Call) -> dict[str, Any]:
         raise invalid("after_id, before_id: only one of the two can be given.")
     answer = await call.forward.answer(call.tool, call.arguments)
     page = result.whole(call.tool.result, answer)
+    await heard(call, page.get("data"))
     return result.bounded(cut(page, backwards="before_id" in call.arguments), answer)
 
 

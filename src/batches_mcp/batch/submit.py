@@ -1,68 +1,102 @@
 """`submit`: a create whose requests are checked here first, all of them, before any is sent or paid.
 
 The requests are read twice: once to check, count and split them, once to send the part that was chosen. Nothing of them
-is kept in between but their ids.
+is kept in memory in between but their ids.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import anyio
 import anyio.to_thread
 
-from batches_mcp import request, result
 from batches_mcp.batch import OUR_KEY
+from batches_mcp.batch.body import Frame, frame
 from batches_mcp.batch.call import Call
-from batches_mcp.batch.files import identity, opened
-from batches_mcp.batch.reading import Row, Template, request_rows, template_rows
-from batches_mcp.batch.requests import EMPTY_BODY, MOST_SHOWN, SEPARATOR, Part, Rules, Scan, Severity, chosen, scan
+from batches_mcp.batch.cost import estimate
+from batches_mcp.batch.entry import Draft
+from batches_mcp.batch.problems import Severity
+from batches_mcp.batch.refusals import unpriced
+from batches_mcp.batch.requests import MOST_SHOWN, Part, Scan, scan
+from batches_mcp.batch.retry import Retried, nothing, retried
+from batches_mcp.batch.send import Parcel, Rules, Sent, submit
+from batches_mcp.batch.source import SOURCES, Source, source_of
 from batches_mcp.errors import CallError, ErrorReport
-from batches_mcp.request import Upload, invalid
+from batches_mcp.request import invalid
+from batches_mcp.settings import BatchSettings
 
 # The upstream suggests 10 s; most batches take minutes, and every look costs an agent a turn.
 _POLL_AFTER_S = 60
-_PIECE_BYTES = 1 << 18
-_PROGRESS_EVERY_S = 0.5
+_SUBMITTING_POLL_AFTER_S = 20
+
+_NO_LEDGER = (
+    "This server keeps no ledger (--no-ledger): it does not notice when the same requests are submitted twice, cannot "
+    "find a batch whose create was not answered, and cannot retry what failed. Keep the id, and the requests."
+)
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Where requests come from.
-
-    `rows` reads them anew each time, `place` says where the one with a number stands, and `unchanged` tells whether
-    they are still the same.
-    """
-
-    file: str | None
-    place: Callable[[int], str]
-    rows: Callable[[], Iterator[Row]]
-    unchanged: Callable[[], bool]
-
-
-async def create(call: Call, roots: Sequence[Path]) -> dict[str, Any]:
+async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
     """The new batch, and beside it what was left out or is doubtful; for a dry run a report only.
 
     Raises:
         CallError: whatever went wrong. Requests with errors, and more than a batch holds, are refused unsent.
     """
-    with _source(call.arguments, roots) as source:
-        found = await anyio.to_thread.run_sync(partial(_scan, source, _rules(call)))
+    with ExitStack() as stack:
+        source, lineage = await _source(call, settings, stack)
+        arguments = {**call.arguments, "requests": []}
+        if lineage and lineage.entry.betas:
+            arguments.setdefault("betas", lineage.entry.betas.split(","))
+        around = frame(call, arguments)
+        found = await anyio.to_thread.run_sync(_scan, source, around)
+        if not lineage and not found.requests:
+            raise invalid(f"{source.file or 'requests'}: holds no requests.")
+        left = lineage.sifted.remarks() if lineage else {}
         if call.arguments.get("dry_run"):
-            return {OUR_KEY: {"dry_run": report(found)}}
+            return {OUR_KEY: {"dry_run": await anyio.to_thread.run_sync(report, found), **left}}
+        if lineage and not found.requests:
+            raise nothing(str(lineage.entry.batch_id), lineage.sifted)
         if found.count(Severity.ERROR) and not call.arguments.get("skip_invalid"):
             raise _refusal(found)
         part = _part(found, call.arguments.get("part"))
-        answer = await _send(call, source, found, part)
-    batch = result.shape(call.tool.result, answer)
-    call.forward.recent.note(call.tool.request, call.arguments, batch, call.forward.upstream.clock.now_s())
-    return {**batch, OUR_KEY: _remarks(source, found, part, batch)}
+        cost = await anyio.to_thread.run_sync(estimate, part.demand)
+        if settings.max_cost_usd is not None and cost["unknown_models"]:
+            raise unpriced(cost["unknown_models"])
+        parcel = Parcel(
+            tool=call.tool,
+            arguments=arguments,
+            length_bytes=around.length_bytes(part),
+            pieces=partial(around.pieces, source, found, part),
+            about=Draft(
+                content="",
+                rows=part.count,
+                body_bytes=0,
+                source=source.file or (lineage.entry.source if lineage else None),
+                label=call.arguments.get("label", lineage.entry.label if lineage else None),
+                part=call.arguments.get("part"),
+                parent=call.arguments.get("retry_of"),
+                betas=around.beta,
+                estimate_usd=cost["cost_usd"]["high"],
+            ),
+        )
+        rules = Rules(again=bool(call.arguments.get("allow_duplicate")), cap_usd=settings.max_cost_usd)
+        sent = await submit(call.desk, parcel, rules, call.progress, stack)
+    remarks = _remarks(source, found, part, sent, ledger=settings.ledger)
+    return {**(sent.batch or {}), OUR_KEY: {"estimate": cost, **remarks, **left}}
+
+
+async def _source(call: Call, settings: BatchSettings, stack: ExitStack) -> tuple[Source, Retried | None]:
+    """Where the requests come from, and what they are a retry of, if they are one."""
+    if "retry_types" in call.arguments and "retry_of" not in call.arguments:
+        raise invalid("retry_types: goes with retry_of.")
+    if "retry_of" not in call.arguments:
+        return stack.enter_context(source_of(call.arguments, settings.roots)), None
+    others = [name for name in (*SOURCES, "template") if name in call.arguments]
+    if others:
+        raise invalid(f"retry_of: takes the requests that its batch had; leave {', '.join(others)} out.")
+    lineage = await retried(call)
+    return lineage.source, lineage
 
 
 def report(found: Scan) -> dict[str, Any]:
@@ -76,57 +110,12 @@ def report(found: Scan) -> dict[str, Any]:
         "warnings": found.count(Severity.WARNING),
         "problems": [problem.data() for problem in found.problems],
         **({"problems_by_kind": _by_kind(found)} if _hidden(found) else {}),
+        "estimate": estimate(found.demand),
     }
 
 
-@contextmanager
-def _source(arguments: Mapping[str, Any], roots: Sequence[Path]) -> Iterator[_Source]:
-    """The one source that the arguments name."""
-    names = [name for name in ("requests", "requests_file", "rows_file") if name in arguments]
-    if len(names) != 1:
-        given = f"{', '.join(names)} are given" if names else "none is given"
-        raise invalid(f"exactly one of requests, requests_file and rows_file is needed; {given}.")
-    if ("template" in arguments) != (names == ["rows_file"]):
-        raise invalid("template: goes with rows_file, and rows_file needs it.")
-    if names == ["requests"]:
-        yield _Source(None, "requests[{}]".format, partial(_inline, arguments["requests"]), lambda: True)
-        return
-    name = arguments[names[0]]
-    with opened(names[0], name, roots) as file:
-        before = identity(file)
-
-        def rows() -> Iterator[Row]:
-            file.seek(0)
-            try:
-                if names == ["requests_file"]:
-                    yield from request_rows(file)
-                else:
-                    yield from template_rows(names[0], file, name, Template(arguments["template"]))
-            except (OSError, EOFError, zlib.error) as error:
-                raise invalid(f"{names[0]}: the file cannot be read to its end: {error}.") from error
-
-        yield _Source(name, "line {}".format, rows, lambda: identity(file) == before)
-
-
-def _inline(requests: Sequence[Any]) -> Iterator[Row]:
-    for index, each in enumerate(requests):
-        yield index, result.encode(each).encode()
-
-
-def _scan(source: _Source, rules: Rules) -> Scan:
-    found = scan(source.rows(), rules, source.place)
-    if not found.requests:
-        raise invalid(f"{source.file or 'requests'}: holds no requests.")
-    return found
-
-
-def _rules(call: Call) -> Rules:
-    """The version and betas that the create will be sent with; no key is needed to know them."""
-    keyless = replace(call.tool.request, credential=None)
-    built = request.build(keyless, {**call.arguments, "requests": []}, call.forward.variables)
-    headers = {name.lower(): value for name, value in built.headers}
-    betas = frozenset(beta.strip() for beta in headers.get("anthropic-beta", "").split(","))
-    return Rules(headers.get("anthropic-version", ""), betas)
+def _scan(source: Source, around: Frame) -> Scan:
+    return scan(source.rows(), around.rules, source.place)
 
 
 def _part(found: Scan, wanted: int | None) -> Part:
@@ -143,60 +132,6 @@ def _part(found: Scan, wanted: int | None) -> Part:
     return found.parts[(wanted or 1) - 1]
 
 
-async def _send(call: Call, source: _Source, found: Scan, part: Part) -> result.Answer:
-    """Send a part, telling how far it is; errors leave as they are, not in a group."""
-    sent_bytes = 0
-
-    def upload(empty_body: bytes) -> Upload:
-        head, _, tail = empty_body.partition(EMPTY_BODY[1:-1])
-        opening, closing = head + EMPTY_BODY[1:-2], EMPTY_BODY[-2:-1] + tail
-
-        def pieces() -> Iterator[bytes]:
-            nonlocal sent_bytes
-            sent_bytes = 0
-            for piece in _pieces(source, found, part, opening, closing):
-                yield piece
-                sent_bytes += len(piece)
-
-        return Upload(part.body_bytes - len(EMPTY_BODY) + len(empty_body), pieces)
-
-    async def tell() -> None:
-        while True:
-            await anyio.sleep(_PROGRESS_EVERY_S)
-            words = f"{sent_bytes:,} of {part.body_bytes:,} bytes sent"
-            await call.progress(
-                sent_bytes, part.body_bytes, words if sent_bytes < part.body_bytes else "waiting for the answer"
-            )
-
-    answer: result.Answer | None = None
-    failure: CallError | None = None
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(tell)
-        try:
-            answer = await call.forward.answer(call.tool, {**call.arguments, "requests": []}, upload)
-        except CallError as error:
-            failure = error
-        tasks.cancel_scope.cancel()
-    if answer is None:
-        raise failure or RuntimeError("the create ended without an answer and without an error")
-    return answer
-
-
-def _pieces(source: _Source, found: Scan, part: Part, opening: bytes, closing: bytes) -> Iterator[bytes]:
-    """The body of a part; its last piece is withheld when the source has changed since it was checked."""
-    piece = bytearray(opening)
-    for number, (_, row) in enumerate(chosen(source.rows(), found, part)):
-        if number:
-            piece += SEPARATOR
-        piece += row
-        if len(piece) >= _PIECE_BYTES:
-            yield bytes(piece)
-            piece.clear()
-    if not source.unchanged():
-        raise invalid(f"{source.file}: the file changed while it was being sent, so the batch was not completed.")
-    yield bytes(piece + closing)
-
-
 def _refusal(found: Scan) -> CallError:
     errors = [problem for problem in found.problems if problem.severity is Severity.ERROR]
     lines = [f"- {problem.text()}" for problem in errors]
@@ -207,20 +142,42 @@ def _refusal(found: Scan) -> CallError:
     return CallError(ErrorReport("invalid_requests", "\n".join([message, *lines]), next_step))
 
 
-def _remarks(source: _Source, found: Scan, part: Part, batch: Mapping[str, Any]) -> dict[str, Any]:
+def _remarks(source: Source, found: Scan, part: Part, sent: Sent, *, ledger: bool) -> dict[str, Any]:
     left_out = [problem for problem in found.problems if problem.severity is Severity.ERROR]
-    warnings = [problem for problem in found.problems if problem.severity is Severity.WARNING]
-    remarks: dict[str, Any] = {
-        "poll_after_s": _POLL_AFTER_S,
-        "next_step": f"Tell the user the id {batch.get('id')}, and look at its state in a minute at the earliest.",
-    }
+    warnings = [problem.data() for problem in found.problems if problem.severity is Severity.WARNING]
+    warnings += [_remark(text) for text in sent.warnings]
+    if not ledger:
+        warnings.append(_remark(_NO_LEDGER))
+    remarks = _outcome(sent, ledger=ledger)
     if source.file is not None:
         remarks["source"] = {"file": source.file, "rows": part.count, "bytes": part.body_bytes}
     if found.invalid:
         remarks["left_out"] = {"requests": len(found.invalid), "problems": [each.data() for each in left_out]}
     if warnings:
-        remarks["warnings"] = [each.data() for each in warnings]
+        remarks["warnings"] = warnings
     return remarks
+
+
+def _outcome(sent: Sent, *, ledger: bool) -> dict[str, Any]:
+    """What became of the create, and what to do next."""
+    if sent.batch is None:
+        next_step = (
+            "The create goes on by itself. Call again with the same requests in a little while: the call joins it, or "
+            "is answered with its batch, and sends nothing twice."
+        )
+        if not ledger:
+            next_step = (
+                "The create goes on by itself. Look for its batch in the list: the same call again may be billed again."
+            )
+        return {"submitting": True, "poll_after_s": _SUBMITTING_POLL_AFTER_S, "next_step": next_step}
+    next_step = f"Tell the user the id {sent.batch.get('id')}, and look at its state in a minute at the earliest."
+    if sent.earlier:
+        next_step = f"An earlier call with the same requests made this batch; nothing new was sent. {next_step}"
+    return {"poll_after_s": _POLL_AFTER_S, "next_step": next_step}
+
+
+def _remark(text: str) -> dict[str, str]:
+    return {"where": "this server", "severity": str(Severity.WARNING), "message": text}
 
 
 def _hidden(found: Scan) -> bool:

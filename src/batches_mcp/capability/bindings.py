@@ -47,8 +47,7 @@ class Bindings:
 
     def __post_init__(self) -> None:
         for each in self.declared.values():
-            schema = each.schema if isinstance(each, model.ToolInput) else None
-            self.inputs[each.name] = Input(each.name, each.type, each.description, each.required is not False, schema)
+            self.inputs[each.name] = Input(each.name, each.type, each.description, each.required, each.schema)
 
     @property
     def arguments(self) -> Mapping[str, str | int | float | bool]:
@@ -161,11 +160,10 @@ class Bindings:
         return Template((Argument(name),))
 
     def leftovers(self) -> None:
-        """Warn of what the file says and nothing uses."""
-        if isinstance(self.caller.entry, model.RestOperation):
-            return
+        """Warn of what the file says and nothing uses; a query over REST is handed on as it is."""
         for name, each in self.declared.items():
-            if name not in self.used:
+            handed_on = isinstance(each, model.RestInput) and each.place_in == "query"
+            if name not in self.used and not handed_on:
                 self.scope.problems.warning(
                     each.place("name"),
                     "unused-input",

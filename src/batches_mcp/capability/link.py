@@ -19,7 +19,7 @@ from batches_mcp.capability.diagnostics import Diagnostic, Mark, Problems
 from batches_mcp.capability.expressions import Binds
 from batches_mcp.capability.prompts import LinkedPrompt, link_prompts
 from batches_mcp.capability.resources import LinkedResource, link_resources
-from batches_mcp.capability.rest import link_rest
+from batches_mcp.capability.rest import LinkedRest, link_rest
 from batches_mcp.capability.scope import Scope, binds_of
 from batches_mcp.capability.targets import Target
 from batches_mcp.capability.tools import LinkedTool, link_tools
@@ -40,6 +40,7 @@ class Linked:
     tools: tuple[LinkedTool, ...] = ()
     resources: tuple[LinkedResource, ...] = ()
     prompts: tuple[LinkedPrompt, ...] = ()
+    rest: LinkedRest | None = None
     inbound: Feed | BasicCredential | None = None
     values: Mapping[str, SecretStr] = field(default_factory=dict, repr=False)
     problems: tuple[Diagnostic, ...] = ()
@@ -66,8 +67,7 @@ def link(document: model.Document, file: str, texts: Mapping[str, str] | None = 
             "one server serves one: merge their tools",
         )
     rests = [expose for expose in capability.exposes if isinstance(expose, model.RestExpose)]
-    for rest in rests:
-        link_rest(rest, targets, scope)
+    rest = link_rest(rests, targets, scope)
     _uncalled(capability, targets, scope)
     if not exposes:
         written = capability.node.entries().get("exposes")
@@ -85,6 +85,7 @@ def link(document: model.Document, file: str, texts: Mapping[str, str] | None = 
         tools=tuple(link_tools(exposes[0], targets, scope)),
         resources=tuple(link_resources(exposes[0], targets, scope, texts or {})),
         prompts=tuple(link_prompts(exposes[0], scope, texts or {})),
+        rest=rest,
         inbound=_inbound(exposes[0], rests, scope),
         problems=tuple(problems.found),
     )

@@ -108,7 +108,13 @@ def _free(bindings: Bindings, target: Target) -> list[str]:
     written = target.operation.node.entries().get("body")
     if written is not None:
         named |= {name for text in _texts(written) for name in _named_in(text)}
+    # What an exposed path holds is meant for the path that is called, whatever else is called so.
+    named -= {name for name, each in bindings.declared.items() if _in_path(each)}
     return [name for name in bindings.declared if name not in bindings.used and name not in named]
+
+
+def _in_path(declared: model.ToolInput | model.RestInput) -> bool:
+    return isinstance(declared, model.RestInput) and declared.place_in == "path"
 
 
 def _named_in(text: str) -> frozenset[str]:

@@ -39,10 +39,11 @@ def verify(document: model.Document, file: str) -> tuple[Diagnostic, ...]:
         for caller in callers:
             for output in _outputs(caller.outputs):
                 _jsonpath(output, problems)
-            if isinstance(caller, model.Tool):
-                for each in caller.inputs:
-                    _parameter_schema(each, problems)
-                _output_schema(caller, problems)
+            if isinstance(caller, model.McpResource):
+                continue
+            for each in caller.inputs:
+                _parameter_schema(each, problems)
+            _output_schema(caller, problems)
     _written_secrets(document.node, "", problems)
     for consumes in document.capability.consumes:
         operations = [operation for resource in consumes.resources for operation in resource.operations]
@@ -94,8 +95,8 @@ def _schema(schema: Mapping[str, Any] | None, mark: Mark, problems: Problems) ->
         problems.error(mark, "schema", f"not a JSON Schema at {quote(error.json_path)}: {message}")
 
 
-def _parameter_schema(parameter: model.ToolInput | model.ConsumedInput, problems: Problems) -> None:
-    mark = parameter.place("schema")
+def _parameter_schema(parameter: model.ToolInput | model.RestInput | model.ConsumedInput, problems: Problems) -> None:
+    mark = parameter.place("given_schema" if isinstance(parameter, model.RestInput) else "schema")
     _schema(parameter.schema, mark, problems)
     for reference in _references(parameter.schema):
         # It becomes a part of the tool's input schema, where the reference would lead elsewhere.
@@ -107,11 +108,15 @@ def _parameter_schema(parameter: model.ToolInput | model.ConsumedInput, problems
         )
 
 
-def _output_schema(tool: model.Tool, problems: Problems) -> None:
+def _output_schema(tool: model.Tool | model.RestOperation, problems: Problems) -> None:
     mark = tool.place("output_schema")
     _schema(tool.output_schema, mark, problems)
+    exposed = isinstance(tool, model.RestOperation)
     for reference in _references(tool.output_schema):
-        if not _leads_somewhere(reference, tool.output_schema):
+        if exposed:
+            # It becomes a part of an OpenAPI document, where the reference would lead elsewhere.
+            problems.error(mark, "schema", f"{quote(reference)}: an exposed schema holds no references", "write it out")
+        elif not _leads_somewhere(reference, tool.output_schema):
             problems.error(
                 mark,
                 "schema",

@@ -56,6 +56,25 @@ _BATCH_FLAGS = (
         help="Folder for what the server keeps between calls.  [default: the user's state folder; with --sandbox one "
         "that is thrown away]",
     ),
+    flag(
+        "--no-ledger",
+        is_flag=True,
+        help="Remember no creates: the same requests may be billed twice, and nothing can be retried.",
+    ),
+    flag(
+        "--max-cost-usd",
+        type=click.FloatRange(0),
+        metavar="USD",
+        help="Refuse creates that could bring the cost of the last 24 hours over this.",
+    ),
+    flag(
+        "--wait-cap",
+        type=click.FloatRange(0, 3600),
+        metavar="SECONDS",
+        default=45.0,
+        show_default=True,
+        help="The longest that a call may wait for a batch to end; hosts give most calls 60 s.",
+    ),
 )
 
 _UPSTREAM_FLAGS = (
@@ -92,8 +111,17 @@ def batch_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the flags that say what the behaviours work with; the command gets them as `batch`."""
 
     @functools.wraps(command)
-    def gathered(*args: Any, roots: tuple[Path, ...], state_dir: Path | None, **others: Any) -> Any:
-        return command(*args, batch=BatchSettings(roots, state_dir), **others)
+    def gathered(
+        *args: Any,
+        roots: tuple[Path, ...],
+        state_dir: Path | None,
+        no_ledger: bool,
+        max_cost_usd: float | None,
+        wait_cap: float,
+        **others: Any,
+    ) -> Any:
+        batch = BatchSettings(roots, state_dir, ledger=not no_ledger, max_cost_usd=max_cost_usd, wait_cap_s=wait_cap)
+        return command(*args, batch=batch, **others)
 
     return _with_flags(gathered, _BATCH_FLAGS)
 

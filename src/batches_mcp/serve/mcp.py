@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ from batches_mcp import __version__, result
 from batches_mcp.arguments import ArgumentCheck
 from batches_mcp.batch.behaviors import Behavior
 from batches_mcp.batch.call import Call, Desk, Progress
+from batches_mcp.batch.records import AllRecords
 from batches_mcp.errors import CallError, ErrorReport
 from batches_mcp.forward import Forward
 from batches_mcp.plan import ServerPlan, ToolPlan
@@ -31,6 +32,9 @@ from batches_mcp.upstream import Upstream
 log = logging.getLogger(__name__)
 
 ERROR_META = "batches-mcp/error"
+
+# Creates under way get this long to be answered when the server ends; hosts wait about as long before they kill it.
+_GRACE_S = 2.0
 
 # The list is the same for every caller and changes only with the server, so clients may keep it for a while.
 _LIST_TTL_MS = 300_000
@@ -45,7 +49,9 @@ class Calls:
     behaviors: Mapping[str, Behavior]
     redactor: Redactor
 
-    async def call(self, name: str, arguments: Mapping[str, Any], progress: Progress) -> t.CallToolResult:
+    async def call(
+        self, name: str, arguments: Mapping[str, Any], progress: Progress, server_url: str | None = None
+    ) -> t.CallToolResult:
         """Call a tool. What goes wrong is in the result, never raised, but for a name that is no tool's.
 
         Raises:
@@ -54,7 +60,7 @@ class Calls:
         if name not in self.tools:
             raise MCPError(t.INVALID_PARAMS, f"Unknown tool: {excerpt(name, 100)}")
         try:
-            return self._success(await self._content(*self.tools[name], arguments, progress))
+            return self._success(await self._content(*self.tools[name], arguments, progress, server_url))
         except CallError as error:
             return self._failure(error.report)
         except Exception:
@@ -70,12 +76,17 @@ class Calls:
             )
 
     async def _content(
-        self, tool: ToolPlan, check: ArgumentCheck, arguments: Mapping[str, Any], progress: Progress
+        self,
+        tool: ToolPlan,
+        check: ArgumentCheck,
+        arguments: Mapping[str, Any],
+        progress: Progress,
+        server_url: str | None,
     ) -> dict[str, Any]:
         check(arguments)
         if tool.behavior is None:
             return await self.desk.forward.content(tool, arguments)
-        return await self.behaviors[tool.behavior].answer(Call(self.desk, tool, arguments, progress))
+        return await self.behaviors[tool.behavior].answer(Call(self.desk, tool, arguments, progress, server_url))
 
     def _success(self, content: dict[str, Any]) -> t.CallToolResult:
         text = result.encode(content)
@@ -99,19 +110,38 @@ def build_server(
     redactor: Redactor,
     state: StateFolder,
     upstream: Upstream | None = None,
+    *,
+    ledger: bool = True,
+    opened: Callable[[Desk], object] = lambda _: None,
 ) -> Server[Calls]:
-    """An MCP server for a compiled capability; `upstream` is entered and left with the server's own life."""
+    """An MCP server for a compiled capability; `upstream` is entered and left with the server's own life.
+
+    Without a `ledger` nothing is remembered of creates. `opened` is told what its calls share, once there is such a
+    thing.
+    """
     tools = {tool.name: (tool, ArgumentCheck(tool)) for tool in plan.tools}
     listing = t.ListToolsResult(tools=[tool_of(tool) for tool in plan.tools])
     schemas = {tool.name: tool.input_schema for tool in listing.tools}
 
     @asynccontextmanager
     async def lifespan(_: Server[Calls]) -> AsyncIterator[Calls]:
+        records = AllRecords(state) if ledger else None
         try:
             async with upstream or Upstream() as entered, anyio.create_task_group() as tasks:
-                yield Calls(tools, Desk(Forward(variables, entered), state, tasks), behaviors, redactor)
+                desk = Desk(Forward(variables, entered), state, tasks, records)
+                opened(desk)
+                for tool in plan.tools:
+                    begin = behaviors[tool.behavior].begin if tool.behavior else None
+                    if begin is not None:
+                        tasks.start_soon(begin, desk, tool)
+                try:
+                    yield Calls(tools, desk, behaviors, redactor)
+                finally:
+                    await desk.underway.finish(_GRACE_S)
                 tasks.cancel_scope.cancel()
         finally:
+            if records is not None:
+                records.close()
             log.debug("lifespan closed")
 
     async def list_tools(
@@ -121,7 +151,9 @@ def build_server(
 
     async def call_tool(context: ServerRequestContext[Calls], params: t.CallToolRequestParams) -> t.CallToolResult:
         calls = context.lifespan_context
-        return await calls.call(params.name, params.arguments or {}, context.session.report_progress)
+        # Over HTTP; its host is one that the gate has let through.
+        server_url = str(context.request.base_url) if context.request is not None else None
+        return await calls.call(params.name, params.arguments or {}, context.session.report_progress, server_url)
 
     hint = CacheHint(ttl_ms=_LIST_TTL_MS, scope="public")
     return Server(

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batches_mcp.batch import requests
-from batches_mcp.batch.requests import MOST_SHOWN, Rules, Scan, Severity, chosen, scan
+from batches_mcp.batch.problems import Severity
+from batches_mcp.batch.requests import MOST_SHOWN, Rules, Scan, chosen, scan
 
 RULES = Rules("2023-06-01")
 

@@ -74,7 +74,9 @@ class Operation(Located):
         },
         default=None,
     )
-    behavior: Literal["list", "submit"] | None = key("x-behavior", default=None)
+    behavior: Literal["cancel", "delete", "list", "results", "status", "submit"] | None = key(
+        "x-behavior", default=None
+    )
     output_raw_format: Literal["json", "jsonl"] = key(
         "outputRawFormat",
         unsupported=dict.fromkeys(

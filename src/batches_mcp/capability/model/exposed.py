@@ -149,7 +149,17 @@ class RestInput(Located):
     description: str = ""
     pattern: str | None = None
     value: str | int | float | bool | None = None
-    required: bool | None = None
+    given_required: bool | None = key("required", default=None)
+    given_schema: dict[str, Json] | None = key("x-schema", default=None)
+
+    @property
+    def required(self) -> bool:
+        """A path has all of its variables; of other places the file must say so, as in OpenAPI."""
+        return self.place_in == "path" or self.given_required is True
+
+    @property
+    def schema(self) -> dict[str, Json] | None:
+        return {"pattern": self.pattern, **(self.given_schema or {})} if self.pattern else self.given_schema
 
 
 @declared
@@ -168,6 +178,7 @@ class RestOperation(Located):
     inputs: tuple[RestInput, ...] = key("inputParameters", named=True, default=())
     arguments: dict[str, str | int | float | bool] | None = key("with", default=None)
     outputs: tuple[Output, ...] = key("outputParameters", default=())
+    output_schema: dict[str, Json] | None = key("x-output-schema", default=None)
 
 
 @declared

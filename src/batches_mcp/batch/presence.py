@@ -1,0 +1,67 @@
+"""Whether the process that began something still lives, told by a lock that ends with it.
+
+A process id says nothing in another container, and a heartbeat nothing when the clock jumps. SQLite locks files on
+every system alike, and the system releases the lock when the process dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import uuid
+from contextlib import closing, suppress
+from pathlib import Path
+
+
+class Presence:
+    """One process's sign of life in a folder, from `enter` to `leave`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = uuid.uuid4().hex
+        self._folder = folder
+        self._lock: sqlite3.Connection | None = None
+        self._entering = threading.Lock()
+
+    def enter(self) -> None:
+        """Show that this process lives; more than once is no harm.
+
+        Raises:
+            OSError, sqlite3.Error: the folder cannot be used.
+        """
+        with self._entering:
+            if self._lock is None:
+                path = self._path(self.name)
+                path.touch(0o600)
+                lock = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+                lock.execute("BEGIN EXCLUSIVE")
+                self._lock = lock
+
+    def leave(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+            self._path(self.name).unlink(missing_ok=True)
+
+    def alive(self, name: str) -> bool:
+        """Whether the process with this name has entered, and has neither left nor died."""
+        if name == self.name:
+            return self._lock is not None
+        path = self._path(name)
+        if not path.exists():
+            return False
+        try:
+            with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=0)) as db:
+                db.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            return True
+        return False
+
+    def tidy(self) -> None:
+        """Remove the signs of those that died."""
+        for path in self._folder.glob("*.alive"):
+            if not self.alive(path.stem):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.alive"

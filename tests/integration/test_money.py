@@ -1,0 +1,443 @@
+"""Nothing is paid twice: creates under every fault, the same content again, and the cap on costs."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp.client.client import Client
+
+from batches_mcp.errors import UsageError
+from batches_mcp.sandbox import Sandbox
+from batches_mcp.settings import BatchSettings
+from batches_mcp.upstream import Limits
+from tests.support.creates import INSTANT, QUICK, agent, create, existing, made_by_another, persist, requests
+from tests.support.scripted import HANG, answer, scripted_upstream
+from tests.support.servers import (
+    CANCEL,
+    CREATE,
+    DELETE,
+    RETRIEVE,
+    Era,
+    Transport,
+    connected,
+    error_of,
+    server_for,
+    text_of,
+)
+
+pytestmark = pytest.mark.anyio
+
+THREE = {"requests": requests(3)}
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "posts"),
+    [
+        ("reset", {}, 2),
+        ("reset_after", {}, 1),
+        ("server_error", {}, 2),
+        ("bad_gateway", {}, 2),
+        ("timeout", {}, 2),
+        ("overloaded", {}, 2),
+        ("rate_limit", {}, 2),
+        ("rate_limit", {"retry_after": 1}, 2),
+    ],
+)
+async def test_after_a_fault_there_is_one_batch(
+    fault: str, options: Mapping[str, Any], posts: int, sandbox: Sandbox, key: str
+) -> None:
+    sandbox.faults.add(fault, on="create", key=key, **options)
+    async with agent(sandbox.url, key) as client:
+        batch_id = await persist(client, THREE)
+    assert existing(sandbox.url, key) == [batch_id]
+    assert (
+        len([each for each in sandbox.requests if each.method == "POST" and each.header("x-api-key") == key]) <= posts
+    )
+
+
+# A fault, and how long until the client cancels its first call, if it does (s).
+MATRIX: dict[str, tuple[str, dict[str, Any], float | None]] = {
+    "reset before reading": ("reset", {}, None),
+    "reset after acceptance": ("reset_after", {}, None),
+    "answer past the deadline": ("delay", {"seconds": 0.6}, None),
+    "canceled while uploading": ("delay", {"seconds": 0.2}, 0.3),
+    "429": ("rate_limit", {}, None),
+    "429 with retry-after": ("rate_limit", {"retry_after": 1}, None),
+    "500": ("server_error", {}, None),
+    "502 in HTML": ("bad_gateway", {}, None),
+    "504": ("timeout", {}, None),
+    "529": ("overloaded", {}, None),
+}
+
+
+async def one_batch_in_the_end(name: str, seed: int, sandbox: Sandbox, key: str) -> None:
+    """Whatever a fault does to some creates, each comes to one batch, which its caller is told."""
+    chance = random.Random(f"{name} {seed}")  # noqa: S311
+    fault, options, cancel_s = MATRIX[name]
+    contents = [{"requests": requests(10 * number + chance.randint(1, 9), f"s{number}-")} for number in range(3)]
+    sandbox.faults.add(fault, on="create", key=key, count=chance.randint(1, 3), **options)
+    limits = replace(QUICK, call_s=0.4) if name == "answer past the deadline" else QUICK
+    made: list[str] = []
+    async with agent(sandbox.url, key, limits=limits) as client, anyio.create_task_group() as tasks:
+
+        async def call(arguments: dict[str, Any]) -> None:
+            if cancel_s is not None:
+                with anyio.move_on_after(chance.random() * cancel_s):
+                    await create(client, arguments)
+            made.append(await persist(client, arguments, calls=100))
+
+        for each in contents:
+            tasks.start_soon(call, each)
+    assert sorted(made) == sorted(existing(sandbox.url, key))
+    assert len(made) == len(contents)
+
+
+@pytest.mark.parametrize("name", MATRIX)
+async def test_creates_at_once_under_a_fault_come_to_one_batch_each(name: str, sandbox: Sandbox, key: str) -> None:
+    await one_batch_in_the_end(name, 0, sandbox, key)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", MATRIX)
+async def test_creates_under_every_fault(name: str, sandbox: Sandbox, key: str) -> None:
+    seeds = 50
+    for seed in range(seeds):
+        await one_batch_in_the_end(name, seed, sandbox, f"{key}-{seed}")
+    print(f"\n{name}: {3 * seeds} creates, {3 * seeds} batches")
+
+
+async def test_a_refused_connection_leaves_nothing_behind(state: Path) -> None:
+    with scripted_upstream(HANG) as upstream:
+        gone = upstream.url
+    async with agent(gone, "k") as client:
+        for _ in range(2):
+            batch_id, error = await create(client, THREE)
+            assert (batch_id, error["type"], error["retryable"]) == (None, "connection_error", True)
+            assert "no connection to" in error["message"]
+    assert not list(state.glob("*/kept/*"))
+
+
+async def test_a_lost_answer_is_found_in_the_list(sandbox: Sandbox, key: str) -> None:
+    sandbox.faults.add("reset_after", on="create", key=key)
+    async with agent(sandbox.url, key) as client:
+        batch_id, words = await create(client, THREE)
+        assert [batch_id] == existing(sandbox.url, key)
+        assert "submitting" not in words
+        again, error = await create(client, THREE)
+    assert again is None
+    assert error["type"] == "duplicate_create"
+    assert str(batch_id) in error["message"]
+
+
+async def test_none_exists_is_said_and_the_next_call_looks_first(sandbox: Sandbox, key: str) -> None:
+    sandbox.faults.add("server_error", on="create", key=key)
+    async with agent(sandbox.url, key) as client:
+        batch_id, error = await create(client, THREE)
+        assert (batch_id, error["type"], error["status"], error["retryable"]) == (None, "api_error", 500, True)
+        assert "no batch of these 3 requests exists" in error["message"]
+        batch_id, _ = await create(client, THREE)
+    assert existing(sandbox.url, key) == [batch_id]
+
+
+async def test_several_are_named_and_the_one_that_ends_with_our_ids_is_taken(sandbox: Sandbox, key: str) -> None:
+    other = made_by_another(sandbox.url, key, 3, "other")
+    sandbox.faults.add("reset_after", on="create", key=key)
+    async with agent(sandbox.url, key) as client:
+        batch_id, error = await create(client, THREE)
+        assert batch_id is None
+        assert not error["retryable"]
+        [mine] = set(existing(sandbox.url, key)) - {other}
+        assert mine in error["message"]
+        assert other in error["message"]
+        for each in (mine, other):
+            sandbox.end(each)
+        assert await persist(client, THREE) == mine
+    assert set(existing(sandbox.url, key)) == {mine, other}
+
+
+async def test_a_batch_of_another_size_or_known_as_another_is_not_taken(sandbox: Sandbox, key: str) -> None:
+    async with agent(sandbox.url, key) as client:
+        known, _ = await create(client, {"requests": requests(3, "known")})
+        made_by_another(sandbox.url, key, 4)
+        sandbox.faults.add("reset", on="create", key=key)
+        batch_id, error = await create(client, THREE)
+        assert batch_id is None
+        assert "no batch of these 3 requests exists" in error["message"]
+    assert known in existing(sandbox.url, key)
+
+
+async def test_an_adopted_batch_that_ends_with_other_ids_is_given_back(sandbox: Sandbox, key: str) -> None:
+    other = made_by_another(sandbox.url, key, 3, "other")
+    sandbox.faults.add("reset", on="create", key=key)
+    async with agent(sandbox.url, key) as client:
+        assert (await create(client, THREE))[0] == other  # nothing tells them apart as yet
+        sandbox.end(other)
+        await client.call_tool(CANCEL, {"message_batch_id": other})
+    async with agent(sandbox.url, key, clock=replace(INSTANT)) as client:
+        made = await persist(client, {**THREE, "allow_duplicate": True})
+    assert made != other
+
+
+async def test_while_it_cannot_be_looked_nothing_is_sent(sandbox: Sandbox, key: str) -> None:
+    sandbox.faults.add("reset_after", on="create", key=key)
+    sandbox.faults.add("spend_limit", on="list", count=12, key=key)
+    async with agent(sandbox.url, key) as client:
+        for _ in range(2):
+            batch_id, error = await create(client, THREE)
+            assert batch_id is None
+            assert "could not be found out" in error["message"]
+        sandbox.faults.clear()
+        assert [await persist(client, THREE)] == existing(sandbox.url, key)
+
+
+class TestALongCreate:
+    async def test_the_call_ends_in_time_and_the_same_call_attaches(self, sandbox: Sandbox, key: str) -> None:
+        sandbox.faults.add("delay", on="create", key=key, seconds=1.5)
+        async with agent(sandbox.url, key, limits=replace(QUICK, call_s=0.4)) as client:
+            batch_id, words = await create(client, THREE)
+            assert batch_id is None
+            assert words["submitting"] is True
+            assert words["poll_after_s"] > 0
+            assert "same requests" in words["next_step"]
+            assert [await persist(client, THREE, calls=100)] == existing(sandbox.url, key)
+
+    async def test_canceling_the_call_does_not_stop_it(self, sandbox: Sandbox, key: str) -> None:
+        sandbox.faults.add("delay", on="create", key=key, seconds=0.5)
+        async with agent(sandbox.url, key) as client:
+            with anyio.move_on_after(0.25) as scope:
+                await create(client, THREE)
+            assert scope.cancelled_caught
+            batch_id, words = await create(client, THREE)
+            assert "An earlier call with the same requests made this batch" in words["next_step"]
+        assert existing(sandbox.url, key) == [batch_id]
+
+    async def test_two_calls_at_once_make_one_batch(self, sandbox: Sandbox, key: str) -> None:
+        sandbox.faults.add("delay", on="create", key=key, seconds=1)
+        made: list[str | None] = []
+        async with agent(sandbox.url, key) as client:
+            await create(client, {**THREE, "dry_run": True})  # what is slow to import is so once
+            async with anyio.create_task_group() as tasks:
+
+                async def call() -> None:
+                    batch_id, words = await create(client, THREE)
+                    assert batch_id, words
+                    made.append(batch_id)
+
+                for _ in range(3):
+                    tasks.start_soon(call)
+        assert [made[0]] * 3 == made
+        assert existing(sandbox.url, key) == [made[0]]
+
+    async def test_a_server_that_ends_meanwhile_leaves_what_the_next_one_finds(
+        self, sandbox: Sandbox, key: str
+    ) -> None:
+        sandbox.faults.add("reset_after", on="create", key=key)
+        sandbox.faults.add("delay", on="list", key=key, seconds=30)
+        async with agent(sandbox.url, key, limits=replace(QUICK, call_s=0.4)) as client:
+            assert (await create(client, THREE))[1]["submitting"]
+        sandbox.faults.clear()
+        async with agent(sandbox.url, key) as client:
+            assert [await persist(client, THREE)] == existing(sandbox.url, key)
+
+    async def test_silence_is_submitting_and_ends_with_the_server(self) -> None:
+        with scripted_upstream(HANG) as upstream:
+            async with Client(server_for(upstream.url, limits=Limits(call_s=0.5), clock=INSTANT)) as client:
+                assert (await create(client, THREE))[1]["submitting"]
+            assert len(upstream.received) == 1
+
+
+class TestTheSameContent:
+    @pytest.mark.parametrize("era", ["auto", "legacy"])
+    @pytest.mark.parametrize("transport", ["memory", "stdio", "http"])
+    async def test_it_is_refused_unless_wanted(
+        self, transport: Transport, era: Era, sandbox: Sandbox, key: str
+    ) -> None:
+        async with connected(transport, era, sandbox.url, key) as client:
+            first, _ = await create(client, {**THREE, "label": "tickets of May"})
+            refused = await client.call_tool(CREATE, THREE)
+            assert error_of(refused)["type"] == "duplicate_create"
+            assert f"batch {first} (label 'tickets of May')" in text_of(refused)
+            assert "0 min ago" in text_of(refused)
+            second, _ = await create(client, {**THREE, "allow_duplicate": True})
+        assert existing(sandbox.url, key) == [second, first]
+
+    async def test_other_betas_and_other_parts_are_other_content(self, sandbox: Sandbox, key: str) -> None:
+        async with agent(sandbox.url, key) as client:
+            await persist(client, THREE)
+            await persist(client, {**THREE, "betas": ["output-300k-2026-03-24"]})
+        assert len(existing(sandbox.url, key)) == 2
+
+    async def test_after_a_day_it_is_new_whatever_else_the_clock_did(self, sandbox: Sandbox, key: str) -> None:
+        wall_s = [1_800_000_000.0]
+        clock = replace(INSTANT, wall_s=lambda: wall_s[0])
+        async with agent(sandbox.url, key, clock=clock) as client:
+            await persist(client, THREE)
+            for passed_s, made in ((-3_600.0, False), (7_200.0, False), (86_400.0, True)):
+                wall_s[0] += passed_s
+                assert ((await create(client, THREE))[0] is not None) is made
+
+    async def test_another_account_knows_nothing_of_it(self, sandbox: Sandbox, key: str) -> None:
+        for each in (key, f"{key}-other"):
+            async with agent(sandbox.url, each) as client:
+                assert [await persist(client, THREE)] == existing(sandbox.url, each)
+
+    async def test_a_refused_create_may_be_made_again(self, sandbox: Sandbox, key: str) -> None:
+        sandbox.faults.add("spend_limit", on="create", key=key)
+        async with agent(sandbox.url, key) as client:
+            assert (await create(client, THREE))[1]["status"] == 400
+            assert [await persist(client, THREE)] == existing(sandbox.url, key)
+
+
+class TestWhatIsKept:
+    async def test_requests_are_kept_and_deleted_with_their_batch(
+        self, sandbox: Sandbox, key: str, state: Path
+    ) -> None:
+        async with agent(sandbox.url, key) as client:
+            batch_id = await persist(client, THREE)
+            while not (kept := list(state.glob("*/kept/*.json.gz"))):  # noqa: ASYNC110 - a thread does it
+                await anyio.sleep(0.01)
+            for path in [*state.rglob("*")]:
+                assert path.stat().st_mode & 0o077 == 0, path
+            sandbox.end(batch_id)
+            await client.call_tool(DELETE, {"message_batch_id": batch_id})
+        assert len(kept) == 1
+        assert not list(state.glob("*/kept/*"))
+
+    async def test_a_refused_create_leaves_nothing(self, sandbox: Sandbox, key: str, state: Path) -> None:
+        sandbox.faults.add("spend_limit", on="create", key=key)
+        async with agent(sandbox.url, key) as client:
+            await create(client, THREE)
+        assert not list(state.glob("*/kept/*"))
+
+    async def test_a_folder_that_cannot_be_written_to_is_an_error_before_anything_is_sent(self, tmp_path: Path) -> None:
+        (tmp_path / "state").write_text("a file where the folder should be")
+        with scripted_upstream(answer(200, {"id": "msgbatch_1"})) as upstream:
+            async with agent(upstream.url, "k", state=tmp_path / "state") as client:
+                batch_id, error = await create(client, THREE)
+            assert (batch_id, error["type"]) == (None, "state_unusable")
+            assert upstream.received == []
+
+    @pytest.mark.parametrize("damage", ["garbage", "later version", "locked"])
+    async def test_a_ledger_that_cannot_be_used_is_an_error_before_anything_is_sent(
+        self, damage: str, state: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("batches_mcp.batch.ledger._BUSY_S", 0.05)
+        with scripted_upstream(answer(200, {"id": "msgbatch_1"})) as upstream:
+            async with agent(upstream.url, "k") as client:
+                assert (await create(client, THREE))[0] == "msgbatch_1"
+            [path] = state.glob("*/ledger.sqlite")
+            db = sqlite3.connect(path, isolation_level=None)
+            match damage:
+                case "garbage":
+                    db.close()
+                    path.write_bytes(b"not a database at all" * 500)
+                case "later version":
+                    db.execute("PRAGMA user_version = 99")
+                case _:
+                    db.execute("BEGIN IMMEDIATE")
+            async with agent(upstream.url, "k") as client:
+                batch_id, error = await create(client, {"requests": requests(2, "other")})
+            db.close()
+            assert (batch_id, error["type"]) == (None, "state_unusable")
+            assert len(upstream.received) == 1
+
+    async def test_an_outcome_that_cannot_be_written_down_loses_no_batch(
+        self, sandbox: Sandbox, key: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from batches_mcp.batch import ledger
+
+        def full(*_: object, **__: object) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        async with agent(sandbox.url, key) as client:
+            with monkeypatch.context() as patch:
+                patch.setattr(ledger, "_settle", full)
+                batch_id, words = await create(client, THREE)
+            assert "could not be written down" in words["warnings"][0]["message"]
+            assert (await create(client, THREE))[0] == batch_id
+        async with agent(sandbox.url, key) as client:
+            assert await persist(client, THREE) == batch_id
+        assert existing(sandbox.url, key) == [batch_id]
+
+
+class TestWithoutALedger:
+    SETTINGS = BatchSettings(ledger=False)
+
+    async def test_nothing_is_kept_and_the_answer_says_what_is_lost(
+        self, sandbox: Sandbox, key: str, state: Path
+    ) -> None:
+        async with agent(sandbox.url, key, batch=self.SETTINGS) as client:
+            _, words = await create(client, THREE)
+            await persist(client, THREE)
+            create_tool = next(tool for tool in (await client.list_tools()).tools if tool.name == CREATE)
+            assert (
+                not {"label", "allow_duplicate", "retry_of", "retry_types"}
+                & create_tool.input_schema["properties"].keys()
+            )
+            refused = await client.call_tool(CREATE, {**THREE, "label": "x"})
+        assert "--no-ledger" in words["warnings"][0]["message"]
+        assert "label: not available here: this server was started with --no-ledger" in text_of(refused)
+        assert len(existing(sandbox.url, key)) == 2
+        assert not state.exists()
+
+    async def test_an_ambiguous_create_is_said_to_be_so(self, sandbox: Sandbox, key: str) -> None:
+        sandbox.faults.add("reset_after", on="create", key=key)
+        async with agent(sandbox.url, key, batch=self.SETTINGS) as client:
+            result = await client.call_tool(CREATE, THREE)
+        assert "may have been carried out" in text_of(result)
+        assert "Do not repeat the call before that" in text_of(result)
+
+    def test_a_cap_needs_it(self) -> None:
+        with pytest.raises(UsageError, match="--max-cost-usd needs the ledger"):
+            BatchSettings(ledger=False, max_cost_usd=1)
+
+
+class TestTheCap:
+    async def test_it_counts_what_the_last_24_hours_may_cost(self, sandbox: Sandbox, key: str) -> None:
+        wall_s = [1_800_000_000.0]
+        clock = replace(INSTANT, wall_s=lambda: wall_s[0])
+        async with agent(sandbox.url, key) as client:
+            _, words = await create(client, {**THREE, "dry_run": True})
+            high = words["dry_run"]["estimate"]["cost_usd"]["high"]
+        settings = BatchSettings(max_cost_usd=high * 2.5)
+        async with agent(sandbox.url, f"{key}-capped", clock=clock, batch=settings) as client:
+            for name in ("a", "b"):
+                await persist(client, {"requests": requests(3, name)})
+            batch_id, error = await create(client, {"requests": requests(3, "c"), "allow_duplicate": True})
+            assert (batch_id, error["type"], error["retryable"]) == (None, "cost_cap", False)
+            assert "only the operator can raise --max-cost-usd" in error["next_step"]
+            wall_s[0] += 86_401
+            await persist(client, {"requests": requests(3, "c")})
+
+    async def test_two_at_once_do_not_both_slip_under_it(self, sandbox: Sandbox, key: str) -> None:
+        async with agent(sandbox.url, key) as client:
+            _, words = await create(client, {**THREE, "dry_run": True})
+        settings = BatchSettings(max_cost_usd=words["dry_run"]["estimate"]["cost_usd"]["high"] * 1.5)
+        async with agent(sandbox.url, key, batch=settings) as client, anyio.create_task_group() as tasks:
+            for name in ("a", "b", "c", "d"):
+                tasks.start_soon(create, client, {"requests": requests(3, name)})
+        assert len(existing(sandbox.url, key)) == 1
+
+    async def test_a_model_of_unknown_price_is_refused_under_it(self, sandbox: Sandbox, key: str) -> None:
+        odd = [{**each, "params": {**each["params"], "model": "claude-none-9"}} for each in requests(1)]
+        async with agent(sandbox.url, key, batch=BatchSettings(max_cost_usd=1)) as client:
+            batch_id, error = await create(client, {"requests": odd})
+        assert (batch_id, error["type"]) == (None, "cost_unknown")
+        assert "claude-none-9" in error["message"]
+        assert existing(sandbox.url, key) == []
+
+
+async def test_retrieving_still_works_when_the_ledger_does_not(sandbox: Sandbox, key: str, state: Path) -> None:
+    async with agent(sandbox.url, key) as client:
+        batch_id = await persist(client, THREE)
+        [path] = state.glob("*/ledger.sqlite")
+        path.write_bytes(b"damaged" * 1000)
+        for tool in (RETRIEVE, CANCEL):
+            assert not (await client.call_tool(tool, {"message_batch_id": batch_id})).is_error

@@ -1,0 +1,141 @@
+"""What a batch may cost and has cost, against prices worked out by hand."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batches_mcp.batch.cost import actual_usd, actual_usd_by_category, estimate, price_table, prices_of
+from batches_mcp.batch.demand import BYTES_PER_TOKEN, Demand, text_bytes
+from batches_mcp.batch.requests import Rules, scan
+from batches_mcp.batch.tokens import Tariff, Tokens, tariff
+
+MILLION = 1_000_000
+# https://platform.claude.com/docs/en/about-claude/pricing, as of 2026-11-20, standard, dollars per million tokens:
+# input, cache write, cache write for an hour, cache read, output.
+PRICES = {
+    Tariff("claude-haiku-5-5"): (0.10, 0.125, 0.20, 0.01, 0.50),
+    Tariff("claude-haiku-5-5", long_prompt=True): (0.50, 0.625, 1.00, 0.05, 2.50),
+    Tariff("claude-sonnet-5-5"): (2.00, 2.50, 4.00, 0.10, 10.00),
+    Tariff("claude-sonnet-5-5", long_prompt=True): (2.00, 2.50, 4.00, 0.10, 10.00),
+    Tariff("claude-opus-5-5"): (4.00, 5.00, 8.00, 0.20, 20.00),
+    Tariff("claude-fable-5-2"): (8.00, 10.00, 16.00, 0.20, 40.00),
+    Tariff("claude-haiku-4-5-20251001"): (1.00, 1.25, 2.00, 0.10, 5.00),
+}
+UNKNOWN = Tariff("claude-from-the-future")
+DEMANDS = st.dictionaries(
+    st.sampled_from([*PRICES, UNKNOWN]),
+    st.builds(Demand, st.integers(1, 100_000), st.integers(1, 10**9), st.integers(1, 10**10)),
+)
+
+
+@pytest.mark.parametrize(("kind", "prices"), PRICES.items(), ids=str)
+def test_prices_are_those_of_the_price_list(kind: Tariff, prices: tuple[float, ...]) -> None:
+    found = prices_of(kind)
+    assert found is not None
+    listed = (found.input, found.cache_write, found.cache_write_1h, found.cache_read, found.output)
+    assert tuple(float(price * MILLION) for price in listed) == pytest.approx(prices)
+
+
+@pytest.mark.parametrize(("kind", "prices"), PRICES.items(), ids=str)
+def test_a_batch_costs_half_in_every_category(kind: Tariff, prices: tuple[float, ...]) -> None:
+    used = Tokens(MILLION, 2 * MILLION, MILLION, MILLION, MILLION)
+    assert actual_usd({kind: used}) == pytest.approx(sum(prices) / 2)
+    assert actual_usd_by_category({kind: used}) == pytest.approx(
+        {
+            "input_tokens": prices[0] / 2,
+            "cache_creation_input_tokens": (prices[1] + prices[2]) / 2,
+            "cache_read_input_tokens": prices[3] / 2,
+            "output_tokens": prices[4] / 2,
+        }
+    )
+
+
+def test_the_prices_of_many_requests_are_those_of_each() -> None:
+    """A long sum of short requests is not a long request: only one model has prices by the length of a prompt."""
+    short, long = Tokens(input_tokens=100_000, output_tokens=9), Tokens(input_tokens=100_001, output_tokens=9)
+    cached = Tokens(input_tokens=1, cache_read_input_tokens=50_000, cache_creation_input_tokens=50_000)
+    assert tariff("m", short) == Tariff("m")
+    assert [tariff("m", each) for each in (long, cached)] == [Tariff("m", long_prompt=True)] * 2
+    assert actual_usd({Tariff("claude-haiku-5-5"): replace(short, input_tokens=10 * MILLION, output_tokens=0)}) == 0.5
+
+
+def test_an_unknown_model_has_no_cost() -> None:
+    assert actual_usd({UNKNOWN: Tokens(input_tokens=1)}) is None
+    assert actual_usd({UNKNOWN: Tokens(), Tariff("claude-opus-5-5"): Tokens(input_tokens=MILLION)}) == 2.0
+    assert actual_usd({}) == 0.0
+
+
+def test_an_estimate_in_figures() -> None:
+    demand = {
+        Tariff("claude-sonnet-5-5"): Demand(10, 35_000, 10_000),
+        UNKNOWN: Demand(1, 3_500, 500),
+    }
+    assert estimate(demand) == {
+        "requests": 11,
+        "input_tokens": 11_000,
+        "max_output_tokens": 10_500,
+        # 35,000 bytes: 7,000 tokens at least, 14,000 at most, at a dollar a million; 10,000 of output at five.
+        "cost_usd": {"low": 0.007, "high": 0.064},
+        "standard_cost_usd": {"low": 0.014, "high": 0.128},
+        "price_table": price_table(),
+        "unknown_models": ["claude-from-the-future"],
+    }
+    assert price_table().startswith("genai-prices 0.")
+
+
+@given(DEMANDS)
+def test_low_is_never_above_high(demand: dict[Tariff, Demand]) -> None:
+    found = estimate(demand)
+    for cost in (found["cost_usd"], found["standard_cost_usd"]):
+        assert 0 <= cost["low"] <= cost["high"]
+    assert found["cost_usd"]["high"] == pytest.approx(found["standard_cost_usd"]["high"] / 2, abs=1e-5)
+    assert (UNKNOWN.model in found["unknown_models"]) == (UNKNOWN in demand)
+
+
+def row(content: Any, *, model: str = "claude-haiku-5-5", max_tokens: int = 100) -> bytes:
+    message = {"role": "user", "content": content}
+    return json.dumps(
+        {"custom_id": "a", "params": {"model": model, "max_tokens": max_tokens, "messages": [message]}}
+    ).encode()
+
+
+def block(media_type: str, size: int) -> dict[str, Any]:
+    data = base64.b64encode(b"x" * size).decode()
+    return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
+
+
+def test_an_image_counts_as_the_tokens_it_makes_and_not_as_text() -> None:
+    image = row([block("image/png", 3_000_000), {"type": "text", "text": "What is it?"}])
+    assert 1_600 <= text_bytes(image) / BYTES_PER_TOKEN <= 1_700
+    pages = row([block("application/pdf", 750_000)])
+    assert 20_000 <= text_bytes(pages) / BYTES_PER_TOKEN <= 30_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["plain text", "it says base64 and is long " * 2_000, [{"type": "text", "text": "base64 \ud800" + "x" * 30_000}]],
+    ids=["short", "a word", "half a surrogate pair"],
+)
+def test_text_counts_as_it_is(content: Any) -> None:
+    assert text_bytes(row(content)) == len(row(content))
+
+
+def test_a_scan_tells_requests_apart_by_tariff_and_part() -> None:
+    rows = [row("x"), row("y" * 400_000), row("z", model="claude-opus-5-5", max_tokens=7)]
+    named = [each.replace(b'"a"', f'"r{number}"'.encode(), 1) for number, each in enumerate(rows)]
+    found = scan(enumerate([*named, named[0], b"{}"]), Rules("2023-06-01"), str)
+    assert len(found.invalid) == 2
+    assert found.demand == found.parts[0].demand
+    assert {kind: (asked.requests, asked.max_tokens) for kind, asked in found.demand.items()} == {
+        Tariff("claude-haiku-5-5"): (1, 100),
+        Tariff("claude-haiku-5-5", long_prompt=True): (1, 100),
+        Tariff("claude-opus-5-5"): (1, 7),
+    }
+    assert sum(asked.text_bytes for asked in found.demand.values()) == sum(map(len, named))
