@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
+import anyio
 import anyio.to_thread
 
+from batches_mcp.errors import CallError
 from batches_mcp.result import Answer
 
 _PIECE_BYTES = 1 << 19
@@ -39,6 +41,31 @@ class Relayed:
         """
         while piece := await anyio.to_thread.run_sync(self._next, abandon_on_cancel=True, limiter=self.limiter):
             yield piece
+
+    async def each(self, take: Callable[[bytes], Awaitable[object]]) -> None:
+        """Hand over what is left piece by piece, reading on meanwhile.
+
+        Raises:
+            UpstreamUnreachable: the body broke off.
+        """
+        ready, pieces = anyio.create_memory_object_stream[bytes](1)
+        broken: CallError | None = None
+
+        async def read() -> None:
+            nonlocal broken
+            async with ready:
+                try:
+                    async for piece in self.pieces():
+                        await ready.send(piece)
+                except CallError as error:
+                    broken = error
+
+        async with pieces, anyio.create_task_group() as tasks:
+            tasks.start_soon(read)
+            async for piece in pieces:
+                await take(piece)
+        if broken is not None:
+            raise broken
 
     def stop(self) -> None:
         """Read no further; called when the body is at its end as well."""

@@ -52,9 +52,13 @@ async def create(call: Call, body: Received, sources: ExitStack, settings: Batch
         arguments=call.arguments,
         length_bytes=body.length,
         pieces=body.pieces,
-        headers=frame(call).beta,
         about=Draft(
-            content="", rows=found.requests, body_bytes=0, source=_SOURCE, estimate_usd=cost["cost_usd"]["high"]
+            content="",
+            rows=found.requests,
+            body_bytes=0,
+            source=_SOURCE,
+            betas=frame(call, call.arguments).beta,
+            estimate_usd=cost["cost_usd"]["high"],
         ),
     )
     sent = await submit(call.desk, parcel, Rules(again, settings.max_cost_usd), call.progress, sources)
@@ -91,7 +95,7 @@ def _scan(call: Call, body: Received) -> Scan:
                 raise invalid(f"requests[{index}]: {row}.")
             yield index, row
 
-    return scan(readable(), frame(call).rules, "requests[{}]".format)
+    return scan(readable(), frame(call, call.arguments).rules, "requests[{}]".format)
 
 
 def _submitting(*, ledger: bool) -> CallError:

@@ -184,8 +184,7 @@ class Exchange:
         await send({"type": "http.response.start", "status": head.status, "headers": encoded})
         if self.request.method != "HEAD":
             await send({"type": "http.response.body", "body": bytes(begun), "more_body": True})
-            async for piece in pieces:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await relayed.each(lambda piece: send({"type": "http.response.body", "body": piece, "more_body": True}))
         await send({"type": "http.response.body"})
 
 
