@@ -95,3 +95,23 @@ def test_over_stdio_nobody_is_asked() -> None:
         assert process.popen.stdin is not None
         process.popen.stdin.close()
         assert process.popen.wait(30) == 0
+
+
+def test_rest_asks_its_callers_for_the_same() -> None:
+    with scripted_upstream(answer(200, {"items": []})) as upstream:
+        flags = [
+            "--capability",
+            str(VALID / "inbound-basic.yaml"),
+            "--base-url",
+            upstream.url,
+            "--rest",
+            "--rest-port",
+            "0",
+        ]
+        with running(["serve", "--transport", "http", "--port", "0", *flags], key=None, SHOP_CALLERS=SECRET) as process:
+            url = process.say_until(r"and REST at (http://\S+)")[1]
+            refusals = [httpx2.get(f"{url}/items", headers=headers) for headers in [{}, *WRONG["inbound-basic"]]]
+            assert {refusal.status_code for refusal in refusals} == {401}
+            assert upstream.received == []
+            allowed = httpx2.get(f"{url}/items", headers=ALLOWED["inbound-basic"])
+    assert (allowed.status_code, allowed.json()) == (200, {"items": []})
