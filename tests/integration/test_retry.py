@@ -99,6 +99,8 @@ async def test_canceled_rows_only_when_named(sandbox: Sandbox, key: str) -> None
         parent = await persist(client, {"requests": requests(3)})
         await client.call_tool("anthropic-cancel-message-batch", {"message_batch_id": parent})
         sandbox.end(parent)
+        _, dry = await create(client, {"retry_of": parent, "dry_run": True})
+        assert dry["dry_run"]["requests"] == 0
         _, error = await create(client, {"retry_of": parent})
         assert error["type"] == "nothing_to_retry"
         child = await persist(client, {"retry_of": parent, "retry_types": ["canceled"]})

@@ -78,7 +78,10 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class AllRecords:
-    """The records of every account that a server works for, opened when first needed."""
+    """The records of every account that a server works for, opened when first needed.
+
+    Once `stopping` is set, what takes long and can be done another time ends.
+    """
 
     state: StateFolder
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -104,6 +107,6 @@ class AllRecords:
         return Path(self.state.path, account, _LEDGER).exists()
 
     def close(self) -> None:
-        self.stopping.set()
+        """Leave what is unsettled to others."""
         for records in self._open.values():
             records.presence.leave()

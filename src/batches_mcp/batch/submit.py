@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
+import anyio
 import anyio.to_thread
 
 from batches_mcp.batch import OUR_KEY
@@ -43,6 +44,7 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
     Raises:
         CallError: whatever went wrong. Requests with errors, and more than a batch holds, are refused unsent.
     """
+    deadline_s = anyio.current_time() + call.forward.upstream.limits.call_s
     with ExitStack() as stack:
         source, lineage = await _source(call, settings, stack)
         arguments = {**call.arguments, "requests": []}
@@ -81,7 +83,7 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
             ),
         )
         rules = Rules(again=bool(call.arguments.get("allow_duplicate")), cap_usd=settings.max_cost_usd)
-        sent = await submit(call.desk, parcel, rules, call.progress, stack)
+        sent = await submit(call.desk, parcel, rules, call.progress, stack, deadline_s)
     remarks = _remarks(source, found, part, sent, ledger=settings.ledger)
     return {**(sent.batch or {}), OUR_KEY: {"estimate": cost, **remarks, **left}}
 
@@ -162,8 +164,8 @@ def _outcome(sent: Sent, *, ledger: bool) -> dict[str, Any]:
     """What became of the create, and what to do next."""
     if sent.batch is None:
         next_step = (
-            "The create goes on by itself. Call again with the same requests in a little while: the call joins it, or "
-            "is answered with its batch, and sends nothing twice."
+            "The create is not over. Call again with the same requests in a little while: the call joins it, or is "
+            "answered with its batch, and sends nothing twice."
         )
         if not ledger:
             next_step = (
