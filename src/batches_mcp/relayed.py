@@ -81,9 +81,11 @@ class Relayed:
         with self._reading:
             if self._stopped:
                 return b""
-            piece = bytearray()
+            piece: list[bytes] = []
+            room = _PIECE_BYTES
             for part in self.parts:
-                piece += part
-                if piece and (len(piece) >= _PIECE_BYTES or not self.more()):
+                piece.append(part)
+                room -= len(part)
+                if part and (room <= 0 or not self.more()):
                     break
-            return bytes(piece)
+            return b"".join(piece)

@@ -106,7 +106,6 @@ async def test_a_five_megabyte_argument_arrives(sandbox: Sandbox, key: str) -> N
     message = {"role": "user", "content": "x" * 5_000_000}
     params = {"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [message]}
     for transport in ("stdio", "http"):
-        request = {"custom_id": transport, "params": params}
         async with connected(transport, "auto", sandbox.url, key) as client:
             created = await client.call_tool(CREATE, {"requests": [{"custom_id": transport, "params": params}]})
             assert created.structured_content["request_counts"]["processing"] == 1

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
+import anyio
 import anyio.to_thread
 
 from batches_mcp import result
@@ -31,6 +32,8 @@ from batches_mcp.result import Answer
 from batches_mcp.settings import BatchSettings
 
 _SOURCE = "REST"
+# The official SDKs wait 600 s for an answer; a program that waits for less finds its batch by the same create again.
+_ANSWER_WITHIN_S = 590.0
 
 
 async def create(call: Call, body: Received, sources: ExitStack, settings: BatchSettings, *, again: bool) -> Answer:
@@ -61,7 +64,8 @@ async def create(call: Call, body: Received, sources: ExitStack, settings: Batch
             estimate_usd=cost["cost_usd"]["high"],
         ),
     )
-    sent = await submit(call.desk, parcel, Rules(again, settings.max_cost_usd), call.progress, sources)
+    deadline_s = anyio.current_time() + _ANSWER_WITHIN_S
+    sent = await submit(call.desk, parcel, Rules(again, settings.max_cost_usd), call.progress, sources, deadline_s)
     if sent.batch is None:
         raise _submitting(ledger=settings.ledger)
     headers = {"content-type": "application/json", **sent.headers}

@@ -6,7 +6,6 @@ results are, and nothing else.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -35,8 +34,6 @@ from batches_mcp.result import Answer, is_json
 from batches_mcp.serve.bodies import spooled, whole
 from batches_mcp.serve.envelope import refusal
 from batches_mcp.settings import BatchSettings
-
-log = logging.getLogger(__name__)
 
 # https://platform.claude.com/docs/en/build-with-claude/batch-processing#batch-limitations
 MAX_CREATE_BYTES = 256_000_000

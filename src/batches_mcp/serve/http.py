@@ -112,7 +112,8 @@ class _Both:
         if scope["type"] != "http":
             return False  # the server's life is that of MCP's
         if self._rest_port is None:
-            return scope["path"] not in {PATH, HEALTH_PATH}
+            path: str = scope["path"]
+            return path not in {PATH, HEALTH_PATH} and not path.startswith(f"/{results_files.FOLDER}/")
         return bool(scope["server"][1] == self._rest_port)
 
 
