@@ -174,9 +174,9 @@ _ONLY_THE_API_KNOWS = ["--exclude-operation-id", "listmessagebatches", "--exclud
     ids=["all", "accepts"],
 )
 @pytest.mark.parametrize("examples", [10, pytest.param(300, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])])
-def test_schemathesis_finds_nothing(quick_sandbox: Sandbox, flags: list[str], examples: int) -> None:
+def test_schemathesis_finds_nothing(quick_sandbox: Sandbox, flags: list[str], examples: int, tmp_path: Path) -> None:
     with rest_server(quick_sandbox.url) as served:
         run = [sys.executable, "-m", "schemathesis.cli", "run", f"{served.url}/openapi.json"]
         bounded = ["--max-examples", str(examples), "--seed", "1", "--generation-database", "none", "--no-color"]
-        ran = subprocess.run([*run, *bounded, *flags], capture_output=True, text=True)
+        ran = subprocess.run([*run, *bounded, *flags], capture_output=True, text=True, cwd=tmp_path)
         assert ran.returncode == 0, ran.stdout[-5_000:] + ran.stderr[-2_000:]
