@@ -73,6 +73,23 @@ JsonTemplate: TypeAlias = "Template | Mapping[str, JsonTemplate] | tuple[JsonTem
 
 
 @dataclass(frozen=True, slots=True)
+class TextBody:
+    """A body of plain text, left out when an argument in it is."""
+
+    text: Template
+
+
+@dataclass(frozen=True, slots=True)
+class FormBody:
+    """A body of form fields, in order; each is a FIELD, left out when its arguments are."""
+
+    fields: tuple[Feed, ...]
+
+
+BodyTemplate: TypeAlias = "JsonTemplate | TextBody | FormBody"
+
+
+@dataclass(frozen=True, slots=True)
 class BasicCredential:
     """HTTP basic authentication (RFC 7617)."""
 
@@ -93,17 +110,22 @@ class RequestPlan:
     base_uri: str
     path: tuple[str | Feed, ...]
     feeds: tuple[Feed, ...]
-    body: JsonTemplate | None
+    body: BodyTemplate | None
     credential: Feed | BasicCredential | None
 
     def credential_templates(self) -> Iterator[Template]:
-        match self.credential:
-            case Feed(value=value):
-                yield value
-            case BasicCredential(username=username, password=password):
-                yield from (username, password)
-            case None:
-                pass
+        yield from credential_templates(self.credential)
+
+
+def credential_templates(credential: Feed | BasicCredential | None) -> Iterator[Template]:
+    """What a credential is made of."""
+    match credential:
+        case Feed(value=value):
+            yield value
+        case BasicCredential(username=username, password=password):
+            yield from (username, password)
+        case None:
+            pass
 
 
 # RFC 9110 5.5: visible ASCII, space and tab. Anything more is read differently by different servers.
@@ -199,7 +221,8 @@ class ToolPlan:
 class ServerPlan:
     """A compiled capability file.
 
-    `bound` are the environment variables it reads, `secrets` those of them whose values must never be shown.
+    `bound` are the environment variables it reads, `secrets` the variables whose values must never be shown, `binds`
+    how the file calls each variable (`namespace.VARIABLE`). `inbound` is what callers over HTTP have to show.
     """
 
     name: str
@@ -209,3 +232,5 @@ class ServerPlan:
     tools: tuple[ToolPlan, ...]
     bound: frozenset[str]
     secrets: frozenset[str]
+    binds: Mapping[str, str] = field(default_factory=dict)
+    inbound: Feed | BasicCredential | None = None

@@ -168,7 +168,7 @@ def _mapped(outputs: tuple[OutputPlan, ...], value: Any) -> Any:
 def _output(output: OutputPlan, value: Any) -> Any:
     if output.value is not None:
         return output.value
-    node = _node(output.mapping, value)
+    node = _node(output.mapping, value, several=output.type == "array")
     if node is None:
         return None
     if output.properties is not None:
@@ -178,7 +178,8 @@ def _output(output: OutputPlan, value: Any) -> Any:
     return node
 
 
-def _node(mapping: str | None, value: Any) -> Any:
+def _node(mapping: str | None, value: Any, *, several: bool) -> Any:
+    """The node a path leads to; all of them, in a list, where `several` are asked for by a path that may have many."""
     if mapping is None:
         return value
     if not isinstance(value, dict | list):
@@ -187,7 +188,10 @@ def _node(mapping: str | None, value: Any) -> Any:
     import jsonpath  # slow to import, and the packaged file maps whole answers only
 
     try:
-        match = jsonpath.match(mapping, value, strict=True)
+        path = jsonpath.compile(mapping, strict=True)
+        if several and not (isinstance(path, jsonpath.JSONPath) and path.singular_query()):
+            return [match.obj for match in path.finditer(value)]
+        match = path.match(value)
     except jsonpath.JSONPathError:
         # A filter that does not fit this answer, say: as where nothing matches.
         return None

@@ -81,8 +81,17 @@ class UpstreamSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Admission:
+    """The header that lets a caller in; `scheme` is what stands before its value (`Bearer`, `Basic`), if anything."""
+
+    header: str
+    value: SecretStr
+    scheme: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """How the server is reached over HTTP.
+    """How the server is reached over HTTP; `admission` is what the capability asks of callers, unless a token is set.
 
     Raises:
         UsageError: others than this machine could reach the server, and nothing would keep them out.
@@ -92,6 +101,7 @@ class HttpSettings:
     port: int | None = None
     allow_hosts: tuple[str, ...] = ()
     token: SecretStr | None = None
+    admission: Admission | None = None
 
     def __post_init__(self) -> None:
         open_to_others = self.host not in LOOPBACK_HOSTS or bool(self.allow_hosts)

@@ -56,7 +56,7 @@ def test_every_diagnostic_of_the_source_occurs() -> None:
 
 def _codes() -> Iterator[str]:
     """The codes that the source gives to `problems.error`, `problems.warning` and the decoder's own `error`."""
-    for path in SOURCE.glob("*.py"):
+    for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in {"error", "warning"}:
                 code = node.args[1]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from batches_mcp.capability import source
 from batches_mcp.capability.diagnostics import Diagnostic, has_errors
 from batches_mcp.capability.link import Linked, link
 from batches_mcp.capability.load import load
+from batches_mcp.capability.local import read_local
 from batches_mcp.errors import CapabilityError
 
 
@@ -38,10 +40,11 @@ def check(path: Path) -> tuple[Diagnostic, ...]:
 
 def _link(parsed: source.Source, *, trusted: bool) -> Linked:
     loaded = load(parsed)
-    linked = link(loaded.document, parsed.file)
-    problems = [*loaded.problems, *linked.problems]
+    local = read_local(loaded.document, parsed.file)
+    linked = link(loaded.document, parsed.file, local.texts)
+    problems = [*loaded.problems, *local.problems, *linked.problems]
     if not trusted:
         from batches_mcp.capability.verify import verify  # imports slow libraries where the file needs them
 
         problems += verify(loaded.document, parsed.file)
-    return Linked(linked.document, linked.expose, linked.tools, tuple(sorted(set(problems))))
+    return replace(linked, values=local.values, problems=tuple(sorted(set(problems))))

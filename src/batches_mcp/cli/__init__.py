@@ -24,6 +24,8 @@ _COMMANDS = {
     "call": "batches_mcp.cli.inspect",
     "tools": "batches_mcp.cli.inspect",
     "check": "batches_mcp.cli.inspect",
+    "explain": "batches_mcp.cli.language",
+    "schema": "batches_mcp.cli.language",
     "demo": "batches_mcp.cli.demo",
     "sandbox": "batches_mcp.cli.serve",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,8 @@ def serve(
             from batches_mcp.serve import http as streamable
 
             _settle()
+            if http.token is None:
+                http = replace(http, admission=prepared.admission())
             number = streamable.run(server, http, prepared.plan.port or DEFAULT_PORT, announce=say)
             return 128 + number if number else 0
         from batches_mcp.serve import stdio

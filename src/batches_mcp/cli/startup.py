@@ -18,11 +18,13 @@ from batches_mcp import capability
 from batches_mcp.batch.behaviors import Behavior, behaviors, contributions
 from batches_mcp.capability.origins import known, origin_of
 from batches_mcp.compile import compile_server, select_tools
-from batches_mcp.errors import UsageError
-from batches_mcp.plan import ServerPlan
+from batches_mcp.errors import CallError, UsageError
+from batches_mcp.plan import ServerPlan, credential_templates
 from batches_mcp.redact import RedactingFilter, Redactor, printable
+from batches_mcp.request import credential_header
 from batches_mcp.settings import (
     TOKEN,
+    Admission,
     BatchSettings,
     Environment,
     UpstreamSettings,
@@ -47,6 +49,29 @@ class Ready:
     variables: Mapping[str, SecretStr]
     redactor: Redactor
     state: StateFolder
+
+    def admission(self) -> Admission | None:
+        """What the capability asks of callers over HTTP; None when it asks nothing.
+
+        Raises:
+            UsageError: a variable that it takes from the environment is not set, and so nobody could be let in.
+        """
+        if self.plan.inbound is None:
+            return None
+        needed = {name for each in credential_templates(self.plan.inbound) for name in each.variables}
+        if missing := sorted(needed - self.variables.keys()):
+            raise UsageError(
+                f"the capability asks callers over HTTP for a credential, and {' and '.join(missing)} is not set; "
+                f"set it, or {TOKEN}, which is asked for in its place"
+            )
+        try:
+            header, value = credential_header(self.plan.inbound, self.variables)
+        except CallError as error:
+            raise UsageError(f"callers over HTTP: {error.report.message}") from error
+        scheme, space, rest = value.partition(" ")
+        if header == "Authorization" and space:
+            return Admission(header, SecretStr(rest), scheme)
+        return Admission(header, SecretStr(value))
 
     def server(self) -> Server[Any]:
         """The MCP server; importing what it is made of takes most of the start."""
@@ -91,7 +116,7 @@ def ready(
             plan,
             tools=select_tools(plan.tools, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude),
         )
-        variables = environment.bound(plan.bound)
+        variables = {**environment.bound(plan.bound), **linked.values}
         if settings.sandbox:
             # The sandbox takes any key, and a real one has no business there.
             variables |= {name: SecretStr(_SANDBOX_KEY) for name in plan.secrets}

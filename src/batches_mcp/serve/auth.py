@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from batches_mcp.settings import LOOPBACK_HOSTS
+from batches_mcp.settings import LOOPBACK_HOSTS, Admission
 
 HEALTH_PATH = "/healthz"
 
@@ -23,16 +23,18 @@ _WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """ASGI middleware that lets through only requests meant for this server, from callers that know its token.
+    """ASGI middleware that lets through only requests meant for this server, from callers that may use it.
 
     A page in a browser can send requests to a local server: it is kept out because its Origin is foreign, and, when it
-    has rebound its own name to this machine, because its Host is. `names` are host names without ports.
+    has rebound its own name to this machine, because its Host is. `names` are host names without ports. The operator's
+    `token` is asked for, and without one what the capability asks for (`admission`).
     """
 
     app: ASGIApp
     names: frozenset[str]
     token: SecretStr | None
     max_body_bytes: int
+    admission: Admission | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(Headers(scope=scope), scope["path"]) if scope["type"] == "http" else None
@@ -48,10 +50,9 @@ class Gate:
         origin = headers.get("origin")
         if origin is not None and self._name(urlsplit(origin).netloc) not in self.names:
             return _plain(403, "Requests from that web origin are not allowed.")
-        if self.token is not None and path != HEALTH_PATH and not self._knows_token(headers.get("authorization", "")):
-            refusal = _plain(401, "A valid bearer token is needed: Authorization: Bearer <BATCHES_MCP_TOKEN>")
-            refusal.headers["www-authenticate"] = "Bearer"
-            return refusal
+        asked = Admission("Authorization", self.token, "Bearer") if self.token else self.admission
+        if asked is not None and path != HEALTH_PATH and not _shows(headers, asked):
+            return _unauthorized(asked, "<BATCHES_MCP_TOKEN>" if self.token else "...")
         if int(headers.get("content-length") or 0) > self.max_body_bytes:
             return _plain(
                 413,
@@ -64,13 +65,6 @@ class Gate:
         match = _HOST.fullmatch(host)
         return match[1].strip("[]").lower() if match else ""
 
-    def _knows_token(self, authorization: str) -> bool:
-        scheme, _, given = authorization.partition(" ")
-        expected = self.token.get_secret_value() if self.token else ""
-        # Compared in constant time, and compared even when the scheme is wrong.
-        same = hmac.compare_digest(given.strip().encode(), expected.encode())
-        return same and scheme.lower() == "bearer"
-
 
 def host_names(bind_host: str, allowed: Iterable[str]) -> frozenset[str]:
     """The names a server answers to: loopback, the address it is bound to, and what the operator allowed."""
@@ -80,6 +74,22 @@ def host_names(bind_host: str, allowed: Iterable[str]) -> frozenset[str]:
 
 def _shown(host: str) -> str:
     return host.rpartition(":")[0] or host if re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", host) else "NAME"
+
+
+def _shows(headers: Headers, asked: Admission) -> bool:
+    scheme, given = asked.scheme, headers.get(asked.header, "")
+    if asked.scheme:
+        scheme, _, given = given.partition(" ")
+    # Compared in constant time, and compared even when the scheme is wrong.
+    same = hmac.compare_digest(given.strip().encode(), asked.value.get_secret_value().encode())
+    return same and scheme.lower() == asked.scheme.lower()
+
+
+def _unauthorized(asked: Admission, shown: str) -> PlainTextResponse:
+    what = "bearer token" if asked.scheme == "Bearer" else "credential"
+    refusal = _plain(401, f"A valid {what} is needed: {asked.header}: {asked.scheme} {shown}".replace(":  ", ": "))
+    refusal.headers["www-authenticate"] = asked.scheme or f'ApiKey header="{asked.header}"'
+    return refusal
 
 
 def _plain(status: int, text: str) -> PlainTextResponse:

@@ -41,7 +41,9 @@ def app(server: Server[Any], settings: HttpSettings) -> ASGIApp:
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
         custom_starlette_routes=[Route(HEALTH_PATH, _health, methods=["GET"])],
     )
-    return Gate(inner, host_names(settings.host, settings.allow_hosts), settings.token, MAX_BODY_BYTES)
+    return Gate(
+        inner, host_names(settings.host, settings.allow_hosts), settings.token, MAX_BODY_BYTES, settings.admission
+    )
 
 
 def run(server: Server[Any], settings: HttpSettings, port: int, announce: Callable[[str], None]) -> int:
