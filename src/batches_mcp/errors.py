@@ -10,7 +10,8 @@ BatchesMcpError                  anything this program raises on purpose
     ├── MissingVariable          a bound environment variable is not set
     ├── UpstreamError            the upstream answered with an error status
     ├── UpstreamUnreachable      no answer: connection failed, broke, or took too long
-    └── UnusableAnswer           a success status, but not an answer we can hand on
+    ├── UnusableAnswer           a success status, but not an answer we can hand on
+    └── StateUnusable            the state folder cannot be made, read or written
 """
 
 from __future__ import annotations
@@ -128,3 +129,7 @@ class UpstreamUnreachable(CallError):
 
 class UnusableAnswer(CallError):
     """The upstream answered with success, but with something that cannot be handed on."""
+
+
+class StateUnusable(CallError):
+    """The folder for what outlives a call cannot be made, read or written."""

@@ -52,6 +52,20 @@ class Forward:
             declared_jsonl=tool.result.declared_jsonl,
             settling=self.recent.settling(tool.request, arguments, self.upstream.clock.now_s()),
         )
+        return self._success(tool, answer)
+
+    async def download(
+        self, tool: ToolPlan, arguments: Mapping[str, Any], take: Callable[[bytes], bool], *, settling: bool
+    ) -> Answer:
+        """The head of a successful JSONL answer, which `take` was handed as it came; see `Upstream.download`.
+
+        Raises:
+            CallError: whatever went wrong; an error status is `UpstreamError`.
+        """
+        outgoing = request.build(tool.request, arguments, self.variables)
+        return self._success(tool, await self.upstream.download(outgoing, take, settling=settling))
+
+    def _success(self, tool: ToolPlan, answer: Answer) -> Answer:
         if not answer.succeeded:
             names = [name for template in tool.request.credential_templates() for name in template.variables]
             raise failure(answer, repeatable=tool.repeatable, variables=names)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from batches_mcp.errors import CallError, ErrorReport
+from batches_mcp.errors import ErrorReport, StateUnusable
 
 _OWNER_ONLY = 0o700
+_BUFFER_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class StateFolder:
         """A folder in it, made if need be.
 
         Raises:
-            CallError: it cannot be made or written to.
+            StateUnusable: it cannot be made or written to.
         """
         folder = self.path.joinpath(*names)
         try:
@@ -36,11 +38,21 @@ class StateFolder:
         return folder
 
 
-def unusable(path: Path, error: OSError) -> CallError:
+def create(path: Path) -> BinaryIO:
+    """A new file that only its owner can read, opened for writing.
+
+    Raises:
+        OSError: it cannot be made, or is there already.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    return os.fdopen(descriptor, "wb", _BUFFER_BYTES)
+
+
+def unusable(path: Path, error: OSError) -> StateUnusable:
     """The error for something in the state folder that cannot be made, read or written."""
     report = ErrorReport(
         "state_unusable",
         f"the server keeps its state in {path}, which it cannot use: {error.strerror or error}.",
         "Tell the user to make room or give access there, or to start the server with another --state-dir.",
     )
-    return CallError(report)
+    return StateUnusable(report)

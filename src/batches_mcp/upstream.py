@@ -37,6 +37,7 @@ _NEVER_SENT = (
     httpx2.ProxyError,
     httpx2.UnsupportedProtocol,
 )
+_MOST_DOWNLOADS = 16
 # Proxies of the environment are for the world outside, not for this machine.
 _NO_PROXY: dict[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
 
@@ -70,7 +71,7 @@ class Upstream:
     """Owns the HTTP clients; an async context manager, entered once for a server's life."""
 
     def __init__(self, limits: Limits | None = None, clock: Clock | None = None) -> None:
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
         self.clock = clock or Clock()
         self._stack = AsyncExitStack()
         self._clients: dict[bool, httpx2.AsyncClient] = {}
@@ -102,10 +103,50 @@ class Upstream:
             UnusableAnswer: the answer is larger than anything one result could be made of.
             InvalidArguments: the request cannot be sent at all.
         """
-        deadline_s = self.clock.now_s() + self._time_s(request)
+        time_s = self._time_s(request)
+        deadline_s = self.clock.now_s() + time_s
+
+        async def exchange() -> Answer:
+            with anyio.fail_after(max(0.0, deadline_s - self.clock.now_s())):
+                return await self._exchange(request, repeatable, declared_jsonl)
+
+        return await self._until_answered(request, exchange, time_s, repeatable=repeatable, settling=settling)
+
+    async def download(self, request: Request, take: Callable[[bytes], bool], *, settling: bool = False) -> Answer:
+        """Read a JSONL answer of any size, which is handed to `take` as it comes, in a worker thread.
+
+        Reading stops, and the connection is closed, when `take` says that it has enough (false). The answer holds no
+        body, but for an error's, and is `complete` when the stream came to its end. One that breaks after its
+        beginning is not asked for again. As long as bytes come there is no limit of time; a call that is canceled
+        takes no further piece.
+
+        Raises:
+            UpstreamUnreachable: no answer began within the time of a call.
+            UnusableAnswer: the answer is not JSONL.
+            InvalidArguments: the request cannot be sent at all.
+        """
+        return await self._until_answered(
+            request,
+            lambda: self._download(request, take),
+            self.limits.call_s,
+            repeatable=True,
+            settling=settling,
+        )
+
+    async def _until_answered(
+        self,
+        request: Request,
+        exchange: Callable[[], Awaitable[Answer]],
+        time_s: float,
+        *,
+        repeatable: bool,
+        settling: bool,
+    ) -> Answer:
+        """The outcome of the first exchange after which there is to be no other."""
+        deadline_s = self.clock.now_s() + time_s
         attempt = 1
         while True:
-            outcome = await self._attempt(request, repeatable, declared_jsonl, deadline_s)
+            outcome = await self._attempt(request, exchange, time_s, repeatable)
             pause_s = self._pause_s(outcome, repeatable, settling, attempt)
             if pause_s is None or self.clock.now_s() + pause_s >= deadline_s:
                 if isinstance(outcome, UpstreamUnreachable):
@@ -117,13 +158,13 @@ class Upstream:
 
     def _time_s(self, request: Request) -> float:
         upload_bytes = request.body.length if isinstance(request.body, Upload) else 0
-        return self._limits.call_s + upload_bytes / self._limits.upload_bytes_per_s
+        return self.limits.call_s + upload_bytes / self.limits.upload_bytes_per_s
 
     def _pause_s(
         self, outcome: Answer | UpstreamUnreachable, repeatable: bool, settling: bool, attempt: int
     ) -> float | None:
         """How long to wait before the next attempt; None when there is to be none."""
-        if attempt == self._limits.attempts:
+        if attempt == self.limits.attempts:
             return None
         asked_s = None
         if isinstance(outcome, UpstreamUnreachable):
@@ -138,18 +179,17 @@ class Upstream:
         if asked_s is not None:
             return asked_s
         # The official SDKs' schedule: doubling, capped, and up to a quarter shorter so that clients spread out.
-        pause_s = min(self._limits.first_pause_s * 2.0 ** (attempt - 1), self._limits.longest_pause_s)
+        pause_s = min(self.limits.first_pause_s * 2.0 ** (attempt - 1), self.limits.longest_pause_s)
         return pause_s * (1 - 0.25 * self.clock.jitter())
 
     async def _attempt(
-        self, request: Request, repeatable: bool, declared_jsonl: bool, deadline_s: float
+        self, request: Request, exchange: Callable[[], Awaitable[Answer]], time_s: float, repeatable: bool
     ) -> Answer | UpstreamUnreachable:
         """One exchange; foreign exceptions end here."""
         try:
-            with anyio.fail_after(max(0.0, deadline_s - self.clock.now_s())):
-                return await self._exchange(request, repeatable, declared_jsonl)
+            return await exchange()
         except (TimeoutError, httpx2.TransportError) as error:
-            return _no_answer(request, error, repeatable, self._limits, self._time_s(request))
+            return _no_answer(request, error, repeatable, self.limits, time_s)
         except httpx2.InvalidURL as error:
             raise invalid(f"the URL of the request cannot be sent: {excerpt(str(error), 200)}.") from error
 
@@ -162,7 +202,7 @@ class Upstream:
         )
         response = await client.send(outgoing, stream=True)
         try:
-            body = _Body(response, self._limits, declared_jsonl)
+            body = _Body(response, self.limits, declared_jsonl)
             async for chunk in response.aiter_raw():
                 if not body.take(chunk):
                     break
@@ -189,7 +229,7 @@ class Upstream:
                 outgoing = client.build_request(request.method, request.url, headers=headers, content=pieces())
                 response = client.send(outgoing, stream=True)
                 try:
-                    body = _Body(response, self._limits, declared_jsonl=False)
+                    body = _Body(response, self.limits, declared_jsonl=False)
                     for chunk in response.iter_raw():
                         if not body.take(chunk):
                             break
@@ -201,6 +241,44 @@ class Upstream:
             return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True)
         finally:
             stopped.set()
+
+    async def _download(self, request: Request, take: Callable[[bytes], bool]) -> Answer:
+        stopped = threading.Event()
+        client = self._bulk_client
+
+        def exchange() -> Answer:
+            outgoing = client.build_request(request.method, request.url, headers=list(request.headers))
+            response = client.send(outgoing, stream=True)
+            try:
+                body = _Body(response, self.limits, declared_jsonl=True)
+                chunks = response.iter_raw()
+                if not body.succeeded:
+                    for chunk in chunks:
+                        if not body.take(chunk):
+                            break
+                    return body.answer()
+                head = body.jsonl()
+                complete = _hand_on(chunks, lambda chunk: not stopped.is_set() and take(chunk))
+                return replace(head, complete=complete)
+            finally:
+                response.close()
+
+        try:
+            return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=self._bulk_limiter)
+        finally:
+            stopped.set()
+
+    @cached_property
+    def _bulk_client(self) -> httpx2.Client:
+        """The client for downloads: outside the event loop a stream is read twice as fast."""
+        client = httpx2.Client(**self._options(), timeout=self._timeout(self.limits.call_s))
+        self._stack.callback(client.close)
+        return client
+
+    @cached_property
+    def _bulk_limiter(self) -> anyio.CapacityLimiter:
+        """Long downloads must not use up the threads that all else runs in."""
+        return anyio.CapacityLimiter(_MOST_DOWNLOADS)
 
     async def _client(self, keep_alive: bool) -> httpx2.AsyncClient:
         """The client for repeatable requests, or the one for the others: made when first needed.
@@ -224,7 +302,7 @@ class Upstream:
         }
 
     def _timeout(self, seconds: float | None) -> httpx2.Timeout:
-        return httpx2.Timeout(seconds, connect=self._limits.connect_s, pool=self._limits.connect_s)
+        return httpx2.Timeout(seconds, connect=self.limits.connect_s, pool=self.limits.connect_s)
 
 
 class _Options(TypedDict):
@@ -234,6 +312,21 @@ class _Options(TypedDict):
     follow_redirects: bool
     mounts: dict[str, None]
     headers: dict[str, str]
+
+
+def _hand_on(chunks: Iterator[bytes], take: Callable[[bytes], bool]) -> bool:
+    """Hand over chunks until it is enough; whether that was all of them. A stream that broke later on was not."""
+    begun = False
+    try:
+        for chunk in chunks:
+            begun = True
+            if not take(chunk):
+                return False
+    except httpx2.TransportError:
+        if not begun:
+            raise
+        return False
+    return True
 
 
 class _Body:
@@ -247,6 +340,22 @@ class _Body:
         self._most = limits.answer_bytes if self._head.succeeded else limits.error_bytes
         self._content = bytearray()
         self._complete = True
+
+    @property
+    def succeeded(self) -> bool:
+        return self._head.succeeded
+
+    def jsonl(self) -> Answer:
+        """The head of an answer that is JSONL.
+
+        Raises:
+            UnusableAnswer: it is something else.
+        """
+        if self._jsonl:
+            return self._head
+        message = f"expected JSONL, found {excerpt(self._head.media_type, 80)}."
+        next_step = "Check the base URL: something else than the API answers there."
+        raise UnusableAnswer(ErrorReport("unusable_answer", message, next_step, status=self._head.status))
 
     def take(self, chunk: bytes) -> bool:
         """Add a chunk; false when enough was there before it, so that it is known that there is more.

@@ -37,10 +37,16 @@ def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
     async def status(call: Call) -> dict[str, Any]:
         return await wait.state(call, settings.wait_cap_s)
 
+    async def results(call: Call) -> dict[str, Any]:
+        from batches_mcp.batch import results  # as above
+
+        return await results.answer(call)
+
     return {
         "list": Behavior(listing.page),
         "submit": Behavior(submit, _submit_contribution(bool(settings.roots))),
         "status": Behavior(status, _status_contribution(settings.wait_cap_s)),
+        "results": Behavior(results, Contribution(_RESULTS_ARGUMENTS)),
     }
 
 
@@ -109,3 +115,54 @@ def _submit_contribution(files: bool) -> Contribution:
     if not files:
         return Contribution(_REQUEST_ARGUMENTS, frozenset(), checks, dict.fromkeys(_FILE_ARGUMENTS, _NO_FILES))
     return Contribution({**_FILE_ARGUMENTS, **_REQUEST_ARGUMENTS}, frozenset({"requests"}), checks)
+
+
+_RESULTS_ARGUMENTS: Mapping[str, JsonSchema] = {
+    "limit": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 1000,
+        "default": 20,
+        "description": "How many rows to return at most. An answer holds 40,000 characters, so that it may be fewer.",
+    },
+    "cursor": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 20_000,
+        "description": "next_cursor of the page before, for the page after it. It carries the filters.",
+    },
+    "result_types": {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 4,
+        "items": {"type": "string", "enum": ["succeeded", "errored", "canceled", "expired"]},
+        "description": "Only rows of these types, for example [errored].",
+    },
+    "custom_ids": {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 1000,
+        "items": {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"},
+        "description": "Only the rows of these requests.",
+    },
+    "view": {
+        "type": "string",
+        "enum": ["text", "full"],
+        "default": "text",
+        "description": "text: the text of each answer, or its error. full: rows as the API gives them, several times "
+        "as long, with usage, tool calls and thinking.",
+    },
+    "max_chars_per_row": {
+        "type": "integer",
+        "minimum": 20,
+        "maximum": 35_000,
+        "description": "Cut the text of each row (view full: the row) at so many characters; 4,000 for text when not "
+        "given. cut_chars says how much was cut.",
+    },
+    "as_file": {
+        "type": "string",
+        "enum": ["jsonl", "csv"],
+        "description": "Write all rows, or those the filters let through, to a file on the server, and return where it "
+        "is in place of rows. jsonl: rows as the API gives them; csv: one line each, with text, error and tokens.",
+    },
+}

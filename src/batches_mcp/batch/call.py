@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anyio.abc import TaskGroup
 
@@ -14,35 +14,47 @@ from batches_mcp.forward import Forward
 from batches_mcp.plan import ToolPlan
 from batches_mcp.state import StateFolder
 
+if TYPE_CHECKING:
+    from batches_mcp.batch.download import Download
+
 Progress = Callable[[float, float, str], Awaitable[None]]
 """Tells the caller how far a call is: done, of all, in words. Silent for callers that did not ask."""
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the calls of one server share for as long as it lives; `tasks` is for work that outlasts its call."""
+    """What the calls of one server share for as long as it lives; `tasks` is for work that outlasts its call.
+
+    `downloads` are those under way, by the folder of their spool and the id of their batch.
+    """
 
     forward: Forward
     state: StateFolder
     tasks: TaskGroup
+    downloads: dict[tuple[Path, str], Download] = field(default_factory=dict)
 
     def account(self, tool: ToolPlan, *names: str) -> Path:
         """A folder in the state folder for the account that a tool works for.
 
         Raises:
-            CallError: the credential is not set, or the folder cannot be used.
+            MissingVariable: the credential is not set.
+            StateUnusable: the folder cannot be used.
         """
         return self.state.folder(account_id(tool.request, self.forward.variables), *names)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a behaviour answers: arguments that fit the tool's schema, and the means to answer with."""
+    """What a behaviour answers: arguments that fit the tool's schema, and the means to answer with.
+
+    `server_url`, which ends in a slash, is where the caller reaches this server by HTTP, if that is how it does.
+    """
 
     desk: Desk
     tool: ToolPlan
     arguments: Mapping[str, Any]
     progress: Progress
+    server_url: str | None = None
 
     @property
     def forward(self) -> Forward:

@@ -72,7 +72,7 @@ def serve(
             _settle()
             if http.token is None:
                 http = replace(http, admission=prepared.admission())
-            number = streamable.run(server, http, prepared.plan.port or DEFAULT_PORT, announce=say)
+            number = streamable.run(server, http, prepared.state, prepared.plan.port or DEFAULT_PORT, announce=say)
             return 128 + number if number else 0
         from batches_mcp.serve import stdio
 

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -14,24 +15,28 @@ import uvicorn
 from mcp.server.lowlevel import Server
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from batches_mcp import __version__
+from batches_mcp.batch import results_files
 from batches_mcp.errors import ServeError
 from batches_mcp.serve.auth import HEALTH_PATH, Gate, host_names
 from batches_mcp.serve.stdio import watch_signals
 from batches_mcp.settings import HttpSettings
+from batches_mcp.state import StateFolder
 
 PATH = "/mcp"
+# Where `as_file` says that files are: the folder of an account, and the name of a file.
+_RESULTS_PATH = f"/{results_files.FOLDER}/{{account}}/{{name}}"
 MAX_BODY_BYTES = 32 << 20
 # Calls still under way at a signal get this long to end.
 _GRACE_S = 5
 
 
-def app(server: Server[Any], settings: HttpSettings) -> ASGIApp:
-    """The ASGI application: the MCP endpoint and a health check behind the gate."""
+def app(server: Server[Any], settings: HttpSettings, state: StateFolder) -> ASGIApp:
+    """The ASGI application: the MCP endpoint, files with results and a health check behind the gate."""
     inner = server.streamable_http_app(
         streamable_http_path=PATH,
         stateless_http=True,
@@ -39,14 +44,19 @@ def app(server: Server[Any], settings: HttpSettings) -> ASGIApp:
         max_request_body_size=MAX_BODY_BYTES,
         # The gate has checked Host and Origin, for every path alike.
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
-        custom_starlette_routes=[Route(HEALTH_PATH, _health, methods=["GET"])],
+        custom_starlette_routes=[
+            Route(HEALTH_PATH, _health, methods=["GET"]),
+            Route(_RESULTS_PATH, partial(_results, state), methods=["GET"]),
+        ],
     )
     return Gate(
         inner, host_names(settings.host, settings.allow_hosts), settings.token, MAX_BODY_BYTES, settings.admission
     )
 
 
-def run(server: Server[Any], settings: HttpSettings, port: int, announce: Callable[[str], None]) -> int:
+def run(
+    server: Server[Any], settings: HttpSettings, state: StateFolder, port: int, announce: Callable[[str], None]
+) -> int:
     """Serve until a signal, whose number is returned; `port` counts when the settings name none.
 
     Raises:
@@ -55,7 +65,7 @@ def run(server: Server[Any], settings: HttpSettings, port: int, announce: Callab
     with _listen(settings.host, port if settings.port is None else settings.port) as listener:
         host, bound_port = listener.getsockname()[:2]
         announce(f"serving MCP at http://{f'[{host}]' if ':' in host else host}:{bound_port}{PATH} (Ctrl-C ends)")
-        return anyio.run(_serve, app(server, settings), listener)
+        return anyio.run(_serve, app(server, settings, state), listener)
 
 
 async def _serve(application: ASGIApp, listener: socket.socket) -> int:
@@ -113,3 +123,11 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
 async def _health(_: Request) -> JSONResponse:
     """The process is up and serves; says nothing of the upstream."""
     return JSONResponse({"status": "ok", "version": __version__})
+
+
+async def _results(state: StateFolder, request: Request) -> Response:
+    """A file that `as_file` wrote; the gate has checked that the caller may have what its tools can read."""
+    path = results_files.file_of(state, request.path_params["account"], request.path_params["name"])
+    if path is None:
+        return PlainTextResponse("There is no such file of results.\n", 404)
+    return FileResponse(path, media_type=results_files.media_type(path), filename=path.name)

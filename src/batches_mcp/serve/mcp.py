@@ -45,7 +45,9 @@ class Calls:
     behaviors: Mapping[str, Behavior]
     redactor: Redactor
 
-    async def call(self, name: str, arguments: Mapping[str, Any], progress: Progress) -> t.CallToolResult:
+    async def call(
+        self, name: str, arguments: Mapping[str, Any], progress: Progress, server_url: str | None = None
+    ) -> t.CallToolResult:
         """Call a tool. What goes wrong is in the result, never raised, but for a name that is no tool's.
 
         Raises:
@@ -54,7 +56,7 @@ class Calls:
         if name not in self.tools:
             raise MCPError(t.INVALID_PARAMS, f"Unknown tool: {excerpt(name, 100)}")
         try:
-            return self._success(await self._content(*self.tools[name], arguments, progress))
+            return self._success(await self._content(*self.tools[name], arguments, progress, server_url))
         except CallError as error:
             return self._failure(error.report)
         except Exception:
@@ -70,12 +72,17 @@ class Calls:
             )
 
     async def _content(
-        self, tool: ToolPlan, check: ArgumentCheck, arguments: Mapping[str, Any], progress: Progress
+        self,
+        tool: ToolPlan,
+        check: ArgumentCheck,
+        arguments: Mapping[str, Any],
+        progress: Progress,
+        server_url: str | None,
     ) -> dict[str, Any]:
         check(arguments)
         if tool.behavior is None:
             return await self.desk.forward.content(tool, arguments)
-        return await self.behaviors[tool.behavior].answer(Call(self.desk, tool, arguments, progress))
+        return await self.behaviors[tool.behavior].answer(Call(self.desk, tool, arguments, progress, server_url))
 
     def _success(self, content: dict[str, Any]) -> t.CallToolResult:
         text = result.encode(content)
@@ -121,7 +128,9 @@ def build_server(
 
     async def call_tool(context: ServerRequestContext[Calls], params: t.CallToolRequestParams) -> t.CallToolResult:
         calls = context.lifespan_context
-        return await calls.call(params.name, params.arguments or {}, context.session.report_progress)
+        # Over HTTP; its host is one that the gate has let through.
+        server_url = str(context.request.base_url) if context.request is not None else None
+        return await calls.call(params.name, params.arguments or {}, context.session.report_progress, server_url)
 
     hint = CacheHint(ttl_ms=_LIST_TTL_MS, scope="public")
     return Server(

@@ -74,7 +74,7 @@ class Operation(Located):
         },
         default=None,
     )
-    behavior: Literal["list", "submit", "status"] | None = key("x-behavior", default=None)
+    behavior: Literal["list", "submit", "status", "results"] | None = key("x-behavior", default=None)
     output_raw_format: Literal["json", "jsonl"] = key(
         "outputRawFormat",
         unsupported=dict.fromkeys(

@@ -1,0 +1,141 @@
+"""Bringing the results of a batch into its spool: once for all who wait for them, and on when their time is up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from batches_mcp.batch.call import Desk, Progress
+from batches_mcp.batch.ended import Ended, none_there
+from batches_mcp.batch.siblings import BATCH_ID, Siblings
+from batches_mcp.batch.spool import Spool, load, make_room
+from batches_mcp.batch.spooling import Writer
+from batches_mcp.errors import CallError, UpstreamError
+from batches_mcp.plan import ToolPlan
+from batches_mcp.result import Answer
+from batches_mcp.state import unusable
+
+# A stream that is cut is read again from its start, for the API cannot be asked for the rest.
+_MOST_STREAMS = 3
+_PROGRESS_EVERY_S = 0.5
+
+
+@dataclass(slots=True)
+class Download:
+    """One that is under way, or over: then it has a spool, complete or not, or a failure."""
+
+    total: int
+    writer: Writer | None = None
+    spool: Spool | None = None
+    failure: Exception | None = None
+    over: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def rows(self) -> int:
+        """How many rows have arrived so far."""
+        return self.writer.rows if self.writer else 0
+
+    @property
+    def received_bytes(self) -> int:
+        return self.writer.received_bytes if self.writer else 0
+
+
+async def spooled(desk: Desk, tool: ToolPlan, batch: Ended, progress: Progress, most_s: float) -> Spool | Download:
+    """The spool of a batch, from disk or downloaded now; when that takes over `most_s`, the download, which goes on.
+
+    A spool that is not complete is what several streams, all of them cut, had between them; it is asked for again the
+    next time.
+
+    Raises:
+        StateUnusable: there is no room for it, or no access.
+        CallError: the results cannot be downloaded.
+    """
+    folder = desk.account(tool, "spool")
+    key = (folder, batch.id)
+    download = desk.downloads.get(key)
+    if download is None:
+        found = await anyio.to_thread.run_sync(load, folder, batch.id)
+        if found is not None and is_whole(found, batch):
+            return found
+        # Somebody else may have begun meanwhile.
+        download = desk.downloads.get(key)
+    if download is None:
+        download = desk.downloads[key] = Download(batch.total)
+        desk.tasks.start_soon(_run, desk, tool, batch, folder, download)
+    with anyio.move_on_after(max(0.0, most_s)):
+        await _over(download, progress)
+    if download.failure is not None:
+        raise download.failure
+    return download if download.spool is None else download.spool
+
+
+def is_whole(spool: Spool, batch: Ended) -> bool:
+    """Whether a spool holds every row of the batch."""
+    return spool.complete and spool.head.rows >= batch.total
+
+
+async def stream(desk: Desk, tool: ToolPlan, batch: Ended, take: Callable[[bytes], bool]) -> Answer:
+    """Stream a batch's results from their beginning, until `take` has enough; see `Upstream.download`.
+
+    Raises:
+        CallError: there are none, or they cannot be had.
+    """
+    results = Siblings(tool).results
+    try:
+        return await desk.forward.download(results, {BATCH_ID: batch.id}, take, settling=batch.settling)
+    except UpstreamError as error:
+        if error.report.status != HTTPStatus.NOT_FOUND:
+            raise
+        raise none_there(batch) from error
+
+
+async def _over(download: Download, progress: Progress) -> None:
+    """Wait for the end of a download, telling how far it is."""
+    while not download.over.is_set():
+        with anyio.move_on_after(_PROGRESS_EVERY_S):
+            await download.over.wait()
+            return
+        words = f"{download.rows:,} of {download.total:,} rows ({download.received_bytes:,} bytes) fetched"
+        await progress(download.rows, download.total, words)
+
+
+async def _run(desk: Desk, tool: ToolPlan, batch: Ended, folder: Path, download: Download) -> None:
+    try:
+        download.spool = await _download(desk, tool, batch, folder, download)
+    except Exception as error:  # noqa: BLE001 - not swallowed: raised in every call that waits for it
+        download.failure = error
+    finally:
+        del desk.downloads[folder, batch.id]
+        download.over.set()
+
+
+async def _download(desk: Desk, tool: ToolPlan, batch: Ended, folder: Path, download: Download) -> Spool:
+    in_thread = anyio.to_thread.run_sync
+    begun = await in_thread(load, folder, batch.id)
+    writer: Writer | None = None
+    try:
+        await in_thread(make_room, folder, desk.forward.upstream.clock.wall_s())
+        writer = download.writer = await in_thread(Writer, folder, batch.id, begun)
+        for _ in range(_MOST_STREAMS):
+            await in_thread(writer.begin)
+            try:
+                await stream(desk, tool, batch, writer.take)
+            except CallError:
+                if not writer.rows:
+                    raise
+                break
+            finally:
+                await in_thread(writer.end)
+            if writer.rows >= batch.total:
+                break
+        return await in_thread(lambda: writer.save(complete=writer.rows >= batch.total))
+    except OSError as error:
+        raise unusable(folder, error) from error
+    finally:
+        if writer is not None and not writer.saved:
+            writer.discard()

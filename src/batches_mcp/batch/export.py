@@ -1,0 +1,136 @@
+"""`as_file`: the results of a batch as a file of their own, complete or not there at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Literal
+
+import anyio.to_thread
+
+from batches_mcp.batch.call import Call
+from batches_mcp.batch.cursor import digest
+from batches_mcp.batch.results_files import FOLDER, SAFE_NAME
+from batches_mcp.batch.rows import loads, read_row
+from batches_mcp.batch.spool import OUTCOMES, Spool, key
+from batches_mcp.batch.view import content_text, error_of
+from batches_mcp.state import create, unusable
+
+Format = Literal["jsonl", "csv"]
+
+_COLUMNS = ("custom_id", "type", "text", "error_type", "error_message", "stop_reason", "input_tokens", "output_tokens")
+# What a spreadsheet takes for a formula, unless it is a plain number:
+# https://owasp.org/www-community/attacks/CSV_Injection
+_FORMULA = re.compile(r"[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*%?")
+
+
+async def export(
+    call: Call, spool: Spool, kind: Format, outcomes: Collection[str], ids: Collection[str]
+) -> dict[str, str | int]:
+    """Write the rows that the filters let through; `{path, rows, bytes}`, over HTTP a `url` in place of the path.
+
+    Raises:
+        StateUnusable: there is no room for it, or no access.
+    """
+    folder = call.desk.account(call.tool, FOLDER)
+    path = folder / f"{_stem(spool.head.batch_id, outcomes, ids)}.{kind}"
+    try:
+        rows = await anyio.to_thread.run_sync(_write, path, spool, kind, outcomes, ids)
+        size_bytes = path.stat().st_size
+    except OSError as error:
+        raise unusable(path, error) from error
+    if call.server_url is None:
+        return {"path": str(path), "rows": rows, "bytes": size_bytes}
+    return {"url": f"{call.server_url}{FOLDER}/{folder.parent.name}/{path.name}", "rows": rows, "bytes": size_bytes}
+
+
+def _stem(batch_id: str, outcomes: Collection[str], ids: Collection[str]) -> str:
+    name = batch_id if SAFE_NAME.fullmatch(batch_id) else key(batch_id)
+    parts = [outcome for outcome in OUTCOMES if outcome in outcomes] + ([digest(ids).hex()] if ids else [])
+    return ".".join([name, "-".join(parts)]) if parts else name
+
+
+def _write(path: Path, spool: Spool, kind: Format, outcomes: Collection[str], ids: Collection[str]) -> int:
+    """Write the file; how many rows it has. Put in its place only when it is whole."""
+    temporary = path.with_name(f"{path.name}.{token_hex(4)}.part")
+    try:
+        if kind == "jsonl" and not outcomes and not ids:
+            _same(spool.path, temporary)
+            rows = spool.head.rows
+        else:
+            numbers = sorted(spool.find(ids).values()) if ids else spool.matching(outcomes)
+            chosen = (number for number in numbers if spool.has(number, outcomes))
+            rows = _rewrite(temporary, spool.lines(chosen), kind)
+        temporary.replace(path)
+    finally:
+        # It is still there after a failure, and after a rename onto itself, which does nothing.
+        with suppress(OSError):
+            temporary.unlink()
+    return rows
+
+
+def _same(source: Path, path: Path) -> None:
+    """The same bytes under another name: a second name for the file where there can be one, else a copy."""
+    try:
+        os.link(source, path)
+    except OSError:
+        with source.open("rb") as original, create(path) as copy:
+            shutil.copyfileobj(original, copy, 1 << 20)
+            _settle(copy)
+
+
+def _rewrite(path: Path, lines: Iterable[bytes], kind: Format) -> int:
+    rows = 0
+    with create(path) as file:
+        if kind == "jsonl":
+            for line in lines:
+                file.write(line.removesuffix(b"\r") + b"\n")
+                rows += 1
+        else:
+            text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
+            table = csv.writer(text)
+            table.writerow(_COLUMNS)
+            for cells in _cells(lines):
+                table.writerow(cells)
+                rows += 1
+            text.flush()
+            text.detach()
+        _settle(file)
+    return rows
+
+
+def _cells(lines: Iterable[bytes]) -> Iterator[list[str | int | None]]:
+    """The cells of each line that is a row."""
+    for line in lines:
+        row = read_row(line)
+        if row is None:
+            continue
+        found: dict[str, Any] = loads(line)["result"]
+        message = found.get("message")
+        text = content_text(message.get("content")) if isinstance(message, dict) else None
+        error_type, error_message = error_of(found)
+        stop_reason = row.result.message.stop_reason if row.result.message else None
+        usage = row.result.message.usage if row.result.message else None
+        tokens = (usage.input_tokens, usage.output_tokens) if usage else (None, None)
+        words = (row.result.type, text, error_type, error_message, stop_reason)
+        yield [row.custom_id, *map(_harmless, words), *tokens]
+
+
+def _harmless(text: str | None) -> str | None:
+    """A text that no spreadsheet takes for a formula: an apostrophe before what begins like one."""
+    if text and _FORMULA.match(text) and not _NUMBER.fullmatch(text):
+        return f"'{text}"
+    return text
+
+
+def _settle(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())

@@ -1,0 +1,185 @@
+"""Lines of a results stream -> what they say, without the content of messages. Pure.
+
+Types and fields that are not known pass; what is no row is told apart. Shapes as seen and documented:
+https://platform.claude.com/docs/en/api/retrieving-message-batch-results
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from batches_mcp.batch.tokens import Tokens
+from batches_mcp.errors import ErrorReport, UnusableAnswer
+
+PartT = TypeVar("PartT")
+
+# As many as every JSON library reads without loss.
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+# A request is at most 256 MB, and an answer much less.
+_MOST_LINE_BYTES = 256_000_000
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class CacheCreation(msgspec.Struct, gc=False):
+    ephemeral_1h_input_tokens: _Count | None = None
+
+
+class Usage(msgspec.Struct, gc=False):
+    input_tokens: _Count | None = None
+    cache_creation_input_tokens: _Count | None = None
+    cache_read_input_tokens: _Count | None = None
+    output_tokens: _Count | None = None
+    cache_creation: CacheCreation | None = None
+
+    def tokens(self) -> Tokens:
+        an_hour = self.cache_creation.ephemeral_1h_input_tokens if self.cache_creation else 0
+        return Tokens(
+            self.input_tokens or 0,
+            self.cache_creation_input_tokens or 0,
+            an_hour or 0,
+            self.cache_read_input_tokens or 0,
+            self.output_tokens or 0,
+        )
+
+
+class Message(msgspec.Struct, gc=False):
+    """A message without its content."""
+
+    model: str = ""
+    stop_reason: str | None = None
+    usage: Usage | None = None
+
+
+class InnerError(msgspec.Struct, gc=False):
+    type: str = ""
+
+
+class OuterError(msgspec.Struct, gc=False):
+    """The error is nested twice; the type of the outer one is always "error"."""
+
+    error: InnerError | None = None
+
+
+class Result(msgspec.Struct, gc=False):
+    type: str
+    message: Message | None = None
+    error: OuterError | None = None
+
+    @property
+    def detail(self) -> str | None:
+        """The type of its error, or why its message ended."""
+        if self.error is not None and self.error.error is not None:
+            return self.error.error.type
+        return self.message.stop_reason if self.message is not None else None
+
+
+class Row(msgspec.Struct, gc=False):
+    """One line of results; `result.type` is succeeded, errored, canceled, expired, or a type that is not known yet."""
+
+    custom_id: str
+    result: Result
+
+
+_decode = msgspec.json.Decoder(Row).decode
+
+# What decoding raises: not JSON or of other types, text that is not UTF-8, and nesting without end.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Lines:
+    """Cuts a stream into lines, whatever the pieces it comes in; a line ends with LF and nothing else."""
+
+    def __init__(self) -> None:
+        self._begun: list[bytes] = []
+        self._begun_bytes = 0
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The lines that this piece ends, without their ends.
+
+        Raises:
+            UnusableAnswer: a line has no end.
+        """
+        *lines, rest = chunk.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*self._begun, lines[0]])
+            self._begun, self._begun_bytes = [], 0
+        self._begun.append(rest)
+        self._begun_bytes += len(rest)
+        if self._begun_bytes > _MOST_LINE_BYTES:
+            message = f"a line of its results is longer than {_MOST_LINE_BYTES:,} bytes."
+            raise UnusableAnswer(
+                ErrorReport("answer_too_large", message, "Tell the user: the fault is the upstream's.")
+            )
+        return lines
+
+    def rest(self) -> bytes:
+        """What came after the last line's end."""
+        return b"".join(self._begun)
+
+
+def read_rows(lines: Sequence[bytes]) -> Sequence[Row | None]:
+    """The rows of lines, None for each that is none."""
+    try:
+        return [_decode(line) for line in lines]
+    except _UNREADABLE:
+        return [read_row(line) for line in lines]
+
+
+def read_row(line: bytes) -> Row | None:
+    """The row of a line, None when it is none: not JSON, or without a custom_id and a result with a type."""
+    try:
+        return _decode(line)
+    except _UNREADABLE:
+        pass
+    try:
+        value = loads(line)
+    except (ValueError, RecursionError):
+        return None
+    match value:
+        case {"custom_id": str(custom_id), "result": {"type": str(outcome)} as found}:
+            # Facts that are not of the type they should be are left out, with what they belong to.
+            parts = _part(found.get("message"), Message), _part(found.get("error"), OuterError)
+            return Row(custom_id, Result(outcome, *parts))
+        case _:
+            return None
+
+
+def loads(line: bytes) -> Any:
+    """The JSON value of a line; halves of surrogate pairs and broken UTF-8 become U+FFFD, no number is infinite.
+
+    Raises:
+        ValueError: it is not JSON.
+        RecursionError: it is nested without end.
+    """
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = line.removeprefix(_BOM).decode("utf-8", "replace")
+        return _clean(json.loads(text, parse_constant=lambda _: None))
+
+
+def _clean(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case list():
+            return [_clean(each) for each in value]
+        case dict():
+            return {_clean(name): _clean(each) for name, each in value.items()}
+        case float() if value - value != 0:  # an overflow
+            return None
+        case _:
+            return value
+
+
+def _part(value: Any, kind: type[PartT]) -> PartT | None:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return None

@@ -1,0 +1,242 @@
+"""Writing a spool: a stream as it comes, its index beside it, and the rest of a stream that was cut."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zlib
+from array import array
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from secrets import token_hex
+from typing import BinaryIO
+
+import msgspec
+
+from batches_mcp.batch.rows import Lines, Row, read_row, read_rows
+from batches_mcp.batch.spool import MAGIC, OUTCOMES, Head, Spool, check_of, index_path, key, load, remove
+from batches_mcp.batch.tokens import Tokens
+from batches_mcp.state import create
+
+_BUFFER_BYTES = 1 << 18
+_UNREADABLE = 0
+# A kind is one byte of the index; what no API ever had so many of is named "other".
+_MOST_CLASSES = 200
+_MOST_WORD = 100
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """An index as it grows."""
+
+    offsets: array[int] = field(default_factory=lambda: array("Q"))
+    lengths: array[int] = field(default_factory=lambda: array("I"))
+    checks: array[int] = field(default_factory=lambda: array("I"))
+    kinds: bytearray = field(default_factory=bytearray)
+    classes: dict[tuple[str, str | None], int] = field(default_factory=dict)
+    tokens: dict[str, Tokens] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, spool: Spool) -> _Columns:
+        return cls(
+            array("Q", spool.offsets),
+            array("I", spool.lengths),
+            array("I", spool.checks),
+            bytearray(spool.kinds),
+            {kind: code for code, kind in enumerate(spool.head.classes, 1)},
+            dict(spool.tokens),
+        )
+
+    @property
+    def rows(self) -> int:
+        return len(self.kinds) - self.kinds.count(_UNREADABLE)
+
+    def add(self, rows: Sequence[Row | None]) -> None:
+        """The facts of lines whose places are noted."""
+        sums: dict[str, list[int]] = {}
+        for row in rows:
+            if row is None:
+                self.checks.append(0)
+                self.kinds.append(_UNREADABLE)
+                continue
+            self.checks.append(check_of(row.custom_id))
+            result = row.result
+            kind = (result.type, result.detail)
+            self.kinds.append(self.classes.get(kind) or self._new_class(*kind))
+            message = result.message
+            if message is not None and message.usage is not None:
+                usage = message.usage
+                total = sums.get(message.model)
+                if total is None:
+                    total = sums[message.model] = [0, 0, 0, 0, 0]
+                total[0] += usage.input_tokens or 0
+                total[1] += usage.cache_creation_input_tokens or 0
+                total[2] += usage.cache_read_input_tokens or 0
+                total[3] += usage.output_tokens or 0
+                if usage.cache_creation is not None:
+                    total[4] += usage.cache_creation.ephemeral_1h_input_tokens or 0
+        for model, (fresh, created, read, output, an_hour) in sums.items():
+            more = Tokens(fresh, created, an_hour, read, output)
+            name = model[:_MOST_WORD]
+            self.tokens[name] = self.tokens.get(name, Tokens()) + more
+
+    def _new_class(self, outcome: str, detail: str | None) -> int:
+        short = (outcome[:_MOST_WORD], detail[:_MOST_WORD] if detail else detail)
+        if short not in self.classes and len(self.classes) >= _MOST_CLASSES:
+            short = (outcome if outcome in OUTCOMES else "other", "other")
+        return self.classes.setdefault(short, len(self.classes) + 1)
+
+
+class Writer:
+    """Writes a spool: first a stream as it is, then, when that was cut, what later streams have beyond it.
+
+    `begun` is a spool that is not complete, to go on from. Every method may raise OSError; `discard` must then be
+    called, and leaves nothing behind.
+    """
+
+    def __init__(self, folder: Path, batch_id: str, begun: Spool | None = None) -> None:
+        self._folder, self._batch_id = folder, batch_id
+        self._temporary = folder / f"{key(batch_id)}-{token_hex(4)}.part"
+        self._columns = _Columns()
+        self._resuming = False
+        self._known: set[str] = set()
+        self.saved = False
+        if begun is None:
+            self._file: BinaryIO = create(self._temporary)
+        else:
+            shutil.copyfile(begun.path, self._temporary)
+            self._temporary.chmod(0o600)
+            self._file = self._temporary.open("r+b", _BUFFER_BYTES)
+            self._file.seek(0, os.SEEK_END)
+            self._columns = _Columns.of(begun)
+        self._bytes = begun.head.data_bytes if begun else 0
+        self._stream = Lines()
+
+    @property
+    def rows(self) -> int:
+        return self._columns.rows
+
+    @property
+    def received_bytes(self) -> int:
+        return self._bytes
+
+    def begin(self) -> None:
+        """A stream begins. What an earlier one brought is kept, and only what is new is taken from this one."""
+        self._stream = Lines()
+        if not self._columns.kinds:
+            self._truncate(0)
+            return
+        self._resuming = True
+        self._file.flush()
+        lines = zip(self._columns.offsets, self._columns.lengths, strict=True)
+        with self._temporary.open("rb") as file:
+            self._known = {row.custom_id for place in lines if (row := read_row(_read(file, *place)))}
+
+    def take(self, chunk: bytes) -> bool:
+        """The next bytes of the stream; more are always wanted."""
+        lines = self._stream.feed(chunk)
+        if not self._resuming:
+            self._file.write(chunk)
+            if lines:
+                self._note(lines)
+        else:
+            self._append(line for line in lines if line.strip())
+        return True
+
+    def end(self) -> None:
+        """The stream is over, however it ended: a last line that is whole is kept, half of one is not."""
+        rest = self._stream.rest()
+        if read_row(rest) is None:
+            if not self._resuming:
+                self._truncate(self._bytes)
+        elif not self._resuming:
+            self._note([rest], ends=0)
+        else:
+            self._append([rest])
+
+    def save(self, *, complete: bool) -> Spool:
+        """Make what there is the batch's spool."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        changed_ns = self._temporary.stat().st_mtime_ns
+        data = self._folder / f"{key(self._batch_id)}-{token_hex(8)}.jsonl"
+        columns = self._columns
+        head = Head(
+            self._batch_id,
+            data.name,
+            self._bytes,
+            changed_ns,
+            len(columns.kinds),
+            columns.rows,
+            complete,
+            list(columns.classes),
+            columns.tokens,
+        )
+        encoded = msgspec.json.encode(head)
+        places = columns.offsets.tobytes() + columns.lengths.tobytes() + columns.checks.tobytes()
+        content = b"".join([MAGIC, len(encoded).to_bytes(4, "little"), encoded, places, columns.kinds])
+        before = load(self._folder, self._batch_id)
+        index = index_path(self._folder, self._batch_id)
+        temporary = self._temporary.with_suffix(".index-part")
+        try:
+            with create(temporary) as file:
+                file.write(content + zlib.crc32(content).to_bytes(4, "little"))
+            self._temporary.replace(data)
+            temporary.replace(index)
+        except OSError:
+            for path in (temporary, data):
+                path.unlink(missing_ok=True)
+            raise
+        self.saved = True
+        if before is not None:
+            remove(before.path)
+        spool = load(self._folder, self._batch_id)
+        if spool is None:
+            raise OSError(f"what was just written to {data} cannot be read")
+        return spool
+
+    def discard(self) -> None:
+        """Leave nothing of it."""
+        with suppress(OSError):  # what is still buffered may not fit on the disk either
+            self._file.close()
+        remove(self._temporary)
+
+    def _note(self, lines: Sequence[bytes], ends: int = 1) -> None:
+        """Lines that are in the file as they came, each with `ends` bytes after it."""
+        lengths = [len(line) for line in lines]
+        offsets = list(accumulate((length + ends for length in lengths), initial=self._bytes))
+        self._bytes = offsets.pop()
+        if not all(lengths) or any(line.isspace() for line in lines):
+            places = [place for place in zip(offsets, lengths, lines, strict=True) if place[2].strip()]
+            offsets, lengths = [place[0] for place in places], [place[1] for place in places]
+            lines = [place[2] for place in places]
+        self._columns.offsets.extend(offsets)
+        self._columns.lengths.extend(lengths)
+        self._columns.add(read_rows(lines))
+
+    def _append(self, lines: Iterable[bytes]) -> None:
+        """Rows that are not there yet."""
+        for line in lines:
+            row = read_row(line)
+            if row is None or row.custom_id in self._known:
+                continue
+            self._known.add(row.custom_id)
+            if self._columns.kinds and self._bytes == self._columns.offsets[-1] + self._columns.lengths[-1]:
+                self._file.write(b"\n")  # the line before it came without its end
+                self._bytes += 1
+            self._file.write(line + b"\n")
+            self._note([line])
+
+    def _truncate(self, size_bytes: int) -> None:
+        self._file.seek(size_bytes)
+        self._file.truncate()
+        self._bytes = size_bytes
+
+
+def _read(file: BinaryIO, offset: int, length: int) -> bytes:
+    file.seek(offset)
+    return file.read(length)
