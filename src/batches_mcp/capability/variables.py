@@ -24,6 +24,7 @@ def path(bindings: Bindings, target: Target) -> tuple[str | Feed, ...]:
         parts = path_parts(resource.path, bindings.scope.binds, {*bindings.declared, *bindings.arguments})
     except ExpressionError as problem:
         bindings.scope.problems.error(mark, "template", str(problem), problem.hint)
+        bindings.used.update(bindings.declared)  # which of them it takes cannot be known
         return ()
     declared_in_path = {each.name: each for each in (*resource.inputs, *operation.inputs) if each.place_in == "path"}
     names = list(dict.fromkeys(part.name for part in parts if isinstance(part, Argument)))
