@@ -1,8 +1,8 @@
-"""Linked names -> plans: the tools as a client sees them and the requests they make. Pure."""
+"""Linked names -> plans: tools, resources and prompts as a client sees them, and the requests they make. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +12,8 @@ from batches_mcp.capability.calls import LinkedCall
 from batches_mcp.capability.diagnostics import did_you_mean
 from batches_mcp.capability.link import Linked
 from batches_mcp.capability.origins import known, origin_of
+from batches_mcp.capability.prompts import LinkedPrompt
+from batches_mcp.capability.resources import LinkedResource
 from batches_mcp.capability.targets import Target
 from batches_mcp.capability.tools import LinkedTool
 from batches_mcp.capability.upstreams import base_uri_problem
@@ -22,7 +24,10 @@ from batches_mcp.plan import (
     Feed,
     HintsPlan,
     OutputPlan,
+    PromptArgumentPlan,
+    PromptPlan,
     RequestPlan,
+    ResourcePlan,
     ResultPlan,
     ServerPlan,
     ToolPlan,
@@ -54,10 +59,12 @@ def compile_server(
     if expose is None:
         raise ValueError("a file that exposes nothing over MCP has an error and is not compiled")
     tools = tuple(
-        _tool(each, _base_uri(each.call.target, base_url, environment or {}), contributions or {})
+        _tool(each, base_uri(each.call.target, base_url, environment or {}), contributions or {})
         for each in linked.tools
     )
-    if base_url and len({origin_of(each.call.target.upstream.consumes.base_uri) for each in linked.tools}) > 1:
+    resources = tuple(_resource(each, base_url, environment or {}) for each in linked.resources)
+    calls = [tool.call for tool in linked.tools] + [each.call for each in linked.resources if each.call is not None]
+    if base_url and len({origin_of(call.target.upstream.consumes.base_uri) for call in calls}) > 1:
         raise UsageError("--base-url cannot be used with this capability file: it consumes several origins")
     return ServerPlan(
         name="batches-mcp",
@@ -66,9 +73,11 @@ def compile_server(
         port=expose.port,
         tools=tools,
         bound=frozenset(linked.binds.sources()) - linked.values.keys(),
-        secrets=_secrets(linked, tools),
+        secrets=_secrets(linked, [*tools, *(each.call for each in resources if each.call is not None)]),
         binds=linked.binds.sources(),
         inbound=linked.inbound,
+        resources=resources,
+        prompts=tuple(map(_prompt, linked.prompts)),
     )
 
 
@@ -96,8 +105,8 @@ def select_tools(
     return left
 
 
-def _secrets(linked: Linked, tools: tuple[ToolPlan, ...]) -> frozenset[str]:
-    credentials = [tool.request.credential for tool in tools] + [linked.inbound]
+def _secrets(linked: Linked, calls: Iterable[ToolPlan]) -> frozenset[str]:
+    credentials = [call.request.credential for call in calls] + [linked.inbound]
     used = {name for each in credentials for template in credential_templates(each) for name in template.variables}
     called_so = {name for name in linked.binds.sources() if any(word in name.upper() for word in _SECRET_WORDS)}
     return frozenset(used | called_so | linked.values.keys())
@@ -106,30 +115,91 @@ def _secrets(linked: Linked, tools: tuple[ToolPlan, ...]) -> frozenset[str]:
 def _tool(linked: LinkedTool, base_uri: str, contributions: Mapping[str, Contribution]) -> ToolPlan:
     tool, call, target = linked.tool, linked.call, linked.call.target
     contribution = contributions.get(target.operation.behavior or "", _NOTHING)
-    input_schema = _input_schema(call, contribution)
+    schema = input_schema(call, contribution)
     return ToolPlan(
         name=tool.name,
-        title=tool.label or " ".join(word.capitalize() for word in tool.name.replace("_", "-").split("-")),
+        title=tool.label or title_of(tool.name),
         description="\n\n".join(text for text in (tool.description, tool.guidance) if text),
         hints=_hints(tool.hints),
-        input_schema=input_schema,
-        checked_schema=_checked_schema(input_schema, contribution),
+        input_schema=schema,
+        checked_schema=_checked_schema(schema, contribution),
         output_schema=tool.output_schema,
-        request=RequestPlan(
-            operation=tool.call,
-            method=target.operation.method,
-            base_uri=base_uri,
-            path=call.path,
-            feeds=call.feeds,
-            body=call.body,
-            credential=target.upstream.credential,
-        ),
-        result=ResultPlan(
-            outputs=tuple(_output(each) for each in tool.outputs),
-            declared_jsonl=target.operation.output_raw_format == "jsonl",
-        ),
+        request=request_plan(call, base_uri),
+        result=result_plan(tool.outputs, target),
         behavior=target.operation.behavior,
         unavailable=contribution.unavailable,
+    )
+
+
+def _resource(linked: LinkedResource, base_url: str | None, environment: Mapping[str, str]) -> ResourcePlan:
+    resource, call = linked.resource, linked.call
+    title = resource.label or title_of(resource.name)
+    return ResourcePlan(
+        name=resource.name,
+        title=title,
+        description=resource.description,
+        uri=linked.uri,
+        mime_type=resource.mime_type or ("text/plain" if call is None else "application/json"),
+        call=None if call is None else _read(resource, title, call, base_uri(call.target, base_url, environment)),
+        text=linked.text or "",
+    )
+
+
+def _read(resource: model.McpResource, title: str, call: LinkedCall, base_uri: str) -> ToolPlan:
+    """The call that reads a resource: a GET with nothing but the variables of the URI for arguments."""
+    schema = input_schema(call)
+    return ToolPlan(
+        name=resource.name,
+        title=title,
+        description=resource.description,
+        hints=HintsPlan(read_only=True, destructive=False, idempotent=True, open_world=True),
+        input_schema=schema,
+        checked_schema=schema,
+        output_schema=None,
+        request=request_plan(call, base_uri),
+        result=result_plan(resource.outputs, call.target),
+        behavior=call.target.operation.behavior,
+    )
+
+
+def _prompt(linked: LinkedPrompt) -> PromptPlan:
+    prompt = linked.prompt
+    return PromptPlan(
+        name=prompt.name,
+        title=prompt.label or title_of(prompt.name),
+        description=prompt.description,
+        arguments=tuple(
+            PromptArgumentPlan(each.name, each.label or title_of(each.name), each.description, each.required)
+            for each in prompt.inputs
+        ),
+        messages=linked.messages,
+    )
+
+
+def title_of(name: str) -> str:
+    """A title for what has only a name."""
+    return " ".join(word.capitalize() for word in name.replace("_", "-").split("-"))
+
+
+def request_plan(call: LinkedCall, base_uri: str) -> RequestPlan:
+    """The request that a call makes."""
+    target = call.target
+    return RequestPlan(
+        operation=f"{target.upstream.consumes.namespace}.{target.operation.name}",
+        method=target.operation.method,
+        base_uri=base_uri,
+        path=call.path,
+        feeds=call.feeds,
+        body=call.body,
+        credential=target.upstream.credential,
+    )
+
+
+def result_plan(outputs: Iterable[model.Output], target: Target) -> ResultPlan:
+    """What becomes of a call's answer."""
+    return ResultPlan(
+        outputs=tuple(_output(each) for each in outputs),
+        declared_jsonl=target.operation.output_raw_format == "jsonl",
     )
 
 
@@ -139,8 +209,12 @@ def _hints(hints: model.Hints | None) -> HintsPlan:
     return HintsPlan(hints.read_only, hints.destructive, hints.idempotent, hints.open_world)
 
 
-def _base_uri(target: Target, base_url: str | None, environment: Mapping[str, str]) -> str:
-    """Where requests go: the flag or our variable, else the origin's own variable, else the file."""
+def base_uri(target: Target, base_url: str | None, environment: Mapping[str, str]) -> str:
+    """Where requests go: the flag or our variable, else the origin's own variable, else the file.
+
+    Raises:
+        UsageError: the URL that was given cannot be used.
+    """
     own = target.upstream.consumes.base_uri.rstrip("/")
     variable = known(own).base_url_variable
     if base_url:
@@ -156,7 +230,8 @@ def _base_uri(target: Target, base_url: str | None, environment: Mapping[str, st
     return given + urlsplit(own).path if keep_path else given
 
 
-def _input_schema(call: LinkedCall, contribution: Contribution) -> Mapping[str, Any]:
+def input_schema(call: LinkedCall, contribution: Contribution = _NOTHING) -> Mapping[str, Any]:
+    """The JSON Schema of a call's arguments, and what a behaviour does to it."""
     in_path = {
         part.name
         for feed in call.path

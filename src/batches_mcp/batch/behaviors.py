@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from batches_mcp.batch import listing, wait
-from batches_mcp.batch.call import Call
-from batches_mcp.plan import Contribution, JsonSchema
+from batches_mcp.batch import about, listing, wait
+from batches_mcp.batch.call import Call, Desk
+from batches_mcp.batch.siblings import BATCH_ID
+from batches_mcp.plan import Contribution, JsonSchema, ToolPlan
 from batches_mcp.settings import BatchSettings
 
 Answerer = Callable[[Call], Awaitable[dict[str, Any]]]
 """Answers one call; raises CallError."""
 
+Completer = Callable[[Desk, ToolPlan], Awaitable[Sequence[str]]]
+"""The values of an argument that a tool of the behaviour knows, the likeliest first; raises CallError."""
 
 _DEFAULTS = BatchSettings()
 
 
 @dataclass(frozen=True, slots=True)
 class Behavior:
-    """A behaviour: how a call is answered, and what it does to the tool's arguments."""
+    """A behaviour: how a call is answered, and what it does to the tool's arguments.
+
+    `completes` are arguments of prompts and resources whose values it knows. `about` says of an answer, whichever
+    tool's, with which arguments a call of this behaviour would tell more of the same; None: with none.
+    """
 
     answer: Answerer
     contribution: Contribution = Contribution()
+    completes: Mapping[str, Completer] = field(default_factory=dict)
+    about: Callable[[Mapping[str, Any]], Mapping[str, str] | None] = about.nothing
 
 
 def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
@@ -42,11 +51,14 @@ def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
 
         return await results.answer(call)
 
+    async def newest(desk: Desk, tool: ToolPlan) -> Sequence[str]:
+        return await desk.newest.ids(desk.forward, tool)
+
     return {
-        "list": Behavior(listing.page),
+        "list": Behavior(listing.page, completes={BATCH_ID: newest}),
         "submit": Behavior(submit, _submit_contribution(bool(settings.roots))),
-        "status": Behavior(status, _status_contribution(settings.wait_cap_s)),
-        "results": Behavior(results, Contribution(_RESULTS_ARGUMENTS)),
+        "status": Behavior(status, _status_contribution(settings.wait_cap_s), about=about.batch),
+        "results": Behavior(results, Contribution(_RESULTS_ARGUMENTS), about=about.results),
     }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from anyio.abc import TaskGroup
 
 from batches_mcp.batch.account import account_id
+from batches_mcp.batch.newest import NewestIds
 from batches_mcp.forward import Forward
 from batches_mcp.plan import ToolPlan
 from batches_mcp.state import StateFolder
@@ -25,13 +26,14 @@ Progress = Callable[[float, float, str], Awaitable[None]]
 class Desk:
     """What the calls of one server share for as long as it lives; `tasks` is for work that outlasts its call.
 
-    `downloads` are those under way, by the folder of their spool and the id of their batch.
+    `downloads` are those under way, by the folder of their spool and the id of their batch; `newest` are ids to offer.
     """
 
     forward: Forward
     state: StateFolder
     tasks: TaskGroup
     downloads: dict[tuple[Path, str], Download] = field(default_factory=dict)
+    newest: NewestIds = field(default_factory=NewestIds)
 
     def account(self, tool: ToolPlan, *names: str) -> Path:
         """A folder in the state folder for the account that a tool works for.

@@ -17,8 +17,9 @@ from pydantic import SecretStr
 from batches_mcp import capability
 from batches_mcp.batch.behaviors import Behavior, behaviors, contributions
 from batches_mcp.capability.origins import known, origin_of
-from batches_mcp.compile import compile_server, select_tools
+from batches_mcp.compile import compile_server
 from batches_mcp.errors import CallError, UsageError
+from batches_mcp.narrow import narrow
 from batches_mcp.plan import ServerPlan, credential_templates
 from batches_mcp.redact import RedactingFilter, Redactor, printable
 from batches_mcp.request import credential_header
@@ -112,10 +113,7 @@ def ready(
         given = batch or BatchSettings()
         table = behaviors(replace(given, roots=file_roots(given.roots, default_root)))
         plan = compile_server(linked, base_url, environment.values, contributions(table))
-        plan = replace(
-            plan,
-            tools=select_tools(plan.tools, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude),
-        )
+        plan = narrow(plan, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude)
         variables = {**environment.bound(plan.bound), **linked.values}
         if settings.sandbox:
             # The sandbox takes any key, and a real one has no business there.
@@ -124,7 +122,7 @@ def ready(
         secrets = [variables[name] for name in plan.secrets if name in variables] + ([token] if token else [])
         redactor = Redactor.of(secret.get_secret_value() for secret in secrets)
         configure_logging(log_level, redactor)
-        for uri in {tool.request.base_uri for tool in plan.tools}:
+        for uri in {call.request.base_uri for call in plan.calls}:
             if not known(uri).headers and not settings.sandbox:
                 say(f"requests go to {origin_of(uri)}")
         state_dir = given.state_dir
