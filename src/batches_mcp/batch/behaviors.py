@@ -168,8 +168,9 @@ _RESULTS_ARGUMENTS: Mapping[str, JsonSchema] = {
         "type": "integer",
         "minimum": 20,
         "maximum": 35_000,
-        "description": "Cut the text of each row (view full: the row) at so many characters; 4,000 for text when not "
-        "given. cut_chars says how much was cut.",
+        "default": 4000,
+        "description": "Cut the text of each row at so many characters; cut_chars says how much was cut. With view "
+        "full it cuts the row, and only when given.",
     },
     "as_file": {
         "type": "string",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 from anyio.abc import TaskGroup
 
 from batches_mcp.batch.account import account_id
@@ -18,6 +20,9 @@ from batches_mcp.state import StateFolder
 if TYPE_CHECKING:
     from batches_mcp.batch.download import Download
 
+# Longer than a page takes, and shorter than anybody notices.
+_MOST_TURN_S = 0.25
+
 Progress = Callable[[float, float, str], Awaitable[None]]
 """Tells the caller how far a call is: done, of all, in words. Silent for callers that did not ask."""
 
@@ -26,7 +31,8 @@ Progress = Callable[[float, float, str], Awaitable[None]]
 class Desk:
     """What the calls of one server share for as long as it lives; `tasks` is for work that outlasts its call.
 
-    `downloads` are those under way, by the folder of their spool and the id of their batch; `newest` are ids to offer.
+    `downloads` are those under way, by the folder of their spool and the id of their batch; `pages` is for `turn`;
+    `newest` are ids to offer.
     """
 
     forward: Forward
@@ -34,6 +40,7 @@ class Desk:
     tasks: TaskGroup
     downloads: dict[tuple[Path, str], Download] = field(default_factory=dict)
     newest: NewestIds = field(default_factory=NewestIds)
+    pages: anyio.Lock = field(default_factory=anyio.Lock)
 
     def account(self, tool: ToolPlan, *names: str) -> Path:
         """A folder in the state folder for the account that a tool works for.
@@ -43,6 +50,20 @@ class Desk:
             StateUnusable: the folder cannot be used.
         """
         return self.state.folder(account_id(tool.request, self.forward.variables), *names)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Pages are made one after another, so that many readers do not keep all other calls waiting.
+
+        Who has waited for long goes ahead: the one before it may be waiting for the upstream.
+        """
+        with anyio.move_on_after(_MOST_TURN_S) as waiting:
+            await self.pages.acquire()
+        try:
+            yield
+        finally:
+            if not waiting.cancelled_caught:
+                self.pages.release()
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,13 +45,17 @@ async def answer(call: Call) -> dict[str, Any]:
     """
     deadline_s = anyio.current_time() + call.forward.upstream.limits.call_s
     asked = read_arguments(call.arguments)
-    batch = await ended(call.desk, call.tool, asked.batch_id)
     kind = call.arguments.get("as_file")
-    if kind is None and batch.total > _AT_ONCE_ROWS and asked.is_first_page:
+    async with call.desk.turn():
+        batch = await ended(call.desk, call.tool, asked.batch_id)
         copy = await _on_disk(call, batch)
-        return await (_streamed(call, asked, batch, deadline_s) if copy is None else _spooled(asked, batch, copy))
+        if copy is not None and kind is None:
+            return await _spooled(asked, batch, copy)
+    if kind is None and batch.total > _AT_ONCE_ROWS and asked.is_first_page:
+        return await _streamed(call, asked, batch, deadline_s)
     try:
-        found = await spooled(call.desk, call.tool, batch, call.progress, deadline_s - anyio.current_time())
+        left_s = deadline_s - anyio.current_time()
+        found = await spooled(call.desk, call.tool, batch, call.progress, left_s) if copy is None else copy
     except StateUnusable:
         if kind is not None:
             raise
