@@ -169,13 +169,13 @@ def _answer(tool: ToolPlan) -> list[str]:
     return [_output(output) for output in tool.result.outputs]
 
 
-def _output(output: OutputPlan) -> str:
+def _output(output: OutputPlan, whole: str = "the upstream's JSON") -> str:
     if output.value is not None:
         return f"the fixed {output.type} {output.value!r}"
-    where = "the upstream's JSON" if output.mapping is None else output.mapping
+    where = whole if output.mapping is None else output.mapping
     if output.properties is not None:
-        inside = ", ".join(f"{name} = {_output(each)}" for name, each in output.properties.items())
+        inside = ", ".join(f"{name} = {_output(each, 'it')}" for name, each in output.properties.items())
         return f"from {where}: {{{inside}}}"
     if output.items is not None:
-        return f"for each item of {where}: {_output(output.items)}"
+        return f"for each item of {where}: {_output(output.items, 'the item')}"
     return where

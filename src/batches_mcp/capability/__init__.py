@@ -20,10 +20,10 @@ def read(path: Path, *, trusted: bool = False) -> Linked:
         UnreadableFile: it cannot be opened or read.
         CapabilityError: it has errors; every problem found is listed.
     """
-    linked = _link(source.read(path), trusted=trusted)
-    if has_errors(linked.problems):
-        raise CapabilityError(linked.problems)
-    return linked
+    found = linked(source.read(path), trusted=trusted)
+    if has_errors(found.problems):
+        raise CapabilityError(found.problems)
+    return found
 
 
 def check(path: Path) -> tuple[Diagnostic, ...]:
@@ -33,18 +33,19 @@ def check(path: Path) -> tuple[Diagnostic, ...]:
         UnreadableFile: it cannot be opened or read.
     """
     try:
-        return _link(source.read(path), trusted=False).problems
+        return linked(source.read(path)).problems
     except CapabilityError as error:
         return error.diagnostics
 
 
-def _link(parsed: source.Source, *, trusted: bool) -> Linked:
+def linked(parsed: source.Source, *, trusted: bool = False) -> Linked:
+    """What a parsed file means, and in its `problems` everything that is wrong with it."""
     loaded = load(parsed)
     local = read_local(loaded.document, parsed.file)
-    linked = link(loaded.document, parsed.file, local.texts)
-    problems = [*loaded.problems, *local.problems, *linked.problems]
+    found = link(loaded.document, parsed.file, local.texts)
+    problems = [*loaded.problems, *local.problems, *found.problems]
     if not trusted:
         from batches_mcp.capability.verify import verify  # imports slow libraries where the file needs them
 
         problems += verify(loaded.document, parsed.file)
-    return replace(linked, values=local.values, problems=tuple(sorted(set(problems))))
+    return replace(found, values=local.values, problems=tuple(sorted(set(problems))))

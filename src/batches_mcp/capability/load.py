@@ -102,6 +102,8 @@ class _Decoder:
         return self._empty(expected)
 
     def _empty(self, expected: Any) -> Any:
+        if get_origin(expected) in (Union, UnionType):
+            return self._empty(get_args(expected)[0])
         if get_origin(expected) is Literal:
             return get_args(expected)[0]
         if isinstance(expected, type) and issubclass(expected, Located):

@@ -63,10 +63,12 @@ def _path(location: str, folder: Path, mark: Mark, problems: Problems) -> Path |
         return None
     path = location if scheme is None else unquote(location[len(scheme[0]) :].removeprefix("//"))
     path = path[1:] if re.match(r"/[A-Za-z]:", path) else path  # file:///C:/...
-    if not path or "\0" in path:
+    found = folder / path
+    # Whatever else can be opened, a pipe for one, might never end.
+    if not path or "\0" in path or (found.exists() and not found.is_file()):
         problems.error(mark, "file", f"{quote(location)} names no file", "for example file:./secrets.yaml")
         return None
-    return folder / path
+    return found
 
 
 def _values(bind: model.Bind, path: Path | None, problems: Problems) -> dict[str, SecretStr]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from batches_mcp.capability import model
 from batches_mcp.capability.bindings import Caller
 from batches_mcp.capability.calls import link_call
-from batches_mcp.capability.credentials import inbound
 from batches_mcp.capability.expressions import ExpressionError, path_parts
 from batches_mcp.capability.scope import Scope
 from batches_mcp.capability.targets import Target
@@ -16,7 +15,6 @@ from batches_mcp.plan import Argument
 
 def link_rest(rest: model.RestExpose, operations: Mapping[str, Target], scope: Scope) -> None:
     """Report the problems of an adapter's paths and calls."""
-    inbound(rest, scope)
     for resource in rest.resources:
         scope.path(resource.path, resource.place("path"))
         try:

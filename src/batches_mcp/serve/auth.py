@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,15 +25,14 @@ class Gate:
     """ASGI middleware that lets through only requests meant for this server, from callers that may use it.
 
     A page in a browser can send requests to a local server: it is kept out because its Origin is foreign, and, when it
-    has rebound its own name to this machine, because its Host is. `names` are host names without ports. The operator's
-    `token` is asked for, and without one what the capability asks for (`admission`).
+    has rebound its own name to this machine, because its Host is. `names` are host names without ports, `asked` is what
+    a caller has to show.
     """
 
     app: ASGIApp
     names: frozenset[str]
-    token: SecretStr | None
+    asked: Admission | None
     max_body_bytes: int
-    admission: Admission | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(Headers(scope=scope), scope["path"]) if scope["type"] == "http" else None
@@ -50,9 +48,8 @@ class Gate:
         origin = headers.get("origin")
         if origin is not None and self._name(urlsplit(origin).netloc) not in self.names:
             return _plain(403, "Requests from that web origin are not allowed.")
-        asked = Admission("Authorization", self.token, "Bearer") if self.token else self.admission
-        if asked is not None and path != HEALTH_PATH and not _shows(headers, asked):
-            return _unauthorized(asked, "<BATCHES_MCP_TOKEN>" if self.token else "...")
+        if self.asked is not None and path != HEALTH_PATH and not _shows(headers, self.asked):
+            return _unauthorized(self.asked)
         if int(headers.get("content-length") or 0) > self.max_body_bytes:
             return _plain(
                 413,
@@ -85,9 +82,10 @@ def _shows(headers: Headers, asked: Admission) -> bool:
     return same and scheme.lower() == asked.scheme.lower()
 
 
-def _unauthorized(asked: Admission, shown: str) -> PlainTextResponse:
+def _unauthorized(asked: Admission) -> PlainTextResponse:
+    shown = f"{asked.scheme} <{asked.name}>".lstrip()
     what = "bearer token" if asked.scheme == "Bearer" else "credential"
-    refusal = _plain(401, f"A valid {what} is needed: {asked.header}: {asked.scheme} {shown}".replace(":  ", ": "))
+    refusal = _plain(401, f"A valid {what} is needed: {asked.header}: {shown}")
     refusal.headers["www-authenticate"] = asked.scheme or f'ApiKey header="{asked.header}"'
     return refusal
 

@@ -49,9 +49,7 @@ def app(server: Server[Any], settings: HttpSettings, state: StateFolder) -> ASGI
             Route(_RESULTS_PATH, partial(_results, state), methods=["GET"]),
         ],
     )
-    return Gate(
-        inner, host_names(settings.host, settings.allow_hosts), settings.token, MAX_BODY_BYTES, settings.admission
-    )
+    return Gate(inner, host_names(settings.host, settings.allow_hosts), settings.asked, MAX_BODY_BYTES)
 
 
 def run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from batches_mcp import request
+from batches_mcp import capability, request
 from batches_mcp.arguments import ArgumentCheck
 from batches_mcp.capability.diagnostics import Diagnostic, has_errors
-from batches_mcp.capability.link import link
-from batches_mcp.capability.load import load
 from batches_mcp.capability.source import parse
-from batches_mcp.capability.verify import verify
 from batches_mcp.compile import compile_server
 from batches_mcp.errors import CallError, CapabilityError
-from batches_mcp.plan import ServerPlan, ToolPlan
-from tests.support.capabilities import CONTENTS, FILES, HOSTILE, mutated_bytes, mutated_trees, values
+from batches_mcp.plan import Feed, Place, ServerPlan, ToolPlan
+from batches_mcp.request import credential_header
+from tests.support.capabilities import FILES, HOSTILE, mutated_bytes, mutated_trees, values
 
+# Beside the files that the good ones name.
+BESIDE = str(FILES[-1].with_name("f.yaml"))
 # Any argument to any tool: what a request does with it is a request's or an error's, never a traceback.
 arguments = st.dictionaries(st.sampled_from(["message_batch_id", "body", "limit", "requests", "id", "x"]), values)
 
@@ -29,13 +30,10 @@ arguments = st.dictionaries(st.sampled_from(["message_batch_id", "body", "limit"
 def compiled(content: bytes) -> tuple[tuple[Diagnostic, ...], ServerPlan | None]:
     """Everything that is wrong with a file, or what it compiles to."""
     try:
-        source = parse(content, "f.yaml")
+        linked = capability.linked(parse(content, BESIDE))
     except CapabilityError as error:
         return error.diagnostics, None
-    loaded = load(source)
-    linked = link(loaded.document, "f.yaml")
-    problems = (*loaded.problems, *linked.problems, *verify(loaded.document, "f.yaml"))
-    return problems, None if has_errors(problems) else compile_server(linked)
+    return linked.problems, None if has_errors(linked.problems) else compile_server(linked)
 
 
 def check(content: bytes, given_arguments: dict[str, Any]) -> None:
@@ -78,8 +76,44 @@ def test_a_file_of_anything(value: Any) -> None:
     check(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"), {})
 
 
-@pytest.mark.parametrize("content", CONTENTS, ids=[file.stem for file in FILES])
-def test_the_files_it_begins_with_are_good(content: bytes) -> None:
-    problems, plan = compiled(content)
-    assert not has_errors(problems)
-    assert plan is not None
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_files_it_begins_with_are_good(file: Path) -> None:
+    assert not has_errors(capability.check(file))
+
+
+# What would be a secret, a header of its own or a value of the environment, if anything but its place took it.
+MARK = 'x{{env.KEY}}{{SHOP_TOKEN}}"&=\\'
+STRAY = [
+    "Authorization",
+    "x-api-key",
+    "Host",
+    "Content-Type",
+    "SHOP_TOKEN",
+    "KEY",
+    "SHOP_KEY",
+    "vault.SHOP_KEY",
+    "anything",
+]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_arguments_stay_in_the_places_that_are_declared(file: Path) -> None:
+    linked = capability.read(file)
+    server = compile_server(linked)
+    variables = {name: SecretStr(f"value-of-{number}") for number, name in enumerate(sorted(server.binds))}
+    for tool in server.tools:
+        own = dict.fromkeys(tool.input_schema["properties"], MARK)
+        built = request.build(tool.request, own, variables)
+        assert request.build(tool.request, dict.fromkeys(STRAY, "stray") | own, variables) == built
+        declared = {feed.name.lower() for feed in tool.request.feeds} | {"content-type", "cookie"}
+        names = {name.lower() for name, _ in built.headers}
+        match tool.request.credential:
+            case Feed(place=Place.QUERY) | None:
+                assert names <= declared
+            case credential:
+                header = credential_header(credential, variables)
+                assert header in built.headers
+                assert names <= declared | {header[0].lower()}
+        # The braces of an argument are text: had they been rendered, a value would stand where they were.
+        if MARK in (body := built.body.decode() if isinstance(built.body, bytes) else ""):
+            assert "{{SHOP_TOKEN}}" in body

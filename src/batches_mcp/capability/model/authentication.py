@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
-from batches_mcp.capability.model.declare import Located, key
+from batches_mcp.capability.model.declare import Located, declared, key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class ApiKey(Located):
     type: Literal["apikey"]
     name: str = key("key", "name")
@@ -16,13 +15,13 @@ class ApiKey(Located):
     placement: Literal["header", "query"] = key("placement", "in", default="header")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class Bearer(Located):
     type: Literal["bearer"]
     token: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class Basic(Located):
     type: Literal["basic"]
     username: str

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, Literal
 
 from batches_mcp.capability.model.authentication import Authentication
-from batches_mcp.capability.model.declare import IMPORT_KEYS, Json, Located, key
+from batches_mcp.capability.model.declare import IMPORT_KEYS, Json, Located, declared, key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class ConsumedInput(Located):
     """A value that requests carry, or one that is taken from the environment.
 
@@ -25,7 +25,7 @@ class ConsumedInput(Located):
     schema: dict[str, Json] | None = key("x-schema", default=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class JsonBody(Located):
     """A request body as data, whose texts may be templates; a text that is one reference keeps its value's type."""
 
@@ -33,7 +33,7 @@ class JsonBody(Located):
     data: Json
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class TextBody(Located):
     """A request body as text, with templates in it."""
 
@@ -41,7 +41,7 @@ class TextBody(Located):
     data: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class FormBody(Located):
     """A request body of form fields: a map of templates, or `name=value` pairs joined by `&`."""
 
@@ -52,7 +52,7 @@ class FormBody(Located):
 Body = JsonBody | TextBody | FormBody
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class Operation(Located):
     unsupported: ClassVar = {
         "outputSchema": "leave it out: answers are JSON or JSONL",
@@ -87,7 +87,7 @@ class Operation(Located):
     tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class Resource(Located):
     name: str
     path: str
@@ -98,7 +98,7 @@ class Resource(Located):
     tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class Consumes(Located):
     unsupported: ClassVar = IMPORT_KEYS | {
         "location": IMPORT_KEYS["from"],

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from batches_mcp.capability.model.consumed import Consumes
-from batches_mcp.capability.model.declare import IMPORT_KEYS, Json, Located, key
+from batches_mcp.capability.model.declare import IMPORT_KEYS, Json, Located, declared, key
 from batches_mcp.capability.model.exposed import Expose
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class Info(Located):
     label: str = key("label", "display")
     description: str = ""
@@ -21,7 +20,7 @@ class Info(Located):
     stakeholders: Json = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class Bind(Located):
     """Variables taken from the environment or from the file at `location`: `keys` maps each to its name there."""
 
@@ -38,7 +37,7 @@ class Bind(Located):
         return self.keys[variable] if self.location is None else f"{self.namespace}.{variable}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class Capability(Located):
     unsupported: ClassVar = {
         "aggregates": "write the operation into `consumes` and the tool into `exposes`",
@@ -57,7 +56,7 @@ class Capability(Located):
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class Document(Located):
     unsupported: ClassVar = {
         "consumes": "a stand-alone consumes file serves nothing: write it under `capability`",

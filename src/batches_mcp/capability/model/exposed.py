@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from batches_mcp.capability.model.authentication import Authentication
-from batches_mcp.capability.model.declare import IMPORT_KEYS, Json, Located, key
+from batches_mcp.capability.model.declare import IMPORT_KEYS, Json, Located, declared, key
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class Output(Located):
     """How a part of the answer is made: mapped from the upstream's, or a fixed value."""
 
@@ -22,7 +21,7 @@ class Output(Located):
     description: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class ToolInput(Located):
     name: str
     type: Literal["string", "number", "integer", "boolean", "array", "object"]
@@ -31,7 +30,7 @@ class ToolInput(Located):
     schema: dict[str, Json] | None = key("x-schema", default=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class Hints(Located):
     """What a client may assume of a tool; the defaults are MCP's."""
 
@@ -52,7 +51,7 @@ _UNSUPPORTED_INBOUND = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class Tool(Located):
     unsupported: ClassVar = _ONE_CALL_KEYS
     instead: ClassVar = {"call": _CALL}
@@ -70,7 +69,7 @@ class Tool(Located):
     tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class McpResource(Located):
     """Something to read under a URI: the answer of a call, or a text file beside the capability.
 
@@ -91,7 +90,7 @@ class McpResource(Located):
     tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class PromptArgument(Located):
     """What the user fills into a prompt: text, as all of MCP's prompt arguments."""
 
@@ -101,7 +100,7 @@ class PromptArgument(Located):
     required: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class PromptMessage(Located):
     """One message; `{{x}}` in its content is an argument of the prompt."""
 
@@ -109,7 +108,7 @@ class PromptMessage(Located):
     content: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class Prompt(Located):
     """A text that users send to the model: messages, or a file that holds the one user message."""
 
@@ -125,7 +124,7 @@ class Prompt(Located):
 _CACHING = "leave it out: clients may keep the lists for five minutes"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class McpExpose(Located):
     unsupported: ClassVar = IMPORT_KEYS | {"ttlMs": _CACHING, "cacheScope": _CACHING}
 
@@ -142,7 +141,7 @@ class McpExpose(Located):
     port: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class RestInput(Located):
     name: str
     place_in: Literal["query", "header", "path", "cookie", "body"] = key("in")
@@ -153,7 +152,7 @@ class RestInput(Located):
     required: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class RestOperation(Located):
     unsupported: ClassVar = _ONE_CALL_KEYS | {
         "responses": "leave it out: the upstream's answer is handed on as it is",
@@ -171,7 +170,7 @@ class RestOperation(Located):
     outputs: tuple[Output, ...] = key("outputParameters", default=())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class RestResource(Located):
     unsupported: ClassVar = {"forward": "name each operation with `call`"}
 
@@ -183,7 +182,7 @@ class RestResource(Located):
     operations: tuple[RestOperation, ...] = key("operations", named=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@declared
 class RestExpose(Located):
     unsupported: ClassVar = IMPORT_KEYS
 
