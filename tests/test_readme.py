@@ -117,6 +117,14 @@ def test_claude_code_commands_are_well_formed(snippet: str) -> None:
     assert words[-1].endswith(("/bin/batches-mcp", ":9090/mcp"))
 
 
+def test_resources_and_prompts_are_named_as_they_are() -> None:
+    plan = compile_server(capability.read(ROOT / "capability.yaml"))
+    named = re.findall(
+        r"^\| `([a-z:/{}_-]+)` \|", README.read_text("utf-8").split("## Resources and prompts")[1], re.MULTILINE
+    )
+    assert named == [*(each.template for each in plan.resources), *(each.name for each in plan.prompts)]
+
+
 @pytest.mark.parametrize("snippet", snippets("python"))
 def test_python_snippets_compile(snippet: str) -> None:
     compile(snippet, "README.md", "exec")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, get_args
+from collections.abc import AsyncIterator
+from typing import Any
 
 import click
 import pytest
@@ -16,14 +15,15 @@ from anthropic.types.message_create_params import MessageCreateParamsNonStreamin
 from mcp.client.client import Client
 
 from batches_mcp import capability
+from batches_mcp.arguments import ArgumentCheck
 from batches_mcp.batch.behaviors import behaviors, contributions
-from batches_mcp.batch.requests import MAX_REQUESTS
+from batches_mcp.batch.requests import MAX_BODY_BYTES, MAX_REQUESTS
 from batches_mcp.cli import cli
 from batches_mcp.compile import compile_server
 from batches_mcp.sandbox import ManualClock, Sandbox
 from batches_mcp.settings import BatchSettings, packaged
-from tests.support.servers import CREATE, LIST, RESULTS, RETRIEVE, server_for
-from tests.support.values import keys_of
+from tests.support.servers import CREATE, RESULTS, RETRIEVE, server_for
+from tests.support.values import keys_of, values_of
 
 SKILL = packaged("skills/message-batches/SKILL.md")
 TEXT = SKILL.read_text("utf-8")
@@ -31,21 +31,20 @@ _, FRONT, BODY = TEXT.split("---\n", 2)
 PROSE = re.sub(r"```.*?```", "", BODY, flags=re.DOTALL)
 WORDS = sorted(set(re.findall(r"`([^`]+)`", PROSE)))
 
+_CONTEXT = click.Context(cli)
+COMMANDS = {name: command for name in cli.list_commands(_CONTEXT) if (command := cli.get_command(_CONTEXT, name))}
 TOOLS = {
     tool.name: tool
     for tool in compile_server(
-        capability.read(packaged("capability.yaml")), contributions=contributions(behaviors(BatchSettings((SKILL.parent,))))
+        capability.read(packaged("capability.yaml")),
+        contributions=contributions(behaviors(BatchSettings((SKILL.parent,)))),
     ).tools
 }
 
-# What the API's own words are: types of results and of errors, and parts of a Messages request.
-# https://platform.claude.com/docs/en/api/errors and .../build-with-claude/batch-processing
-API_WORDS = {
-    "succeeded", "errored", "canceled", "expired", "ended", "api_error", "overloaded_error", "rate_limit_error",
-    "timeout_error", "ttl", *MessageCreateParamsNonStreaming.__annotations__,
-}  # fmt: skip
-PATTERN = "A-Z a-z 0-9 _ -"
-REMARKS = {"truncated", "refusal", "paused"}
+# Words of the API, not ours: https://platform.claude.com/docs/en/build-with-claude/batch-processing
+API_WORDS = {*MessageCreateParamsNonStreaming.__annotations__, "ttl", "paused"}
+# How the skill writes what is no name: the characters of a custom_id, and a reference in a template.
+NOTATIONS = {"A-Z a-z 0-9 _ -", "{{column}}"}
 
 
 def snippets(language: str) -> list[str]:
@@ -68,3 +67,83 @@ def test_it_is_short_enough_to_be_read() -> None:
 
 def test_it_names_every_tool_and_no_other() -> None:
     assert set(re.findall(r"anthropic-[a-z-]+[a-z]", BODY)) == set(TOOLS)
+
+
+def test_it_lets_nobody_spend_without_asking() -> None:
+    assert BODY.index("wait for a yes") < BODY.index("Then make the same call without")
+
+
+def test_an_example_of_a_request_is_what_create_takes() -> None:
+    check = ArgumentCheck(TOOLS[CREATE])
+    examples = [json.loads(snippet) for snippet in snippets("json")]
+    assert examples
+    check({"requests": examples})
+
+
+@pytest.mark.anyio
+async def test_every_name_in_it_exists(sandbox: Sandbox, key: str) -> None:
+    """As a tool, an argument, a flag, or as a key or a value of what the tools answer in the life of a batch."""
+    answers = [answer async for answer in _life_of_a_batch(sandbox, key)]
+    schemas = [dict(schema) for tool in TOOLS.values() for schema in (tool.input_schema, tool.output_schema or {})]
+    known = {
+        *TOOLS,
+        *keys_of(schemas),
+        *values_of(schemas),
+        *keys_of(answers),
+        *values_of(answers),
+        *(flag for command in COMMANDS.values() for option in command.params for flag in option.opts),
+        *API_WORDS,
+        *NOTATIONS,
+    }
+    assert [word for word in WORDS if word not in known] == []
+
+
+async def _life_of_a_batch(sandbox: Sandbox, key: str) -> AsyncIterator[Any]:
+    assert isinstance(sandbox.clock, ManualClock)
+    orders = ["", "[[sandbox:max_tokens]]", "[[sandbox:refusal]]", "[[sandbox:expired]]"]
+    orders += [f"[[sandbox:errored {kind}]]" for kind in ("api_error", "overloaded_error")]
+    orders += [f"[[sandbox:errored {kind}]]" for kind in ("rate_limit_error", "timeout_error")]
+    example = json.loads(snippets("json")[0])
+    requests = [
+        {
+            "custom_id": f"r{number}",
+            "params": example["params"] | {"messages": [{"role": "user", "content": order or "x"}]},
+        }
+        for number, order in enumerate(orders)
+    ]
+    async with Client(server_for(sandbox.url, key)) as client:
+
+        async def call(tool: str, **arguments: Any) -> Any:
+            result = await client.call_tool(tool, arguments)
+            assert not result.is_error
+            return result.structured_content
+
+        yield await call(CREATE, requests=requests, dry_run=True)
+        created = await call(CREATE, requests=requests)
+        yield created
+        yield await call(RETRIEVE, message_batch_id=created["id"])
+        sandbox.clock.advance(60)
+        yield await call(RETRIEVE, message_batch_id=created["id"])
+        yield await call(RESULTS, message_batch_id=created["id"])
+
+
+COMMAND_LINES = [line for snippet in snippets("sh") for line in snippet.splitlines()]
+
+
+@pytest.mark.parametrize("line", COMMAND_LINES)
+def test_every_command_in_it_exists_with_its_flags(line: str) -> None:
+    program, name, *rest = shlex.split(line)
+    assert program == "batches-mcp"
+    COMMANDS[name].make_context(name, rest)
+
+
+def test_its_numbers_are_ours() -> None:
+    assert f"up to {MAX_REQUESTS:,} Claude requests" in BODY
+    assert f"{MAX_BODY_BYTES // 1_000_000} MB" in BODY
+    assert f"up to {BatchSettings().wait_cap_s:g}" in BODY
+
+
+def test_it_says_what_to_do_with_each_outcome() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", BODY, re.MULTILINE)
+    [schema] = [TOOLS[RESULTS].input_schema["properties"]["result_types"]]
+    assert sorted(rows) == sorted(schema["items"]["enum"])

@@ -46,7 +46,7 @@ async def test_ids_of_the_newest_batches_are_offered(
     transport: Transport, era: Era, sandbox: Sandbox, key: str
 ) -> None:
     async with connected(transport, era, sandbox.url, key) as client:
-        ids = []
+        ids: list[str] = []
         for number in range(3):
             created = await client.call_tool(CREATE, {"requests": [REQUEST | {"custom_id": f"r{number}"}]})
             assert created.structured_content is not None

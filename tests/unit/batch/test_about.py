@@ -31,4 +31,3 @@ def test_an_answer_is_about_one_batch_or_none(content: dict[str, Any], batch: bo
     named = {"message_batch_id": "b1"}
     assert about.batch(content) == (named if batch else None)
     assert about.results(content) == (named if results else None)
-    assert about.nothing(content) is None
