@@ -119,9 +119,8 @@ def test_claude_code_commands_are_well_formed(snippet: str) -> None:
 
 def test_resources_and_prompts_are_named_as_they_are() -> None:
     plan = compile_server(capability.read(ROOT / "capability.yaml"))
-    named = re.findall(
-        r"^\| `([a-z:/{}_-]+)` \|", README.read_text("utf-8").split("## Resources and prompts")[1], re.MULTILINE
-    )
+    section = README.read_text("utf-8").split("## Resources and prompts\n")[1].split("\n## ")[0]
+    named = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
     assert named == [*(each.template for each in plan.resources), *(each.name for each in plan.prompts)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -22,7 +23,7 @@ from batches_mcp.cli import cli
 from batches_mcp.compile import compile_server
 from batches_mcp.sandbox import ManualClock, Sandbox
 from batches_mcp.settings import BatchSettings, packaged
-from tests.support.servers import CREATE, RESULTS, RETRIEVE, server_for
+from tests.support.servers import CREATE, RESULTS, RETRIEVE, ROOT, server_for
 from tests.support.values import keys_of, values_of
 
 SKILL = packaged("skills/message-batches/SKILL.md")
@@ -58,6 +59,12 @@ def test_the_front_matter_is_what_hosts_look_for() -> None:
     assert front["name"] == SKILL.parent.name
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", front["name"])
     assert 100 <= len(front["description"]) <= 1024
+
+
+def test_the_wheel_and_the_sdist_carry_it() -> None:
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]
+    assert build["wheel"]["force-include"]["skills"] == "batches_mcp/skills"
+    assert "/skills" in build["sdist"]["include"]
 
 
 def test_it_is_short_enough_to_be_read() -> None:
