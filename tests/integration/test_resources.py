@@ -131,6 +131,19 @@ async def test_clients_of_revisions_without_links_get_none(sandbox: Sandbox, key
     assert kinds == {"2025-03-26": ["text"], "2025-06-18": ["text", "resource_link"]}
 
 
+async def test_another_client_gets_the_answer_beside_its_link(sandbox: Sandbox, key: str) -> None:
+    import fastmcp
+
+    with http_server("--base-url", sandbox.url, key=key) as url:
+        async with fastmcp.Client(url) as client:
+            created = await client.call_tool(CREATE, {"requests": [REQUEST]})
+            assert [block.type for block in created.content] == ["text", "resource_link"]
+            assert created.structured_content is not None
+            [contents] = await client.read_resource(f"batch://{created.structured_content['id']}")
+    assert isinstance(contents, t.TextResourceContents)
+    assert json.loads(contents.text)["id"] == created.structured_content["id"]
+
+
 @eras
 @pytest.mark.parametrize("transport", ["memory", "stdio", "http"])
 async def test_an_unknown_uri_is_invalid_params(transport: Transport, era: Era, sandbox: Sandbox, key: str) -> None:
@@ -204,8 +217,8 @@ async def test_a_failure_nobody_expected_says_nothing_of_itself(
     assert error.code == INTERNAL_ERROR
     assert error.message.startswith("internal_error: the server failed in a way it should not (reference ")
     assert "inside" not in json.dumps([error.message, error.data])
-    [record] = [record for record in caplog.records if record.exc_info]
-    assert record.getMessage().startswith("resource message-batch failed unexpectedly")
+    [logged] = [message for message in caplog.messages if "unexpectedly" in message]
+    assert logged.startswith("resource message-batch failed unexpectedly")
 
 
 @pytest.mark.parametrize(
