@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import httpx2
 import pytest
@@ -328,6 +329,23 @@ async def test_a_stream_that_is_always_cut_is_never_called_complete(state: Path)
             assert (await get(client))["totals_complete"] is True
 
 
+async def test_a_first_page_goes_as_far_as_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "_AT_ONCE_ROWS", 1)
+    with scripted_upstream(batch(3), *[cut(STREAM, len(ROWS[0]) + 9)] * 3) as upstream:
+        async with Client(server_for(upstream.url, clock=CLOCK)) as client:
+            page = await get(client)
+            assert [each["custom_id"] for each in page["rows"]] == ["r0"]
+            assert "was cut before this page was full" in page["notice"]
+            upstream.steps[:] = [batch(3), jsonl(STREAM)]
+            rest = await get(client, cursor=page["next_cursor"])
+            assert [each["custom_id"] for each in rest["rows"]] == ["r1", "r2"]
+            upstream.steps[:] = [batch(3)]
+        async with Client(server_for(upstream.url, "another-key", clock=CLOCK)) as client:
+            upstream.steps[:] = [batch(3), *[cut(STREAM, 9)] * 3]
+            error = error_of(await client.call_tool(RESULTS, {"message_batch_id": ID}))
+            assert (error["type"], error["retryable"]) == ("connection_error", True)
+
+
 async def test_odd_line_ends_blank_lines_and_long_rows() -> None:
     long = row(1, "y" * 20_000_000)
     stream = ROWS[0][:-1] + b"\r\n\r\n" + long + b"\n" + row(2, "a\u2028b")[:-1]
@@ -421,6 +439,38 @@ async def test_readers_share_one_download_and_a_canceled_one_stops_nobody(held: 
             upstream.let_go.set()
     assert len(pages) == 2
     assert upstream.asked == 1
+
+
+async def test_a_download_tells_how_far_it_is(held: tuple[Held, str]) -> None:
+    upstream, url = held
+    told: list[tuple[float, float | None, str | None]] = []
+
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, total, message))
+        upstream.let_go.set()
+
+    async with Client(server_for(url)) as client:
+        page = await client.call_tool(RESULTS, {"message_batch_id": ID}, progress_callback=tell)
+    assert len(page.structured_content["rows"]) == 3
+    assert told[0] == (0, 3, "0 of 3 rows (0 bytes) fetched")
+
+
+async def test_a_page_that_waits_for_the_upstream_does_not_hold_up_another(
+    sandbox: Sandbox, key: str, state: Path
+) -> None:
+    async with Client(server_for(sandbox.url, key)) as client:
+        batch_id = await made(client, sandbox)
+        await get(client, message_batch_id=batch_id)
+        before = len(sandbox.requests)
+        sandbox.faults.add("delay", on="retrieve", seconds=20, key=key)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.call_tool, RESULTS, {"message_batch_id": batch_id})
+            while sandbox.faults.pending():
+                await anyio.lowlevel.checkpoint()
+            with anyio.fail_after(10):
+                assert len((await get(client, message_batch_id=batch_id))["rows"]) == 6
+            tasks.cancel_scope.cancel()
+        assert len(sandbox.requests) > before
 
 
 async def test_past_its_time_a_call_says_how_far_it_is_and_the_download_goes_on(held: tuple[Held, str]) -> None:

@@ -101,7 +101,7 @@ async def _streamed(call: Call, asked: Asked, batch: Ended, deadline_s: float) -
         if not found.cut:
             break
         if attempt == _MOST_STREAMS and not found.page.rows:
-            raise _too_slow(call.forward.upstream.limits.call_s)
+            raise _broken()
     remarks = []
     if found.cut:
         remarks.append("The upstream's stream was cut before this page was full; the next page goes on from here.")
@@ -198,6 +198,11 @@ def _not_whole(batch: Ended, spool: Spool) -> CallError:
     message = f"no file was written, because rows are missing. {_missing(batch, spool)}"
     next_step = "Call again in a minute; pages (without as_file) show what has arrived."
     return CallError(ErrorReport("results_incomplete", message, next_step, Retry.HELPS, retry_after_s=60.0))
+
+
+def _broken() -> CallError:
+    message = f"the upstream's stream of results broke {_MOST_STREAMS} times before the first row of this page."
+    return CallError(ErrorReport("connection_error", message, "Try again later.", Retry.HELPS))
 
 
 def _too_slow(most_s: float) -> CallError:
