@@ -117,6 +117,13 @@ def test_claude_code_commands_are_well_formed(snippet: str) -> None:
     assert words[-1].endswith(("/bin/batches-mcp", ":9090/mcp"))
 
 
+def test_resources_and_prompts_are_named_as_they_are() -> None:
+    plan = compile_server(capability.read(ROOT / "capability.yaml"))
+    section = README.read_text("utf-8").split("## Resources and prompts\n")[1].split("\n## ")[0]
+    named = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+    assert named == [*(each.template for each in plan.resources), *(each.name for each in plan.prompts)]
+
+
 @pytest.mark.parametrize("snippet", snippets("python"))
 def test_python_snippets_compile(snippet: str) -> None:
     compile(snippet, "README.md", "exec")

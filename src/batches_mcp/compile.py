@@ -1,4 +1,4 @@
-"""Linked names -> plans: the tools as a client sees them and the requests they make. Pure."""
+"""Linked names -> plans: tools, resources and prompts as a client sees them, and the requests they make. Pure."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from batches_mcp.capability.calls import LinkedCall
 from batches_mcp.capability.diagnostics import did_you_mean
 from batches_mcp.capability.link import Linked
 from batches_mcp.capability.origins import known, origin_of
+from batches_mcp.capability.prompts import LinkedPrompt
+from batches_mcp.capability.resources import LinkedResource
 from batches_mcp.capability.targets import Target
 from batches_mcp.capability.tools import LinkedTool
 from batches_mcp.capability.upstreams import base_uri_problem
@@ -22,7 +24,10 @@ from batches_mcp.plan import (
     Feed,
     HintsPlan,
     OutputPlan,
+    PromptArgumentPlan,
+    PromptPlan,
     RequestPlan,
+    ResourcePlan,
     ResultPlan,
     ServerPlan,
     ToolPlan,
@@ -57,7 +62,9 @@ def compile_server(
         _tool(each, base_uri(each.call.target, base_url, environment or {}), contributions or {})
         for each in linked.tools
     )
-    if base_url and len({origin_of(each.call.target.upstream.consumes.base_uri) for each in linked.tools}) > 1:
+    resources = tuple(_resource(each, base_url, environment or {}) for each in linked.resources)
+    calls = [tool.call for tool in linked.tools] + [each.call for each in linked.resources if each.call is not None]
+    if base_url and len({origin_of(call.target.upstream.consumes.base_uri) for call in calls}) > 1:
         raise UsageError("--base-url cannot be used with this capability file: it consumes several origins")
     return ServerPlan(
         name="batches-mcp",
@@ -66,9 +73,11 @@ def compile_server(
         port=expose.port,
         tools=tools,
         bound=frozenset(linked.binds.sources()) - linked.values.keys(),
-        secrets=_secrets(linked, tools),
+        secrets=_secrets(linked, [*tools, *(each.call for each in resources if each.call is not None)]),
         binds=linked.binds.sources(),
         inbound=linked.inbound,
+        resources=resources,
+        prompts=tuple(map(_prompt, linked.prompts)),
     )
 
 
@@ -96,8 +105,8 @@ def select_tools(
     return left
 
 
-def _secrets(linked: Linked, tools: tuple[ToolPlan, ...]) -> frozenset[str]:
-    credentials = [tool.request.credential for tool in tools] + [linked.inbound]
+def _secrets(linked: Linked, calls: Iterable[ToolPlan]) -> frozenset[str]:
+    credentials = [call.request.credential for call in calls] + [linked.inbound]
     used = {name for each in credentials for template in credential_templates(each) for name in template.variables}
     called_so = {name for name in linked.binds.sources() if any(word in name.upper() for word in _SECRET_WORDS)}
     return frozenset(used | called_so | linked.values.keys())
@@ -119,6 +128,51 @@ def _tool(linked: LinkedTool, base_uri: str, contributions: Mapping[str, Contrib
         result=result_plan(tool.outputs, target),
         behavior=target.operation.behavior,
         unavailable=contribution.unavailable,
+    )
+
+
+def _resource(linked: LinkedResource, base_url: str | None, environment: Mapping[str, str]) -> ResourcePlan:
+    resource, call = linked.resource, linked.call
+    title = resource.label or title_of(resource.name)
+    return ResourcePlan(
+        name=resource.name,
+        title=title,
+        description=resource.description,
+        uri=linked.uri,
+        mime_type=resource.mime_type or ("text/plain" if call is None else "application/json"),
+        call=None if call is None else _read(resource, title, call, base_uri(call.target, base_url, environment)),
+        text=linked.text or "",
+    )
+
+
+def _read(resource: model.McpResource, title: str, call: LinkedCall, base_uri: str) -> ToolPlan:
+    """The call that reads a resource: a GET with nothing but the variables of the URI for arguments."""
+    schema = input_schema(call)
+    return ToolPlan(
+        name=resource.name,
+        title=title,
+        description=resource.description,
+        hints=HintsPlan(read_only=True, destructive=False, idempotent=True, open_world=True),
+        input_schema=schema,
+        checked_schema=schema,
+        output_schema=None,
+        request=request_plan(call, base_uri),
+        result=result_plan(resource.outputs, call.target),
+        behavior=call.target.operation.behavior,
+    )
+
+
+def _prompt(linked: LinkedPrompt) -> PromptPlan:
+    prompt = linked.prompt
+    return PromptPlan(
+        name=prompt.name,
+        title=prompt.label or title_of(prompt.name),
+        description=prompt.description,
+        arguments=tuple(
+            PromptArgumentPlan(each.name, each.label or title_of(each.name), each.description, each.required)
+            for each in prompt.inputs
+        ),
+        messages=linked.messages,
     )
 
 

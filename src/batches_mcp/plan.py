@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 JsonSchema = Mapping[str, Any]
 
@@ -270,6 +270,55 @@ class RestPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class ResourcePlan:
+    """Something to read under a URI: what a `call` answers, which is a tool's in all but its caller, or a `text`.
+
+    `uri` is split at its variables, the arguments of the call; one without any is a static resource.
+    """
+
+    name: str
+    title: str
+    description: str
+    uri: tuple[str | Argument, ...]
+    mime_type: str
+    call: ToolPlan | None
+    text: str
+
+    @property
+    def template(self) -> str:
+        """The URI with its variables in braces (RFC 6570)."""
+        return "".join(f"{{{part.name}}}" if isinstance(part, Argument) else part for part in self.uri)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(part.name for part in self.uri if isinstance(part, Argument)))
+
+
+Role: TypeAlias = Literal["user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptArgumentPlan:
+    """What the user fills into a prompt; always text."""
+
+    name: str
+    title: str
+    description: str
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPlan:
+    """A text that users send to the model: the role and the text of each message, in which arguments stand."""
+
+    name: str
+    title: str
+    description: str
+    arguments: tuple[PromptArgumentPlan, ...]
+    messages: tuple[tuple[Role, Template], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ServerPlan:
     """A compiled capability file.
 
@@ -286,3 +335,10 @@ class ServerPlan:
     secrets: frozenset[str]
     binds: Mapping[str, str] = field(default_factory=dict)
     inbound: Feed | BasicCredential | None = None
+    resources: tuple[ResourcePlan, ...] = ()
+    prompts: tuple[PromptPlan, ...] = ()
+
+    @property
+    def calls(self) -> tuple[ToolPlan, ...]:
+        """Everything that makes requests: the tools, and what resources are read by."""
+        return (*self.tools, *(each.call for each in self.resources if each.call is not None))

@@ -26,8 +26,10 @@ from pydantic import SecretStr
 from batches_mcp import capability
 from batches_mcp.batch.behaviors import behaviors, contributions
 from batches_mcp.compile import compile_server
+from batches_mcp.narrow import narrow
 from batches_mcp.redact import Redactor
-from batches_mcp.serve.mcp import Calls, build_server
+from batches_mcp.serve.calls import Calls
+from batches_mcp.serve.mcp import build_server
 from batches_mcp.settings import BatchSettings
 from batches_mcp.state import StateFolder
 from batches_mcp.upstream import Clock, Limits, Upstream
@@ -74,7 +76,7 @@ def server_for(
     """Our server in this process, as the command line builds it."""
     batch = batch or BatchSettings(tuple(roots))
     table = behaviors(batch)
-    plan = compile_server(capability.read(file), base_url, contributions=contributions(table))
+    plan = narrow(compile_server(capability.read(file), base_url, contributions=contributions(table)))
     values = {**({"ANTHROPIC_API_KEY": key} if key else {}), **(variables or {})}
     secrets = {name: SecretStr(value) for name, value in values.items()}
     redactor = Redactor.of(value for name, value in values.items() if name in plan.secrets)

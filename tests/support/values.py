@@ -18,3 +18,18 @@ def keys_of(value: Any) -> Iterator[str]:
                 yield from keys_of(each)
         case _:
             pass
+
+
+def values_of(value: Any) -> Iterator[str]:
+    """Every text in a value, at any depth, that is no key."""
+    match value:
+        case str():
+            yield value
+        case dict():
+            for each in value.values():
+                yield from values_of(each)
+        case list() | tuple():
+            for each in value:
+                yield from values_of(each)
+        case _:
+            pass

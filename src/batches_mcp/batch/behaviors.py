@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from batches_mcp.batch import ending, listing, wait
+from batches_mcp.batch import about, ending, listing, wait
 from batches_mcp.batch.call import Call, Desk
 from batches_mcp.batch.retryable import ON_REQUEST, PASSING
+from batches_mcp.batch.siblings import BATCH_ID
 from batches_mcp.plan import Contribution, JsonSchema, ToolPlan
 from batches_mcp.settings import BatchSettings
 
@@ -18,16 +19,25 @@ Answerer = Callable[[Call], Awaitable[dict[str, Any]]]
 Beginner = Callable[[Desk, ToolPlan], Coroutine[Any, Any, None]]
 """What is done once for a tool, beside the calls, when a server starts; raises nothing."""
 
+Completer = Callable[[Desk, ToolPlan], Awaitable[Sequence[str]]]
+"""The values of an argument that a tool of the behaviour knows, the likeliest first; raises CallError."""
+
 _DEFAULTS = BatchSettings()
 
 
 @dataclass(frozen=True, slots=True)
 class Behavior:
-    """A behaviour: how a call is answered, what it does to the tool's arguments, and what a server begins with."""
+    """A behaviour: how a call is answered, what it does to the tool's arguments, and what a server begins with.
+
+    `completes` are arguments of prompts and resources whose values it knows. `about` says of an answer, whichever
+    tool's, with which arguments a call of this behaviour would tell more of the same; None: with none.
+    """
 
     answer: Answerer
     contribution: Contribution = Contribution()
     begin: Beginner | None = None
+    completes: Mapping[str, Completer] = field(default_factory=dict)
+    about: Callable[[Mapping[str, Any]], Mapping[str, str] | None] = about.nothing
 
 
 def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
@@ -51,12 +61,15 @@ def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
 
         return await results.answer(call)
 
+    async def newest(desk: Desk, tool: ToolPlan) -> Sequence[str]:
+        return await desk.newest.ids(desk.forward, tool)
+
     return {
         "cancel": Behavior(ending.cancel),
         "delete": Behavior(ending.delete),
-        "list": Behavior(listing.page),
-        "results": Behavior(results, Contribution(_RESULTS_ARGUMENTS)),
-        "status": Behavior(status, _status_contribution(settings.wait_cap_s)),
+        "list": Behavior(listing.page, completes={BATCH_ID: newest}),
+        "results": Behavior(results, Contribution(_RESULTS_ARGUMENTS), about=about.results),
+        "status": Behavior(status, _status_contribution(settings.wait_cap_s), about=about.batch),
         "submit": Behavior(submit, _submit_contribution(bool(settings.roots), settings.ledger), recover),
     }
 

@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup
 
 from batches_mcp.batch.account import account_id
 from batches_mcp.batch.delivery import Underway
+from batches_mcp.batch.newest import NewestIds
 from batches_mcp.batch.records import AllRecords, Records
 from batches_mcp.forward import Forward
 from batches_mcp.plan import ToolPlan
@@ -33,7 +34,7 @@ class Desk:
     """What the calls of one server share for as long as it lives; `tasks` is for work that outlasts its call.
 
     `downloads` are those under way, by the folder of their spool and the id of their batch; `underway` are the creates;
-    `pages` is for `turn`. `all_records` is None for a server that keeps no ledger.
+    `pages` is for `turn`, and `newest` are ids to offer. `all_records` is None for a server that keeps no ledger.
     """
 
     forward: Forward
@@ -42,6 +43,7 @@ class Desk:
     all_records: AllRecords | None = None
     underway: Underway = field(default_factory=Underway)
     downloads: dict[tuple[Path, str], Download] = field(default_factory=dict)
+    newest: NewestIds = field(default_factory=NewestIds)
     pages: anyio.Lock = field(default_factory=anyio.Lock)
 
     def account(self, tool: ToolPlan, *names: str) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from batches_mcp.capability import expressions, model
 from batches_mcp.capability.diagnostics import Mark, did_you_mean, quote
 from batches_mcp.capability.scope import Scope
-from batches_mcp.plan import Argument, Template
+from batches_mcp.plan import Argument, Role, Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class LinkedPrompt:
     """A prompt with the role and the text of each message; its templates hold arguments only, no bound variable."""
 
     prompt: model.Prompt
-    messages: tuple[tuple[str, Template], ...]
+    messages: tuple[tuple[Role, Template], ...]
 
 
 def link_prompts(expose: model.McpExpose, scope: Scope, texts: Mapping[str, str]) -> Iterator[LinkedPrompt]:
@@ -28,6 +28,7 @@ def link_prompts(expose: model.McpExpose, scope: Scope, texts: Mapping[str, str]
         if (prompt.template is None) is (prompt.location is None):
             _error(prompt.place("name"), scope, prompt, "has either a `template` or a `location`", "give it one")
             continue
+        contents: list[tuple[Role, str, Mark]]
         if prompt.location is not None:
             contents = [("user", texts.get(prompt.location, ""), prompt.place("location"))]
         else:

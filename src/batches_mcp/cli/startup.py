@@ -17,8 +17,9 @@ from pydantic import SecretStr
 from batches_mcp import capability
 from batches_mcp.batch.behaviors import Behavior, behaviors, contributions
 from batches_mcp.capability.origins import known, origin_of
-from batches_mcp.compile import compile_server, select_tools
+from batches_mcp.compile import compile_server
 from batches_mcp.errors import CallError, UsageError
+from batches_mcp.narrow import narrow
 from batches_mcp.plan import RestPlan, ServerPlan, ToolPlan, credential_templates
 from batches_mcp.redact import RedactingFilter, Redactor, printable
 from batches_mcp.request import credential_header
@@ -128,16 +129,16 @@ def ready(
         table = behaviors(replace(given, roots=file_roots(given.roots, default_root)))
         plan = compile_server(linked, base_url, environment.values, contributions(table))
         rest = _rest(linked, base_url, environment.values, plan.tools, settings) if with_rest else None
-        calls = [*plan.tools, *(route.tool for route in (rest.routes if rest else ()))]
+        calls = [*plan.calls, *(route.tool for route in (rest.routes if rest else ()))]
+        plan = narrow(plan, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude)
+        if given.max_cost_usd is not None:
+            plan = narrow(plan, only=[tool.name for tool in _capped(plan.tools, table)])
+            rest = _capped_rest(rest, table) if rest else None
         plan = replace(
             plan,
             secrets=plan.secrets
             | {name for call in calls for value in call.request.credential_templates() for name in value.variables},
-            tools=select_tools(plan.tools, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude),
         )
-        if given.max_cost_usd is not None:
-            plan = replace(plan, tools=_capped(plan.tools, table))
-            rest = _capped_rest(rest, table) if rest else None
         variables = {**environment.bound(plan.bound), **linked.values}
         if settings.sandbox:
             # The sandbox takes any key, and a real one has no business there.

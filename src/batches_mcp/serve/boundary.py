@@ -1,0 +1,39 @@
+"""The one boundary: whatever goes wrong in an answer is a report by here, and nothing else of it gets out."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from mcp.shared.exceptions import MCPError
+
+from batches_mcp.errors import CallError, ErrorReport
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+
+async def attempt(what: str, answer: Awaitable[Answer]) -> Answer | ErrorReport:
+    """The answer, or the report of what went wrong; `what` names it in the log.
+
+    Raises:
+        MCPError: the answer is an error of the protocol.
+    """
+    try:
+        return await answer
+    except CallError as error:
+        return error.report
+    except MCPError:
+        raise
+    except Exception:
+        # The SDK would hand the exception's text to clients of the 2025 revisions.
+        reference = secrets.token_hex(4)
+        log.exception("%s failed unexpectedly (reference %s)", what, reference)
+        return ErrorReport(
+            "internal_error",
+            f"the server failed in a way it should not (reference {reference}).",
+            f"Tell the user; the server's log (stderr) has the details under {reference}.",
+        )

@@ -1,0 +1,85 @@
+"""A call's way from a name with arguments to a result, and what a server's handlers share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mcp.types as t
+from mcp.shared.exceptions import MCPError
+
+from batches_mcp import result
+from batches_mcp.arguments import ArgumentCheck
+from batches_mcp.batch.behaviors import Behavior
+from batches_mcp.batch.call import Call, Desk, Progress
+from batches_mcp.errors import ErrorReport
+from batches_mcp.plan import ToolPlan
+from batches_mcp.redact import Redactor, excerpt
+from batches_mcp.serve.boundary import attempt
+
+ERROR_META = "batches-mcp/error"
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Answers tool calls: everything between a name with arguments and a result."""
+
+    tools: Mapping[str, tuple[ToolPlan, ArgumentCheck]]
+    desk: Desk
+    behaviors: Mapping[str, Behavior]
+    redactor: Redactor
+
+    async def call(
+        self, name: str, arguments: Mapping[str, Any], progress: Progress, server_url: str | None = None
+    ) -> t.CallToolResult:
+        """Call a tool. What goes wrong is in the result, never raised, but for a name that is no tool's.
+
+        Raises:
+            MCPError: there is no such tool (-32602).
+        """
+        if name not in self.tools:
+            raise MCPError(t.INVALID_PARAMS, f"Unknown tool: {excerpt(name, 100)}")
+        found = await attempt(f"tool {name}", self.content(*self.tools[name], arguments, progress, server_url))
+        return self._failure(found) if isinstance(found, ErrorReport) else self._success(found)
+
+    async def content(
+        self,
+        tool: ToolPlan,
+        check: ArgumentCheck,
+        arguments: Mapping[str, Any],
+        progress: Progress,
+        server_url: str | None,
+    ) -> dict[str, Any]:
+        """The structured content that a call comes to.
+
+        Raises:
+            CallError: whatever went wrong.
+        """
+        check(arguments)
+        if tool.behavior is None:
+            return await self.desk.forward.content(tool, arguments)
+        return await self.behaviors[tool.behavior].answer(Call(self.desk, tool, arguments, progress, server_url))
+
+    def shown(self, content: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        """Content with secrets masked, and its JSON text."""
+        text = result.encode(content)
+        if self.redactor.found_in(text):
+            content = self.redactor.json(content)
+            text = result.encode(content)
+        return content, text
+
+    def error(self, code: int, message: str, data: Mapping[str, Any] | None = None) -> MCPError:
+        """An error of the protocol, with secrets masked."""
+        return MCPError(code, self.redactor.text(message), self.redactor.json(dict(data)) if data else None)
+
+    def _success(self, content: dict[str, Any]) -> t.CallToolResult:
+        content, text = self.shown(content)
+        return t.CallToolResult(content=[t.TextContent(type="text", text=text)], structured_content=content)
+
+    def _failure(self, report: ErrorReport) -> t.CallToolResult:
+        return t.CallToolResult(
+            content=[t.TextContent(type="text", text=self.redactor.text(report.text()))],
+            is_error=True,
+            _meta={ERROR_META: self.redactor.json(report.data())},
+        )

@@ -1,0 +1,67 @@
+"""Completion: values for the variables of resources and the arguments of prompts, while a user types them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import mcp.types as t
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+
+from batches_mcp.batch.behaviors import Behavior, Completer
+from batches_mcp.errors import ErrorReport
+from batches_mcp.plan import ServerPlan, ToolPlan
+from batches_mcp.redact import excerpt
+from batches_mcp.serve.boundary import attempt
+from batches_mcp.serve.calls import ERROR_META, Calls
+
+# https://modelcontextprotocol.io/specification/2025-11-25/server/utilities/completion
+_MOST_VALUES = 100
+
+
+def add(server: Server[Calls], plan: ServerPlan, behaviors: Mapping[str, Behavior]) -> None:
+    """Let a server complete what its tools know the values of, if there is any such thing."""
+    templates = {each.template: each.variables for each in plan.resources if each.variables}
+    prompts = {each.name: tuple(argument.name for argument in each.arguments) for each in plan.prompts}
+    completers = _completers(plan, behaviors)
+    if not any(name in completers for names in (*templates.values(), *prompts.values()) for name in names):
+        return
+
+    async def complete(context: ServerRequestContext[Calls], params: t.CompleteRequestParams) -> t.CompleteResult:
+        calls, name = context.lifespan_context, params.argument.name
+        ref = params.ref
+        kind, key, names = (
+            ("prompt", ref.name, prompts.get(ref.name))
+            if isinstance(ref, t.PromptReference)
+            else ("resource template", ref.uri, templates.get(ref.uri))
+        )
+        if names is None:
+            raise calls.error(t.INVALID_PARAMS, f"Unknown {kind}: {excerpt(key, 200)}")
+        if name not in names:
+            raise calls.error(t.INVALID_PARAMS, f"{excerpt(name, 60)} is no argument of {kind} {key}")
+        if name not in completers:
+            return t.CompleteResult(completion=t.Completion(values=[]))
+        completer, tool = completers[name]
+        found = await attempt(f"completion of {name}", completer(calls.desk, tool))
+        if isinstance(found, ErrorReport):
+            raise calls.error(t.INTERNAL_ERROR, found.text(), {ERROR_META: found.data()})
+        values = [value for value in found if value.startswith(params.argument.value)]
+        return t.CompleteResult(
+            completion=t.Completion(
+                values=[calls.redactor.text(value) for value in values[:_MOST_VALUES]],
+                total=len(values),
+                has_more=len(values) > _MOST_VALUES,
+            )
+        )
+
+    server.add_request_handler("completion/complete", t.CompleteRequestParams, complete)
+
+
+def _completers(plan: ServerPlan, behaviors: Mapping[str, Behavior]) -> dict[str, tuple[Completer, ToolPlan]]:
+    """What is completed, by which tool: only tools that are served."""
+    return {
+        name: (completer, tool)
+        for tool in plan.tools
+        if tool.behavior is not None
+        for name, completer in behaviors[tool.behavior].completes.items()
+    }

@@ -1,0 +1,118 @@
+"""Resources: listing them, reading them by URI, and linking to them from what tools answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import mcp.types as t
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+
+from batches_mcp import result, uri
+from batches_mcp.arguments import ArgumentCheck
+from batches_mcp.batch.behaviors import Behavior
+from batches_mcp.errors import ErrorReport
+from batches_mcp.plan import ResourcePlan
+from batches_mcp.redact import excerpt
+from batches_mcp.serve.boundary import attempt
+from batches_mcp.serve.calls import ERROR_META, Calls
+
+# The revision that brought links into results; older clients know no such content.
+LINKS_SINCE = "2025-06-18"
+_NOT_FOUND = 404
+
+
+def add(server: Server[Calls], resources: Sequence[ResourcePlan]) -> None:
+    """Let a server list and read these resources."""
+    listing = t.ListResourcesResult(resources=[_resource(each) for each in resources if not each.variables])
+    templates = t.ListResourceTemplatesResult(
+        resource_templates=[_template(each) for each in resources if each.variables]
+    )
+    checks = {each.name: ArgumentCheck(each.call) for each in resources if each.call is not None}
+
+    async def list_resources(_: ServerRequestContext[Calls], __: t.PaginatedRequestParams) -> t.ListResourcesResult:
+        return listing
+
+    async def list_templates(
+        _: ServerRequestContext[Calls], __: t.PaginatedRequestParams
+    ) -> t.ListResourceTemplatesResult:
+        return templates
+
+    async def read(context: ServerRequestContext[Calls], params: t.ReadResourceRequestParams) -> t.ReadResourceResult:
+        calls = context.lifespan_context
+        for resource in resources:
+            values = uri.match(resource.uri, params.uri)
+            if values is not None:
+                break
+        else:
+            raise calls.error(t.INVALID_PARAMS, f"Unknown resource: {excerpt(params.uri, 200)}", {"uri": params.uri})
+        if resource.call is None:
+            text = calls.redactor.text(resource.text)
+        else:
+            content = calls.content(
+                resource.call,
+                checks[resource.name],
+                values,
+                context.session.report_progress,
+                server_url(context),
+            )
+            found = await attempt(f"resource {resource.name}", content)
+            if isinstance(found, ErrorReport):
+                raise _error(calls, params.uri, found)
+            _, text = calls.shown(found)
+        if not result.fits(text):
+            message = f"{excerpt(params.uri, 200)} has {len(text):,} characters, more than one answer may hold."
+            raise calls.error(t.INTERNAL_ERROR, message, {"uri": params.uri})
+        contents = t.TextResourceContents(uri=params.uri, mime_type=resource.mime_type, text=text)
+        return t.ReadResourceResult(contents=[contents])
+
+    server.add_request_handler("resources/list", t.PaginatedRequestParams, list_resources)
+    server.add_request_handler("resources/templates/list", t.PaginatedRequestParams, list_templates)
+    server.add_request_handler("resources/read", t.ReadResourceRequestParams, read)
+
+
+def server_url(context: ServerRequestContext[Calls]) -> str | None:
+    """Where the caller reaches this server, if it does so over HTTP; its host is one that the gate has let through."""
+    return str(context.request.base_url) if context.request is not None else None
+
+
+def links(
+    resources: Sequence[ResourcePlan], behaviors: Mapping[str, Behavior], content: Mapping[str, Any]
+) -> Iterator[t.ResourceLink]:
+    """Links to the resources that tell more of what an answer is about."""
+    for each in resources:
+        behavior = behaviors.get(each.call.behavior or "") if each.call is not None else None
+        values = behavior.about(content) if behavior is not None else None
+        if values is not None and values.keys() >= set(each.variables):
+            yield t.ResourceLink(
+                uri=uri.expand(each.uri, values), name=each.name, title=each.title, mime_type=each.mime_type
+            )
+
+
+def _error(calls: Calls, read: str, report: ErrorReport) -> Exception:
+    """What the upstream does not have is an unknown resource; what else goes wrong is not the caller's fault."""
+    unknown = report.status == _NOT_FOUND or report.type == "invalid_arguments"
+    code = t.INVALID_PARAMS if unknown else t.INTERNAL_ERROR
+    return calls.error(code, report.text(), {"uri": read, ERROR_META: report.data()})
+
+
+def _resource(plan: ResourcePlan) -> t.Resource:
+    return t.Resource(
+        uri=plan.template,
+        name=plan.name,
+        title=plan.title,
+        description=plan.description or None,
+        mime_type=plan.mime_type,
+        size=len(plan.text.encode()) if plan.call is None else None,
+    )
+
+
+def _template(plan: ResourcePlan) -> t.ResourceTemplate:
+    return t.ResourceTemplate(
+        uri_template=plan.template,
+        name=plan.name,
+        title=plan.title,
+        description=plan.description or None,
+        mime_type=plan.mime_type,
+    )
