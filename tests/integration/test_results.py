@@ -465,7 +465,6 @@ async def test_a_page_that_waits_for_the_upstream_does_not_hold_up_another(
     async with Client(server_for(sandbox.url, key)) as client:
         batch_id = await made(client, sandbox)
         await get(client, message_batch_id=batch_id)
-        before = len(sandbox.requests)
         sandbox.faults.add("delay", on="retrieve", seconds=20, key=key)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(client.call_tool, RESULTS, {"message_batch_id": batch_id})
@@ -474,7 +473,6 @@ async def test_a_page_that_waits_for_the_upstream_does_not_hold_up_another(
             with anyio.fail_after(10):
                 assert len((await get(client, message_batch_id=batch_id))["rows"]) == 6
             tasks.cancel_scope.cancel()
-        assert len(sandbox.requests) > before
 
 
 async def test_past_its_time_a_call_says_how_far_it_is_and_the_download_goes_on(held: tuple[Held, str]) -> None:
