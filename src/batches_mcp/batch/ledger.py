@@ -61,11 +61,14 @@ class Ledger:
         alive: Callable[[str], bool],
         *,
         again: bool = False,
+        attach: bool = False,
         looked: frozenset[int] = frozenset(),
         cap_usd: float | None = None,
     ) -> Claim:
         """Begin a create, unless something stands against it.
 
+        To `attach` is to take the batch there is of the same content and parent, however old, if it was not deleted.
+        Of another parent the same content is other work: the same rows, failed once more and to be sent again.
         `again` lets the same content be sent a second time; entries whose batch was `looked` for in vain no longer
         stand in the way of that. With `cap_usd`, what the create may cost is reserved in the same transaction.
         """
@@ -77,7 +80,12 @@ class Ledger:
                     db.execute("UPDATE creates SET owner = ? WHERE key = ?", (owner, entry.key))
                     return Unsettled(entry)
             recent_s = now_s - _RECENT_S
-            made = _entries(db, f"content = ? AND {_MADE} AND started_s > ? ORDER BY key DESC", draft.content, recent_s)
+            if attach:
+                made = _standing(db, draft.content, draft.parent)
+            else:
+                made = _entries(
+                    db, f"content = ? AND {_MADE} AND started_s > ? ORDER BY key DESC", draft.content, recent_s
+                )
             if made and not again:
                 return Made(made[0])
             if cap_usd is not None:
@@ -157,6 +165,11 @@ class Ledger:
         with self._transaction() as db:
             return next(iter(_entries(db, "batch_id = ?", batch_id)), None)
 
+    def standing(self, content: str) -> Entry | None:
+        """The latest batch of a content that is no retry, and was not deleted."""
+        with self._transaction() as db:
+            return next(iter(_standing(db, content, None)), None)
+
     def entries(self) -> list[Entry]:
         """All of them, newest first."""
         with self._transaction() as db:
@@ -230,6 +243,11 @@ _DISOWNED = (
 def _entries(db: sqlite3.Connection, condition: str, *values: Any) -> list[Entry]:
     cursor = db.execute(f"SELECT {_COLUMNS} FROM creates WHERE {condition}", values)  # noqa: S608 - our own text
     return [_entry(dict(zip((each[0] for each in cursor.description), row, strict=True))) for row in cursor]
+
+
+def _standing(db: sqlite3.Connection, content: str, parent: str | None) -> list[Entry]:
+    condition = f"content = ? AND parent IS ? AND NOT deleted AND {_MADE} ORDER BY key DESC"
+    return _entries(db, condition, content, parent)
 
 
 def _entry(row: dict[str, Any]) -> Entry:

@@ -24,6 +24,8 @@ _COMMANDS = {
     "call": "batches_mcp.cli.inspect",
     "tools": "batches_mcp.cli.inspect",
     "check": "batches_mcp.cli.inspect",
+    "run": "batches_mcp.cli.run",
+    "jobs": "batches_mcp.cli.jobs",
     "demo": "batches_mcp.cli.demo",
     "sandbox": "batches_mcp.cli.serve",
 }
