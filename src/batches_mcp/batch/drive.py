@@ -40,7 +40,7 @@ from batches_mcp.failure import retry_after_s
 from batches_mcp.plan import ToolPlan
 from batches_mcp.state import unusable
 
-_POLL_S = 5.0
+_POLL_S, _SHORTEST_POLL_S = 5.0, 0.5
 # A look costs at most a twentieth of what has been waited, and comes once a minute at least.
 _POLL_SHARE = 0.05
 _LONGEST_PAUSE_S = 60.0
@@ -168,6 +168,8 @@ class Drive:
         attempt = Attempt(str(batch["id"]), rows)
         self.parts[number] = Part((*self.parts[number].attempts, attempt))
         self._waiting_since_s = self._now_s()
+        if earlier:
+            self._next_poll_s = self._now_s()  # it may have ended long ago
         verb = "taken up as" if earlier else "sent again as" if again else "submitted as"
         self.watch.note(f"{name}{rows:,} requests {verb} {attempt.batch_id}")
         path.unlink(missing_ok=True)
@@ -277,7 +279,8 @@ class Drive:
         of = {part.attempts[-1].batch_id: number for number, part in enumerate(self.parts) if part.open}
         if not of:
             return
-        siblings, seen, hint_s = Siblings(self.tool), dict[str, Mapping[str, Any]](), 0.0
+        siblings, seen = Siblings(self.tool), dict[str, Mapping[str, Any]]()
+        hints_s: list[float] = []
         for batch_id in of:
             if len(seen) == 1 and len(of) > 2:
                 arguments = {"limit": _LIST_LIMIT}
@@ -287,7 +290,7 @@ class Drive:
                 ask = partial(self.desk.forward.answer, siblings.retrieve, {BATCH_ID: batch_id})
                 answer = await self._until_answered(ask)
                 seen[batch_id] = result.whole(siblings.retrieve.result, answer)
-                hint_s = max(hint_s, retry_after_s(answer.headers) or 0.0)
+                hints_s += [] if (hint_s := retry_after_s(answer.headers)) is None else [hint_s]
         batches = [seen[batch_id] for batch_id in of]
         await heard(Call(self.desk, self.tool, {}, _silent), batches)
         for batch_id, number in of.items():
@@ -300,7 +303,9 @@ class Drive:
                 self.watch.note(f"{batch_id} has ended: {_counts(seen[batch_id])}")
                 self._waiting_since_s = self._now_s()
         waited_s = self._now_s() - self._waiting_since_s
-        self._next_poll_s = self._now_s() + max(hint_s or _POLL_S, min(waited_s * _POLL_SHARE, _LONGEST_PAUSE_S))
+        pause_s = max(hints_s, default=_POLL_S)
+        grown_s = min(waited_s * _POLL_SHARE, _LONGEST_PAUSE_S)
+        self._next_poll_s = self._now_s() + max(pause_s, grown_s, _SHORTEST_POLL_S)
 
     def _troubled(self, error: CallError) -> None:
         """Tell of a failure that is waited out, once."""

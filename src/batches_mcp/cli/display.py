@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -55,7 +56,7 @@ class _Lines:
 
     def note(self, text: str) -> None:
         self._told_s = time.monotonic()
-        print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - standard error is what this is for
+        click.echo(printable(text), err=True)
 
     def show(self, job: Job, parts: list[Part], doing: str) -> None:
         if time.monotonic() - self._told_s >= _TELL_EVERY_S:
@@ -112,6 +113,11 @@ def usd(amount: float | None) -> str:
     return f"${amount:,.2f}"
 
 
+def up_to(amount: float | None) -> str:
+    """The most that something may cost."""
+    return usd(amount) if amount is None or amount < 0.01 else f"up to {usd(amount)}"
+
+
 def span(seconds: float) -> str:
     """A length of time, in its two largest units."""
     minutes, rest = divmod(round(seconds), 60)
@@ -129,7 +135,7 @@ def show_table(where: Console, header: Sequence[str], rows: Sequence[Sequence[st
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         for line in lines:
             text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-            print(text.rstrip(), file=where.file)
+            click.echo(text.rstrip(), where.file)
         return
     grid = Table.grid(padding=(0, 2))
     for number in range(len(lines[0])):
@@ -163,7 +169,7 @@ def outcome(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     cache = f", {cached:,} of the cache" if cached else ""
     lines.append(("tokens", f"{usage['input_tokens']:,} in{cache}, {usage['output_tokens']:,} out"))
     most = report["estimate"]["cost_usd"]["high"]
-    lines.append(("cost", f"{usd(usage['cost_usd'])} (at most {usd(most)} was estimated)"))
+    lines.append(("cost", f"{usd(usage['cost_usd'])} (estimated: {up_to(most)})"))
     again = f"; {count(report['sent_again'], 'row')} sent again" if report["sent_again"] else ""
     lines += [("batches", f"{len(report['batches']):,}, {report['submitted']:,} submitted now{again}")]
     lines.append(("time", span(report["seconds"])))

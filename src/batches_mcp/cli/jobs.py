@@ -17,7 +17,7 @@ from batches_mcp.batch.entry import Entry, State
 from batches_mcp.batch.ledger import Ledger
 from batches_mcp.batch.records import LEDGER
 from batches_mcp.batch.siblings import BATCH_ID, Siblings
-from batches_mcp.cli.display import console, count, show_table, span, usd
+from batches_mcp.cli.display import console, count, show_table, span, up_to, usd
 from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
 from batches_mcp.cli.startup import Ready, ready, say
 from batches_mcp.errors import CallError, MissingVariable, UsageError
@@ -115,8 +115,8 @@ def _table(entries: Sequence[Entry]) -> tuple[list[str], list[list[str]]]:
             f"{entry.rows:,}",
             span(max(0.0, time.time() - entry.started_s)),
             str(row["status"]),
-            usd(entry.cost_usd) if entry.cost_usd is not None else f"up to {usd(entry.estimate_usd)}",
-            str(retries[entry.batch_id] or ""),
+            usd(entry.cost_usd) if entry.cost_usd is not None else up_to(entry.estimate_usd),
+            str(retries[entry.batch_id or ""] or ""),
             (row["results_expire_at"] or "")[:10],
         ]
         for entry, row in ((entry, entry.job()) for entry in entries)
@@ -158,7 +158,7 @@ def _show(entry: Entry, entries: Sequence[Entry], *, as_json: bool) -> None:
         "submitted": started,
         "ended at": batch.get("ended_at"),
         "results until": entry.job()["results_expire_at"],
-        "estimate": f"at most {usd(entry.estimate_usd)}",
+        "estimate": up_to(entry.estimate_usd),
         "cost": None if entry.cost_usd is None else usd(entry.cost_usd),
     }
     show_table(console(error=False), (), [(name, str(value)) for name, value in facts.items() if value])

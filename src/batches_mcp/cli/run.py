@@ -257,11 +257,11 @@ class _Run:
         cost = together(left)
         low, high = cost["cost_usd"]["low"], cost["cost_usd"]["high"]
         before = f"; {len(job.parts) - len(left):,} of them submitted before" if len(left) < len(job.parts) else ""
-        price = f"between {usd(low)} and {usd(high)}"
+        price = usd(high) if usd(low) == usd(high) else f"{usd(low)} to {usd(high)}"
         unknown = (
             f", without {', '.join(cost['unknown_models'])}, whose price is not known" if cost["unknown_models"] else ""
         )
-        watch.note(f"{count(job.rows, 'request')} in {batches}{before}; to be sent may cost {price}{unknown}")
+        watch.note(f"{count(job.rows, 'request')} in {batches}{before}; what is sent may cost {price}{unknown}")
         limit = self.wish.confirm_over_usd
         if limit is None or high <= limit:
             return True
