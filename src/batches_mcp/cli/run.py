@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -124,6 +125,7 @@ def run(
 
     Exit code 0: every row succeeded; 1: some failed for good, or it could not be done; 2: wrong usage.
     """
+    gc.enable()
     if not batch.ledger:
         raise UsageError(
             "run needs the ledger, without which it could submit the same rows twice; leave --no-ledger out"
