@@ -7,11 +7,17 @@ import signal
 import sys
 from types import FrameType
 
-from benchmarks import create, forward, memory, start
+from benchmarks import create, forward, memory, results, start
 from benchmarks.processes import ProcessFailed
 from benchmarks.report import circumstances, write_section
 
-_BENCHMARKS = {"start": start.run, "forward": forward.run, "memory": memory.run, "create": create.run}
+_BENCHMARKS = {
+    "start": start.run,
+    "forward": forward.run,
+    "memory": memory.run,
+    "create": create.run,
+    "results": results.run,
+}
 
 
 def main() -> int:

@@ -110,8 +110,15 @@ def sink() -> Iterator[int]:
 
 
 @contextmanager
-def _upstream(module: str) -> Iterator[int]:
-    with python(["-m", module], {}) as running:
+def outlet(rows: int) -> Iterator[int]:
+    """The port of the upstream for results, while it runs."""
+    with _upstream("benchmarks.outlet", str(rows)) as port:
+        yield port
+
+
+@contextmanager
+def _upstream(module: str, *arguments: str) -> Iterator[int]:
+    with python(["-m", module, *arguments], {}) as running:
         assert running.process.stdout is not None
         yield int(running.process.stdout.readline())
 

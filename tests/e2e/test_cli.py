@@ -55,6 +55,22 @@ def test_check_prints_every_problem_at_once_with_its_place(tmp_path: Path) -> No
     assert lines[-1] == "broken.yaml: 3 errors, 0 warnings"
 
 
+def test_a_cap_on_costs_needs_the_ledger() -> None:
+    code, out, err = run("serve", "--no-ledger", "--max-cost-usd", "1")
+    assert (code, out) == (2, "")
+    assert "--max-cost-usd needs the ledger" in err
+
+
+def test_under_a_cap_a_post_that_nobody_reckons_is_left_out(sandbox: Sandbox, key: str) -> None:
+    flags = ("--base-url", sandbox.url, "--max-cost-usd", "1")
+    code, _, err = run("call", LIST, *flags, "--capability", str(SEED), key=key)
+    assert code == 0
+    assert f"--max-cost-usd: {CREATE} is left out, because nothing is known of what it spends" in err
+    code, _, err = run("call", LIST, *flags, key=key)
+    assert code == 0
+    assert "left out" not in err
+
+
 def test_check_json_is_an_array_of_diagnostics() -> None:
     code, out, _ = run("check", str(SEED), "--json")
     problems = json.loads(out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,12 +17,14 @@ from batches_mcp.upstream import Clock, Limits
 from tests.support.scripted import CLOSE, HANG, RESET, Received, Step, answer, failure, scripted_upstream
 from tests.support.servers import (
     CANCEL,
+    CAPABILITY,
     CREATE,
     DELETE,
     LIST,
     REQUEST,
     RESULTS,
     RETRIEVE,
+    SEED,
     error_of,
     server_for,
     text_of,
@@ -54,11 +57,11 @@ class Pauses:
 
 
 async def outcome(
-    tool: str, *steps: Step, limits: Limits | None = None
+    tool: str, *steps: Step, limits: Limits | None = None, file: Path = CAPABILITY
 ) -> tuple[CallToolResult, Sequence[Received], list[float]]:
     pauses = Pauses()
     with scripted_upstream(*steps) as upstream:
-        async with Client(server_for(upstream.url, limits=limits, clock=pauses.clock())) as client:
+        async with Client(server_for(upstream.url, limits=limits, clock=pauses.clock(), file=file)) as client:
             result = await client.call_tool(tool, ARGUMENTS[tool])
         return result, upstream.received, pauses.seconds
 
@@ -223,11 +226,11 @@ async def test_an_answer_too_large_for_a_model_says_so() -> None:
     assert "over the 40,000 one result may hold" in text_of(result)
 
 
-async def test_results_are_cut_to_what_one_answer_holds() -> None:
+async def test_forwarded_results_are_cut_to_what_one_answer_holds() -> None:
     lines = b"".join(
         b'{"custom_id":"r%d","result":{"type":"canceled"},"pad":"%s"}\n' % (n, b"x" * 900) for n in range(500)
     )
-    result, _, _ = await outcome(RESULTS, answer(200, lines, kind="application/x-jsonl"))
+    result, _, _ = await outcome(RESULTS, answer(200, lines, kind="application/x-jsonl"), file=SEED)
     rows = result.structured_content["rows"]
     assert [row["custom_id"] for row in rows] == [f"r{n}" for n in range(len(rows))]
     assert result.structured_content["has_more"] is True
@@ -235,10 +238,10 @@ async def test_results_are_cut_to_what_one_answer_holds() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 59_000, 60_001, 64_000, 70_000])
-async def test_results_that_were_read_to_their_end_say_so(size: int) -> None:
+async def test_forwarded_results_that_were_read_to_their_end_say_so(size: int) -> None:
     """Escapes make the bytes on the wire many more than the characters of the answer."""
     lines = b'{"custom_id":"a","pad":"' + rb"\u00e9" * (size // 6) + b'"}\n{"custom_id":"b"}'
-    result, _, _ = await outcome(RESULTS, answer(200, lines, kind="application/x-jsonl"))
+    result, _, _ = await outcome(RESULTS, answer(200, lines, kind="application/x-jsonl"), file=SEED)
     assert [row["custom_id"] for row in result.structured_content["rows"]] == ["a", "b"]
     assert result.structured_content["has_more"] is False
 

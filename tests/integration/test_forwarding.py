@@ -13,7 +13,7 @@ from mcp.client.client import Client
 
 from batches_mcp import __version__
 from tests.support.scripted import Received, answer, scripted_upstream
-from tests.support.servers import CANCEL, CREATE, DELETE, LIST, RESULTS, RETRIEVE, SEED, server_for, text_of
+from tests.support.servers import CANCEL, CREATE, DELETE, LIST, RETRIEVE, SEED, server_for, text_of
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +48,6 @@ async def sent(tool: str, arguments: dict[str, object], **options: str | Path) -
         (RETRIEVE, {"message_batch_id": "msgbatch_01"}, "GET", f"{BATCHES}/msgbatch_01"),
         (DELETE, {"message_batch_id": "msgbatch_01"}, "DELETE", f"{BATCHES}/msgbatch_01"),
         (CANCEL, {"message_batch_id": "msgbatch_01"}, "POST", f"{BATCHES}/msgbatch_01/cancel"),
-        (RESULTS, {"message_batch_id": "msgbatch_01"}, "GET", f"{BATCHES}/msgbatch_01/results"),
         (RETRIEVE, {"message_batch_id": "../../messages"}, "GET", f"{BATCHES}/%2E%2E%2F%2E%2E%2Fmessages"),
         (RETRIEVE, {"message_batch_id": ".."}, "GET", f"{BATCHES}/%2E%2E"),
         (RETRIEVE, {"message_batch_id": "%2e%2e%2f"}, "GET", f"{BATCHES}/%252e%252e%252f"),

@@ -104,8 +104,9 @@ def test_a_body_beyond_32_mib_is_refused_with_what_to_do_instead(url: str) -> No
 
 async def test_a_five_megabyte_argument_arrives(sandbox: Sandbox, key: str) -> None:
     message = {"role": "user", "content": "x" * 5_000_000}
-    request = {"custom_id": "big", "params": {"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [message]}}
+    params = {"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [message]}
     for transport in ("stdio", "http"):
+        request = {"custom_id": transport, "params": params}
         async with connected(transport, "auto", sandbox.url, key) as client:
             created = await client.call_tool(CREATE, {"requests": [request]})
             assert created.structured_content["request_counts"]["processing"] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import replace
@@ -59,6 +60,68 @@ async def test_after_a_fault_there_is_one_batch(
     assert (
         len([each for each in sandbox.requests if each.method == "POST" and each.header("x-api-key") == key]) <= posts
     )
+
+
+# A fault, and how long until the client cancels its first call, if it does (s).
+MATRIX: dict[str, tuple[str, dict[str, Any], float | None]] = {
+    "reset before reading": ("reset", {}, None),
+    "reset after acceptance": ("reset_after", {}, None),
+    "answer past the deadline": ("delay", {"seconds": 0.6}, None),
+    "canceled while uploading": ("delay", {"seconds": 0.2}, 0.3),
+    "429": ("rate_limit", {}, None),
+    "429 with retry-after": ("rate_limit", {"retry_after": 1}, None),
+    "500": ("server_error", {}, None),
+    "502 in HTML": ("bad_gateway", {}, None),
+    "504": ("timeout", {}, None),
+    "529": ("overloaded", {}, None),
+}
+
+
+async def one_batch_in_the_end(name: str, seed: int, sandbox: Sandbox, key: str) -> None:
+    """Whatever a fault does to some creates, each comes to one batch, which its caller is told."""
+    chance = random.Random(f"{name} {seed}")  # noqa: S311
+    fault, options, cancel_s = MATRIX[name]
+    contents = [{"requests": requests(10 * number + chance.randint(1, 9), f"s{number}-")} for number in range(3)]
+    sandbox.faults.add(fault, on="create", key=key, count=chance.randint(1, 3), **options)
+    limits = replace(QUICK, call_s=0.4) if name == "answer past the deadline" else QUICK
+    made: list[str] = []
+    async with agent(sandbox.url, key, limits=limits) as client, anyio.create_task_group() as tasks:
+
+        async def call(arguments: dict[str, Any]) -> None:
+            if cancel_s is not None:
+                with anyio.move_on_after(chance.random() * cancel_s):
+                    await create(client, arguments)
+            made.append(await persist(client, arguments, calls=100))
+
+        for each in contents:
+            tasks.start_soon(call, each)
+    assert sorted(made) == sorted(existing(sandbox.url, key))
+    assert len(made) == len(contents)
+
+
+@pytest.mark.parametrize("name", MATRIX)
+async def test_creates_at_once_under_a_fault_come_to_one_batch_each(name: str, sandbox: Sandbox, key: str) -> None:
+    await one_batch_in_the_end(name, 0, sandbox, key)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", MATRIX)
+async def test_creates_under_every_fault(name: str, sandbox: Sandbox, key: str) -> None:
+    seeds = 50
+    for seed in range(seeds):
+        await one_batch_in_the_end(name, seed, sandbox, f"{key}-{seed}")
+    print(f"\n{name}: {3 * seeds} creates, {3 * seeds} batches")
+
+
+async def test_a_refused_connection_leaves_nothing_behind(state: Path) -> None:
+    with scripted_upstream(HANG) as upstream:
+        gone = upstream.url
+    async with agent(gone, "k") as client:
+        for _ in range(2):
+            batch_id, error = await create(client, THREE)
+            assert (batch_id, error["type"], error["retryable"]) == (None, "connection_error", True)
+            assert "no connection to" in error["message"]
+    assert not list(state.glob("*/kept/*"))
 
 
 async def test_a_lost_answer_is_found_in_the_list(sandbox: Sandbox, key: str) -> None:

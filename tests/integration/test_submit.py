@@ -93,7 +93,7 @@ async def test_what_one_batch_cannot_hold_is_sent_by_parts(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    ({}, "requests: missing; it is required"),
+    ({}, "exactly one of requests, requests_file and rows_file is needed; none is given"),
     ({"requests": "x"}, "requests: expected array, found string"),
     ({"requests": []}, "requests: holds no requests"),
     ({"requests": [7]}, "requests[0]: expected an object with custom_id and params"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -65,6 +66,8 @@ async def persist(client: Client, arguments: Mapping[str, Any], calls: int = 6) 
         if batch_id is not None:
             return batch_id
         said.append(words)
+        if words.get("type") == "duplicate_create":  # an answer that was given, but did not arrive
+            return str(re.search(r"batch (msgbatch_\w+)", words["message"])[1])  # type: ignore[index]
         assert words.get("submitting") or words.get("retryable"), words
         if words.get("submitting"):
             await anyio.sleep(0.05)

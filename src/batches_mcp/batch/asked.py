@@ -42,7 +42,7 @@ class Asked:
 
     @property
     def chosen(self) -> list[int] | None:
-        """The lines still to come of those chosen by id; None where the cursor is another, or there is none."""
+        """The lines still to come of those chosen by id, as the cursor carries them; None without such a cursor."""
         return self.cursor.numbers() if self.cursor and self.cursor.ids else None
 
     def page(self, room_chars: int, room_bytes: int) -> Page:

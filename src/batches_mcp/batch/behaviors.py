@@ -8,6 +8,7 @@ from typing import Any
 
 from batches_mcp.batch import ending, listing, wait
 from batches_mcp.batch.call import Call, Desk
+from batches_mcp.batch.retryable import ON_REQUEST, PASSING
 from batches_mcp.plan import Contribution, JsonSchema, ToolPlan
 from batches_mcp.settings import BatchSettings
 
@@ -119,6 +120,21 @@ _LEDGER_ARGUMENTS: Mapping[str, JsonSchema] = {
         "description": "Send the same requests as an earlier batch of the last 24 hours all the same, which bills them "
         "again. Only when the user wants that.",
     },
+    "retry_of": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 200,
+        "description": "In place of requests: the id of an ended batch that this server created. Sends those of its "
+        "requests again that failed for a passing reason, as they were; the answer names those that need fixing.",
+    },
+    "retry_types": {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 10,
+        "uniqueItems": True,
+        "items": {"type": "string", "enum": [*PASSING, *ON_REQUEST]},
+        "description": f"With retry_of: which rows, in place of {', '.join(PASSING)}.",
+    },
 }
 
 _NO_FILES = "this server reads no files; it is started with --root DIR to let it"
@@ -148,7 +164,7 @@ def _submit_contribution(files: bool, ledger: bool) -> Contribution:
             arguments |= group
         else:
             unavailable |= dict.fromkeys(group, why)
-    optional = frozenset({"requests"}) if files else frozenset()
+    optional = frozenset({"requests"}) if files or ledger else frozenset()
     return Contribution(arguments, optional, frozenset({"requests"}), unavailable)
 
 
@@ -191,8 +207,9 @@ _RESULTS_ARGUMENTS: Mapping[str, JsonSchema] = {
         "type": "integer",
         "minimum": 20,
         "maximum": 35_000,
-        "description": "Cut the text of each row (view full: the row) at so many characters; 4,000 for text when not "
-        "given. cut_chars says how much was cut.",
+        "default": 4000,
+        "description": "Cut the text of each row at so many characters; cut_chars says how much was cut. With view "
+        "full it cuts the row, and only when given.",
     },
     "as_file": {
         "type": "string",

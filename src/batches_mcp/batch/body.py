@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from batches_mcp import request
 from batches_mcp.batch.call import Call
@@ -55,10 +56,10 @@ class Frame:
         yield bytes(piece)
 
 
-def frame(call: Call) -> Frame:
-    """The frame of a call's create; no key is needed to know it."""
+def frame(call: Call, arguments: Mapping[str, Any]) -> Frame:
+    """The frame of a create with these arguments, whose list of requests is empty; no key is needed to know it."""
     keyless = replace(call.tool.request, credential=None)
-    built = request.build(keyless, {**call.arguments, "requests": []}, call.forward.variables)
+    built = request.build(keyless, arguments, call.forward.variables)
     headers = {name.lower(): value for name, value in built.headers}
     body = built.body if isinstance(built.body, bytes) else EMPTY_BODY
     head, _, tail = body.partition(EMPTY_BODY[1:-1])

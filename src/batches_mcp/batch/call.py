@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anyio
 from anyio.abc import TaskGroup
 
 from batches_mcp.batch.account import account_id
@@ -19,6 +21,9 @@ from batches_mcp.state import StateFolder
 if TYPE_CHECKING:
     from batches_mcp.batch.download import Download
 
+# Longer than a page takes, and shorter than anybody notices.
+_MOST_TURN_S = 0.25
+
 Progress = Callable[[float, float, str], Awaitable[None]]
 """Tells the caller how far a call is: done, of all, in words. Silent for callers that did not ask."""
 
@@ -27,8 +32,8 @@ Progress = Callable[[float, float, str], Awaitable[None]]
 class Desk:
     """What the calls of one server share for as long as it lives; `tasks` is for work that outlasts its call.
 
-    `downloads` are those under way, by the folder of their spool and the id of their batch; `underway` are the creates.
-    `all_records` is None for a server that keeps no ledger.
+    `downloads` are those under way, by the folder of their spool and the id of their batch; `underway` are the creates;
+    `pages` is for `turn`. `all_records` is None for a server that keeps no ledger.
     """
 
     forward: Forward
@@ -37,6 +42,7 @@ class Desk:
     all_records: AllRecords | None = None
     underway: Underway = field(default_factory=Underway)
     downloads: dict[tuple[Path, str], Download] = field(default_factory=dict)
+    pages: anyio.Lock = field(default_factory=anyio.Lock)
 
     def account(self, tool: ToolPlan, *names: str) -> Path:
         """A folder in the state folder for the account that a tool works for.
@@ -56,6 +62,20 @@ class Desk:
         if self.all_records is None:
             return None
         return self.all_records.of(account_id(tool.request, self.forward.variables))
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Pages are made one after another, so that many readers do not keep all other calls waiting.
+
+        Who has waited for long goes ahead: the one before it may be waiting for the upstream.
+        """
+        with anyio.move_on_after(_MOST_TURN_S) as waiting:
+            await self.pages.acquire()
+        try:
+            yield
+        finally:
+            if not waiting.cancelled_caught:
+                self.pages.release()
 
 
 @dataclass(frozen=True, slots=True)

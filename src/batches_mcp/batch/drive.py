@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import anyio.to_thread
-import msgspec
 
 from batches_mcp import result
 from batches_mcp.batch.body import Frame
@@ -27,11 +26,11 @@ from batches_mcp.batch.entry import Draft
 from batches_mcp.batch.hearing import heard
 from batches_mcp.batch.intake import JobFolder
 from batches_mcp.batch.job import Attempt, Done, Job, Part, Save, Submit, Wait, next_step, retryable
-from batches_mcp.batch.reading import request_rows
 from batches_mcp.batch.records import Records
+from batches_mcp.batch.refusals import unpriced
 from batches_mcp.batch.requests import Scan
-from batches_mcp.batch.rows import read_row
-from batches_mcp.batch.send import Parcel, Rules, submit
+from batches_mcp.batch.retry import retried
+from batches_mcp.batch.send import Parcel, Rules, Sent, submit
 from batches_mcp.batch.siblings import BATCH_ID, Siblings
 from batches_mcp.batch.spool import Spool
 from batches_mcp.batch.tokens import Tariff
@@ -60,6 +59,16 @@ class Watch(Protocol):
         """How things stand, told again and again."""
 
 
+class Silence:
+    """Nobody looks on."""
+
+    def note(self, text: str) -> None:
+        pass
+
+    def show(self, job: Job, parts: list[Part], doing: str) -> None:
+        pass
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """How a job is carried out: so many batches in progress at a time, and each row sent again so often at most."""
@@ -67,13 +76,6 @@ class Bounds:
     max_open: int
     retries: int
     cap_usd: float | None = None
-
-
-class _Named(msgspec.Struct):
-    custom_id: str
-
-
-custom_id_of = msgspec.json.Decoder(_Named).decode
 
 
 @dataclass(slots=True)
@@ -87,7 +89,7 @@ class Drive:
     folder: JobFolder
     job: Job
     bounds: Bounds
-    watch: Watch
+    watch: Watch = field(default_factory=Silence)
     parts: list[Part] = field(default_factory=list)
     sent: int = 0
     _next_poll_s: float = 0.0
@@ -134,6 +136,8 @@ class Drive:
         else:
             path = path.with_suffix(f".again-{len(self.parts[number].attempts)}.json")
             cost, rows = await self._write_again(path, parent.batch_id)
+        if self.bounds.cap_usd is not None and cost["unknown_models"]:
+            raise unpriced(cost["unknown_models"])
         many = len(self.job.parts) > 1
         name = f"part {number + 1} of {len(self.job.parts)}: " if many else ""
         about = Draft(
@@ -144,16 +148,17 @@ class Drive:
             part=number + 1 if many else None,
             parent=parent.batch_id if parent else None,
             estimate_usd=cost["cost_usd"]["high"],
+            betas=self.around.beta,
         )
         pieces = partial(_pieces, path)
-        parcel = Parcel(self.tool, {"requests": []}, path.stat().st_size, pieces, self.around.beta, about)
+        parcel = Parcel(self.tool, {"requests": []}, path.stat().st_size, pieces, about)
 
         async def progress(_done: float, _total: float, words: str) -> None:
             self._show(f"submitting {name}{words}")
 
         self._show(f"submitting {name}{rows:,} requests")
         try:
-            batch, earlier = await self._create(parcel, progress)
+            sent = await self._create(parcel, progress)
         except CallError as error:
             if error.report.retry is Retry.USELESS:
                 raise
@@ -164,60 +169,47 @@ class Drive:
             return
         self._well()
         self._refused = 0
-        self.sent += not earlier
-        attempt = Attempt(str(batch["id"]), rows)
+        self.sent += not sent.earlier
+        attempt = Attempt(str((sent.batch or {})["id"]), rows)
         self.parts[number] = Part((*self.parts[number].attempts, attempt))
         self._waiting_since_s = self._now_s()
-        if earlier:
+        if sent.earlier:
             self._next_poll_s = self._now_s()  # it may have ended long ago
-        verb = "taken up as" if earlier else "sent again as" if again else "submitted as"
+        verb = "taken up as" if sent.earlier else "sent again as" if again else "submitted as"
         self.watch.note(f"{name}{rows:,} requests {verb} {attempt.batch_id}")
         path.unlink(missing_ok=True)
 
-    async def _create(self, parcel: Parcel, progress: Callable[..., Awaitable[None]]) -> tuple[Mapping[str, Any], bool]:
-        """The batch of a body, and whether it was there before."""
+    async def _create(self, parcel: Parcel, progress: Callable[..., Awaitable[None]]) -> Sent:
         rules = Rules(attach=True, cap_usd=self.bounds.cap_usd)
-        mine = False
-        while True:
-            with ExitStack() as stack:
-                sent = await submit(self.desk, parcel, rules, progress, stack)
-            for warning in sent.warnings:
-                self.watch.note(warning)
-            if sent.batch is not None:
-                return sent.batch, sent.earlier and not mine
-            mine = mine or not sent.earlier
+        with ExitStack() as stack:
+            sent = await submit(self.desk, parcel, rules, progress, stack, math.inf)
+        for warning in sent.warnings:
+            self.watch.note(warning)
+        return sent
 
     async def _write_again(self, path: Path, batch_id: str) -> tuple[dict[str, Any], int]:
         """Write the body of the rows of a batch that are sent again; what it may cost, and how many there are."""
-        spool = await self._spool(batch_id)
-        entry = await anyio.to_thread.run_sync(self.records.ledger.find, batch_id)
-        if entry is None:
-            raise _unknown(batch_id)
-        content = entry.content
+        await self._spool(batch_id)
+        call = Call(self.desk, self.tool, {"retry_of": batch_id}, _silent)
+        source = (await self._until_answered(partial(retried, call))).source
 
         def write() -> tuple[dict[str, Any], int]:
-            numbers = (number for number in range(len(spool)) if retryable(spool.kind(number)))
-            wanted = {row.custom_id for line in spool.lines(numbers) if (row := read_row(line))}
-            found = Scan(self.around.rules, str)
+            found = Scan(self.around.rules, source.place)
 
             def rows() -> Iterator[bytes]:
-                with self.records.kept.opened(content) as file:
-                    for number, row in request_rows(file):
-                        if isinstance(row, bytes) and custom_id_of(row).custom_id in wanted:
-                            found.add(number, row)
-                            yield row
+                for number, row in source.rows():
+                    found.add(number, row)
+                    if isinstance(row, bytes):
+                        yield row
 
             def pieces() -> Iterator[bytes]:
                 yield from self.around.around(rows())
                 yield self.around.closing
 
             self.records.kept.write(path, pieces(), self.around.beta)
-            return estimate(found.demand), found.sendable
+            return estimate(found.demand), found.requests
 
-        try:
-            return await anyio.to_thread.run_sync(write)
-        except FileNotFoundError as error:
-            raise _unknown(batch_id) from error
+        return await anyio.to_thread.run_sync(write)
 
     async def _save(self, number: int) -> None:
         attempt = self.parts[number].attempts[-1]
@@ -344,8 +336,3 @@ def _counts(batch: Mapping[str, Any]) -> str:
     counts = batch.get("request_counts")
     named = [f"{number:,} {name}" for name, number in counts.items() if number] if isinstance(counts, dict) else []
     return ", ".join(named) or "nothing counted"
-
-
-def _unknown(batch_id: str) -> CallError:
-    message = f"rows of batch {batch_id} could be sent again, but its requests are no longer kept."
-    return CallError(ErrorReport("requests_not_kept", message, "Run without them: --retries 0."))

@@ -35,6 +35,7 @@ class Draft:
     label: str | None = None
     part: int | None = None
     parent: str | None = None
+    betas: str = ""
     estimate_usd: float | None = None
 
 

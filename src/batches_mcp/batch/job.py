@@ -9,8 +9,7 @@ from typing import Any
 
 import msgspec
 
-# Errors of the upstream's own, which pass: https://platform.claude.com/docs/en/api/errors
-_PASSING = frozenset({"api_error", "overloaded_error", "rate_limit_error", "timeout_error"})
+from batches_mcp.batch.retryable import PASSING, kind_of
 
 Kind = tuple[str, str | None]
 """The type of a row, with the type of its error or its stop_reason."""
@@ -122,9 +121,8 @@ def next_step(parts: Sequence[Part], max_open: int, retries: int) -> Submit | Sa
 
 
 def retryable(kind: Kind) -> bool:
-    """Whether a row of this kind is sent again: what was never done, through no fault of the request."""
-    outcome, detail = kind
-    return outcome == "expired" or (outcome == "errored" and detail in _PASSING)
+    """Whether a row of this kind is sent again: what was not done, through no fault of the request."""
+    return kind_of(*kind, "") in PASSING
 
 
 def together(estimates: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

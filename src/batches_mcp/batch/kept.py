@@ -32,7 +32,12 @@ class _Named(msgspec.Struct):
     custom_id: str
 
 
-_custom_id = msgspec.json.Decoder(_Named).decode
+_named = msgspec.json.Decoder(_Named).decode
+
+
+def custom_id_of(row: bytes) -> str:
+    """The custom_id of a request; DecodeError when it has none."""
+    return _named(row).custom_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +65,8 @@ class KeptRequests:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
-    def write(self, path: Path, pieces: Iterable[bytes], headers: str) -> Copy:
-        """Write a body to a draft; `headers` are those that make the same body another content.
+    def write(self, path: Path, pieces: Iterable[bytes], betas: str) -> Copy:
+        """Write a body to a draft; other `betas` make the same body another content.
 
         Raises:
             CallError: it cannot be written.
@@ -75,7 +80,7 @@ class KeptRequests:
                     length_bytes += len(piece)
         except OSError as error:
             raise unusable(self.folder, error) from error
-        digest.update(b"\0" + headers.encode())
+        digest.update(b"\0" + betas.encode())
         return Copy(path, digest.hexdigest(), length_bytes)
 
     def keep(self, copy: Copy) -> io.BufferedReader:
@@ -116,7 +121,7 @@ class KeptRequests:
                 if not left:
                     break
                 if isinstance(row, bytes):
-                    left.discard(_custom_id(row).custom_id)
+                    left.discard(custom_id_of(row))
         return bool(left)
 
     def compress(self, content: str, stop: threading.Event) -> None:

@@ -7,6 +7,7 @@ alone may send it or look for its batch. All writing is in short transactions, e
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
@@ -15,7 +16,7 @@ from typing import Any
 
 from batches_mcp import result
 from batches_mcp.batch.entry import KEPT_DAYS, Begun, Busy, Claim, Draft, Entry, Made, OverCap, State, Unsettled
-from batches_mcp.errors import CallError, ErrorReport
+from batches_mcp.errors import ErrorReport, Retry, StateUnusable
 from batches_mcp.state import unusable
 
 _DAY_S = 86_400.0
@@ -23,6 +24,7 @@ _DAY_S = 86_400.0
 _RECENT_S = _DAY_S
 # SQLite waits so long for another process's transaction; ours take milliseconds.
 _BUSY_S = 10.0
+_PAUSE_S = 0.02
 _VERSION = 1
 
 
@@ -36,7 +38,7 @@ _DRAFT = ", ".join(field.name for field in fields(Draft))
 _SCHEMA = f"""
 CREATE TABLE creates (
   key INTEGER PRIMARY KEY, content TEXT NOT NULL, rows INTEGER NOT NULL, body_bytes INTEGER NOT NULL,
-  source TEXT, label TEXT, part INTEGER, parent TEXT, estimate_usd REAL,
+  source TEXT, label TEXT, part INTEGER, parent TEXT, betas TEXT NOT NULL, estimate_usd REAL,
   state TEXT NOT NULL, owner TEXT, started_s REAL NOT NULL, since_s REAL,
   batch_id TEXT, batch TEXT, cost_usd REAL,
   confirmed INTEGER NOT NULL DEFAULT 0, told INTEGER NOT NULL DEFAULT 0, deleted INTEGER NOT NULL DEFAULT 0
@@ -49,7 +51,7 @@ PRAGMA user_version = {_VERSION};
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """One ledger file. Every method is one transaction, and raises CallError when the file cannot be used."""
+    """One ledger file. Every method is one transaction, and raises StateUnusable when the file cannot be used."""
 
     path: Path
 
@@ -67,8 +69,8 @@ class Ledger:
     ) -> Claim:
         """Begin a create, unless something stands against it.
 
+        A retry is not the same as its parent, nor as what came before that, even if it is of all the parent's requests.
         To `attach` is to take the batch there is of the same content and parent, however old, if it was not deleted.
-        Of another parent the same content is other work: the same rows, failed once more and to be sent again.
         `again` lets the same content be sent a second time; entries whose batch was `looked` for in vain no longer
         stand in the way of that. With `cap_usd`, what the create may cost is reserved in the same transaction.
         """
@@ -83,9 +85,9 @@ class Ledger:
             if attach:
                 made = _standing(db, draft.content, draft.parent)
             else:
-                made = _entries(
-                    db, f"content = ? AND {_MADE} AND started_s > ? ORDER BY key DESC", draft.content, recent_s
-                )
+                later = "key > (SELECT coalesce(max(key), 0) FROM creates WHERE batch_id = ?)"
+                condition = f"content = ? AND {_MADE} AND started_s > ? AND {later} ORDER BY key DESC"
+                made = _entries(db, condition, draft.content, recent_s, draft.parent)
             if made and not again:
                 return Made(made[0])
             if cap_usd is not None:
@@ -138,10 +140,12 @@ class Ledger:
 
     def saw(self, batches: Iterable[Mapping[str, Any]]) -> list[Entry]:
         """Learn how batches are now; the known ones that were adopted and are not confirmed yet are returned."""
-        shown = [(result.encode(batch), batch["id"]) for batch in batches]
+        shown = [{"batch": result.encode(batch), "id": batch["id"]} for batch in batches]
         with self._transaction() as db:
-            db.executemany("UPDATE creates SET batch = ? WHERE batch_id = ? AND NOT deleted", shown)
-            ids = {batch_id for _, batch_id in shown}
+            # What has not changed is not written, which would cost each look some milliseconds.
+            change = "UPDATE creates SET batch = :batch WHERE batch_id = :id AND batch IS NOT :batch AND NOT deleted"
+            db.executemany(change, shown)
+            ids = {each["id"] for each in shown}
             unconfirmed = _entries(db, f"state = '{State.ADOPTED}' AND NOT confirmed")
             return [entry for entry in unconfirmed if entry.batch_id in ids]
 
@@ -214,8 +218,7 @@ class Ledger:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(self._connect()) as db:
-                db.execute("BEGIN IMMEDIATE")
+            with closing(self._begin()) as db:
                 _upgrade(db, self.path)
                 yield db
                 db.execute("COMMIT")
@@ -224,14 +227,29 @@ class Ledger:
         except OSError as error:
             raise unusable(self.path, error) from error
 
-    def _connect(self) -> sqlite3.Connection:
+    def _begin(self) -> sqlite3.Connection:
+        """A connection with a transaction begun."""
         if not self.path.exists():
             self.path.touch(0o600)
-        db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
-        db.execute("PRAGMA journal_mode = WAL")
-        # A create that was paid must not be forgotten, not even when the power fails.
-        db.execute("PRAGMA synchronous = FULL")
-        return db
+        # SQLite does not wait when another process is just opening or leaving the file: so we do.
+        deadline_s = time.monotonic() + _BUSY_S
+        while True:
+            db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
+            try:
+                db.execute("PRAGMA journal_mode = WAL")
+                # A create that was paid must not be forgotten, not even when the power fails.
+                db.execute("PRAGMA synchronous = FULL")
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                db.close()
+                if not _is_busy(error) or time.monotonic() > deadline_s:
+                    raise
+                time.sleep(_PAUSE_S)
+            except BaseException:
+                db.close()
+                raise
+            else:
+                return db
 
 
 _DISOWNED = (
@@ -275,7 +293,7 @@ def _upgrade(db: sqlite3.Connection, path: Path) -> None:
     """Make the table where there is none.
 
     Raises:
-        CallError: a later version of this program made it.
+        StateUnusable: a later version of this program made it.
     """
     [(version,)] = db.execute("PRAGMA user_version")
     if version == 0:
@@ -284,17 +302,27 @@ def _upgrade(db: sqlite3.Connection, path: Path) -> None:
     elif version != _VERSION:
         message = f"the ledger {path} was made by a later version of batches-mcp, so nothing was sent."
         next_step = "Tell the user to use that version, or another --state-dir."
-        raise CallError(ErrorReport("state_unusable", message, next_step))
+        raise StateUnusable(ErrorReport("state_unusable", message, next_step))
 
 
-def _unusable(path: Path, error: sqlite3.Error) -> CallError:
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; 0 for an error that is not SQLite's own."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> StateUnusable:
     next_step = "Tell the user to make room or give access there, or to start the server with another --state-dir."
-    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+    retry = Retry.USELESS
+    match _code(error):
         case sqlite3.SQLITE_FULL:
             problem = "there is no room left"
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+        case _ if _is_busy(error):
             problem = f"another process has been writing to it for {_BUSY_S:g} s"
-            next_step = "Wait a little and call again."
+            next_step, retry = "Wait a little, then call again.", Retry.HELPS
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             problem = "the file is damaged"
             next_step = (
@@ -303,4 +331,6 @@ def _unusable(path: Path, error: sqlite3.Error) -> CallError:
             )
         case _:
             problem = str(error)
-    return CallError(ErrorReport("state_unusable", f"the ledger {path} cannot be used: {problem}.", next_step))
+    return StateUnusable(
+        ErrorReport("state_unusable", f"the ledger {path} cannot be used: {problem}.", next_step, retry)
+    )

@@ -10,23 +10,22 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from batches_mcp.batch.cost import actual_usd_by_category
-from batches_mcp.batch.drive import custom_id_of
 from batches_mcp.batch.export import COLUMNS, Format, cells
 from batches_mcp.batch.job import Kind, retryable
-from batches_mcp.batch.kept import KeptRequests
+from batches_mcp.batch.kept import KeptRequests, custom_id_of
 from batches_mcp.batch.reading import request_rows
+from batches_mcp.batch.retryable import kind_of
 from batches_mcp.batch.rows import loads, read_row
 from batches_mcp.batch.spool import OUTCOMES, Spool
 from batches_mcp.batch.tokens import Tariff, Tokens
 from batches_mcp.batch.view import ATTENTION, error_of
 from batches_mcp.errors import CallError, ErrorReport
 from batches_mcp.redact import excerpt
+from batches_mcp.state import unusable
 
 _MOST_NAMED = 50
 _MOST_MESSAGE_CHARS = 500
 _WRITE_BYTES = 1 << 18
-# "Your credit balance is too low to access the Anthropic API": nothing is wrong with such a request.
-_CREDIT = "credit balance"
 
 
 @dataclass(slots=True)
@@ -66,7 +65,7 @@ class Tally:
             return
         found = loads(line)
         error_type, message = error_of(found["result"])
-        if message and _CREDIT in message:
+        if kind_of(*kind, message or "") == "billing":
             self.billing += 1
             return
         self.unfixed += 1
@@ -116,8 +115,7 @@ def write_part(
     """Write the rows of a part in the order of its requests, each as its latest batch has it.
 
     Raises:
-        CallError: a request has no row.
-        FileNotFoundError: the requests are not kept.
+        CallError: a request has no row, or something of the state folder is gone.
     """
     places: dict[str, tuple[int, int]] = {}
     for latest, spool in enumerate(spools):
@@ -131,12 +129,16 @@ def write_part(
         try:
             with kept.opened(content) as file:
                 for _, request in request_rows(file):
-                    latest, number = places[custom_id_of(request).custom_id]
+                    if isinstance(request, str):
+                        raise OSError(f"a copy of requests is damaged: {request}")
+                    latest, number = places[custom_id_of(request)]
                     spool = spools[latest]
                     files[latest].seek(spool.offsets[number])
                     line = files[latest].read(spool.lengths[number]).removesuffix(b"\r")
                     tally.add(spool.kind(number), line)
                     yield line
+        except OSError as error:
+            raise unusable(kept.folder, error) from error
         except KeyError as error:
             message = f"the results of batch {spools[0].head.batch_id} have no row for {error.args[0]!r}."
             raise CallError(ErrorReport("results_incomplete", message, "Run again later.")) from error

@@ -11,7 +11,7 @@ from batches_mcp.batch.entry import Claim, Draft, Entry
 from batches_mcp.batch.kept import KeptRequests
 from batches_mcp.batch.ledger import Ledger
 from batches_mcp.batch.presence import Presence
-from batches_mcp.errors import CallError, ErrorReport
+from batches_mcp.errors import ErrorReport, StateUnusable
 from batches_mcp.state import StateFolder
 
 LEDGER = "ledger.sqlite"
@@ -21,7 +21,7 @@ _ABANDONED_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The records of one account, in its folder; its methods block for a moment and raise CallError."""
+    """The records of one account, in its folder; its methods block for a moment and raise StateUnusable."""
 
     ledger: Ledger
     kept: KeptRequests
@@ -81,12 +81,15 @@ class Records:
         except (OSError, sqlite3.Error) as error:
             message = f"the server cannot write to its state in {self.ledger.path.parent}: {error}."
             next_step = "Tell the user to make room or give access there, or to start it with another --state-dir."
-            raise CallError(ErrorReport("state_unusable", message, next_step)) from error
+            raise StateUnusable(ErrorReport("state_unusable", message, next_step)) from error
 
 
 @dataclass(frozen=True, slots=True)
 class AllRecords:
-    """The records of every account that a server works for, opened when first needed."""
+    """The records of every account that a server works for, opened when first needed.
+
+    Once `stopping` is set, what takes long and can be done another time ends.
+    """
 
     state: StateFolder
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -96,7 +99,7 @@ class AllRecords:
         """The records of an account.
 
         Raises:
-            CallError: the folder cannot be used.
+            StateUnusable: the folder cannot be used.
         """
         if account not in self._open:
             folder = self.state.folder(account)
@@ -112,6 +115,6 @@ class AllRecords:
         return Path(self.state.path, account, LEDGER).exists()
 
     def close(self) -> None:
-        self.stopping.set()
+        """Leave what is unsettled to others."""
         for records in self._open.values():
             records.presence.leave()

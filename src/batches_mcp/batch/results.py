@@ -45,13 +45,17 @@ async def answer(call: Call) -> dict[str, Any]:
     """
     deadline_s = anyio.current_time() + call.forward.upstream.limits.call_s
     asked = read_arguments(call.arguments)
-    batch = await ended(call.desk, call.tool, asked.batch_id)
     kind = call.arguments.get("as_file")
-    if kind is None and batch.total > _AT_ONCE_ROWS and asked.is_first_page:
+    async with call.desk.turn():
+        batch = await ended(call.desk, call.tool, asked.batch_id)
         copy = await _on_disk(call, batch)
-        return await (_streamed(call, asked, batch, deadline_s) if copy is None else _spooled(asked, batch, copy))
+        if copy is not None and kind is None:
+            return await _spooled(asked, batch, copy)
+    if kind is None and batch.total > _AT_ONCE_ROWS and asked.is_first_page:
+        return await _streamed(call, asked, batch, deadline_s)
     try:
-        found = await spooled(call.desk, call.tool, batch, call.progress, deadline_s - anyio.current_time())
+        left_s = deadline_s - anyio.current_time()
+        found = await spooled(call.desk, call.tool, batch, call.progress, left_s) if copy is None else copy
     except StateUnusable:
         if kind is not None:
             raise
@@ -97,7 +101,7 @@ async def _streamed(call: Call, asked: Asked, batch: Ended, deadline_s: float) -
         if not found.cut:
             break
         if attempt == _MOST_STREAMS and not found.page.rows:
-            raise _too_slow(call.forward.upstream.limits.call_s)
+            raise _broken()
     remarks = []
     if found.cut:
         remarks.append("The upstream's stream was cut before this page was full; the next page goes on from here.")
@@ -194,6 +198,11 @@ def _not_whole(batch: Ended, spool: Spool) -> CallError:
     message = f"no file was written, because rows are missing. {_missing(batch, spool)}"
     next_step = "Call again in a minute; pages (without as_file) show what has arrived."
     return CallError(ErrorReport("results_incomplete", message, next_step, Retry.HELPS, retry_after_s=60.0))
+
+
+def _broken() -> CallError:
+    message = f"the upstream's stream of results broke {_MOST_STREAMS} times before the first row of this page."
+    return CallError(ErrorReport("connection_error", message, "Try again later.", Retry.HELPS))
 
 
 def _too_slow(most_s: float) -> CallError:

@@ -12,7 +12,6 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from batches_mcp.batch.tokens import Tokens
 from batches_mcp.errors import ErrorReport, UnusableAnswer
 
 PartT = TypeVar("PartT")
@@ -36,16 +35,6 @@ class Usage(msgspec.Struct, gc=False):
     cache_read_input_tokens: _Count | None = None
     output_tokens: _Count | None = None
     cache_creation: CacheCreation | None = None
-
-    def tokens(self) -> Tokens:
-        an_hour = self.cache_creation.ephemeral_1h_input_tokens if self.cache_creation else 0
-        return Tokens(
-            self.input_tokens or 0,
-            self.cache_creation_input_tokens or 0,
-            an_hour or 0,
-            self.cache_read_input_tokens or 0,
-            self.output_tokens or 0,
-        )
 
 
 class Message(msgspec.Struct, gc=False):
@@ -72,11 +61,9 @@ class Result(msgspec.Struct, gc=False):
     error: OuterError | None = None
 
     @property
-    def detail(self) -> str | None:
-        """The type of its error, or why its message ended."""
-        if self.error is not None and self.error.error is not None:
-            return self.error.error.type
-        return self.message.stop_reason if self.message is not None else None
+    def error_type(self) -> str | None:
+        inner = self.error.error if self.error is not None else None
+        return inner.type if inner is not None else None
 
 
 class Row(msgspec.Struct, gc=False):

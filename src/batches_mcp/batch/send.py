@@ -39,15 +39,14 @@ _ELSEWHERE_S = 0.5
 class Parcel:
     """What a create sends: a body of known length whose `pieces` are made anew each time they are asked for.
 
-    `headers` are those arguments that make the same body another content, and `arguments` what builds the request but
-    for its body. `about` is what the ledger is to hold of it; its content and size are filled in here.
+    `arguments` build the request but for its body. `about` is what the ledger is to hold of it; its content and size
+    are filled in here.
     """
 
     tool: ToolPlan
     arguments: Mapping[str, Any]
     length_bytes: int
     pieces: Callable[[], Iterator[bytes]]
-    headers: str
     about: Draft
 
 
@@ -75,18 +74,20 @@ class Sent:
     warnings: list[str] = field(default_factory=list)
 
 
-async def submit(desk: Desk, parcel: Parcel, rules: Rules, progress: Progress, sources: ExitStack) -> Sent:
+async def submit(
+    desk: Desk, parcel: Parcel, rules: Rules, progress: Progress, sources: ExitStack, deadline_s: float
+) -> Sent:
     """Pass the gate. `sources` holds what the pieces are read from, and is closed when that is no longer needed.
 
-    Before its first byte is sent, a create can be canceled. After that it runs to its end, and the call is answered
-    after `Limits.call_s` at the latest.
+    Before its first byte is sent, a create can be canceled. After that it runs to its end, and the call is answered at
+    `deadline_s` (of the event loop's clock) at the latest.
 
     Raises:
         CallError: there is no batch of it, or it is not known whether there is one.
     """
     waiting: Delivery | None = None
     earlier = False
-    with anyio.move_on_after(desk.forward.upstream.limits.call_s):
+    with anyio.CancelScope(deadline=deadline_s):
         records = desk.records(parcel.tool)
         if records is None:
             waiting = _start(desk, parcel, None, None, parcel.pieces, sources.pop_all())
@@ -108,7 +109,7 @@ async def submit(desk: Desk, parcel: Parcel, rules: Rules, progress: Progress, s
 async def _begin(desk: Desk, records: Records, parcel: Parcel, rules: Rules) -> Sent | tuple[Delivery, bool]:
     """The delivery of this content, and whether an earlier call began it; or its batch, when there is one already."""
     with records.kept.draft() as path:
-        copy = await anyio.to_thread.run_sync(lambda: records.kept.write(path, parcel.pieces(), parcel.headers))
+        copy = await anyio.to_thread.run_sync(lambda: records.kept.write(path, parcel.pieces(), parcel.about.betas))
         key = (account_id(parcel.tool.request, desk.forward.variables), copy.content)
         draft = replace(parcel.about, content=copy.content, body_bytes=copy.length_bytes)
         looked: frozenset[int] = frozenset()
@@ -142,6 +143,9 @@ async def _begin(desk: Desk, records: Records, parcel: Parcel, rules: Rules) -> 
                 case Unsettled(entry):
                     verdict = await look(desk, parcel.tool, records, entry)
                     looked |= {entry.key}
+                    if isinstance(verdict, Adopt):
+                        await anyio.to_thread.run_sync(records.ledger.told, entry.key)
+                        return Sent(verdict.batch, earlier=True)
                     if isinstance(verdict, Several | Unknown) and not rules.again:
                         raise unsettled(entry, verdict)
 
@@ -210,10 +214,9 @@ async def _deliver(
                 delivery.failure = error
         if records is not None and entry is not None:
             recorded = await _settle(desk, parcel, records, entry, delivery, began_s)
-    except Exception as error:  # noqa: BLE001 - handed to whoever waits, whose boundary it is
+    except Exception as error:  # handed to whoever waits, whose boundary it is
         delivery.failure = error
-        if isinstance(error, CallError):
-            log.warning("%s", error)
+        log.warning("a create ended badly", exc_info=not isinstance(error, CallError))
     finally:
         desk.underway.remove(key, delivery, findable=not recorded)
         delivery.done.set()

@@ -8,7 +8,7 @@ import zlib
 from array import array
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from secrets import token_hex
@@ -37,7 +37,7 @@ class _Columns:
     checks: array[int] = field(default_factory=lambda: array("I"))
     kinds: bytearray = field(default_factory=bytearray)
     classes: dict[tuple[str, str | None], int] = field(default_factory=dict)
-    tokens: dict[str, Tokens] = field(default_factory=dict)
+    sums: dict[str, list[int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, spool: Spool) -> _Columns:
@@ -47,7 +47,7 @@ class _Columns:
             array("I", spool.checks),
             bytearray(spool.kinds),
             {kind: code for code, kind in enumerate(spool.head.classes, 1)},
-            dict(spool.tokens),
+            {model: list(astuple(tokens)) for model, tokens in spool.tokens.items()},
         )
 
     @property
@@ -55,33 +55,30 @@ class _Columns:
         return len(self.kinds) - self.kinds.count(_UNREADABLE)
 
     def add(self, rows: Sequence[Row | None]) -> None:
-        """The facts of lines whose places are noted."""
-        sums: dict[str, list[int]] = {}
+        """The facts of lines whose places are noted. Every row passes here, so that nothing is done twice."""
+        checks, kinds, classes = self.checks.append, self.kinds.append, self.classes.get
         for row in rows:
             if row is None:
-                self.checks.append(0)
-                self.kinds.append(_UNREADABLE)
+                checks(0)
+                kinds(_UNREADABLE)
                 continue
-            self.checks.append(check_of(row.custom_id))
+            checks(check_of(row.custom_id))
             result = row.result
-            kind = (result.type, result.detail)
-            self.kinds.append(self.classes.get(kind) or self._new_class(*kind))
             message = result.message
+            kind = (result.type, message.stop_reason if message is not None else result.error_type)
+            kinds(classes(kind) or self._new_class(*kind))
             if message is not None and message.usage is not None:
                 usage = message.usage
-                total = sums.get(message.model)
-                if total is None:
-                    total = sums[message.model] = [0, 0, 0, 0, 0]
-                total[0] += usage.input_tokens or 0
-                total[1] += usage.cache_creation_input_tokens or 0
-                total[2] += usage.cache_read_input_tokens or 0
-                total[3] += usage.output_tokens or 0
+                sums = self.sums.get(message.model) or self._new_model(message.model)
+                sums[0] += usage.input_tokens or 0
+                sums[1] += usage.cache_creation_input_tokens or 0
                 if usage.cache_creation is not None:
-                    total[4] += usage.cache_creation.ephemeral_1h_input_tokens or 0
-        for model, (fresh, created, read, output, an_hour) in sums.items():
-            more = Tokens(fresh, created, an_hour, read, output)
-            name = model[:_MOST_WORD]
-            self.tokens[name] = self.tokens.get(name, Tokens()) + more
+                    sums[2] += usage.cache_creation.ephemeral_1h_input_tokens or 0
+                sums[3] += usage.cache_read_input_tokens or 0
+                sums[4] += usage.output_tokens or 0
+
+    def _new_model(self, model: str) -> list[int]:
+        return self.sums.setdefault(model[:_MOST_WORD], [0] * 5)
 
     def _new_class(self, outcome: str, detail: str | None) -> int:
         short = (outcome[:_MOST_WORD], detail[:_MOST_WORD] if detail else detail)
@@ -174,7 +171,7 @@ class Writer:
             columns.rows,
             complete,
             list(columns.classes),
-            columns.tokens,
+            {model: Tokens(*sums) for model, sums in columns.sums.items()},
         )
         encoded = msgspec.json.encode(head)
         places = columns.offsets.tobytes() + columns.lengths.tobytes() + columns.checks.tobytes()
@@ -210,13 +207,14 @@ class Writer:
         lengths = [len(line) for line in lines]
         offsets = list(accumulate((length + ends for length in lengths), initial=self._bytes))
         self._bytes = offsets.pop()
-        if not all(lengths) or any(line.isspace() for line in lines):
-            places = [place for place in zip(offsets, lengths, lines, strict=True) if place[2].strip()]
-            offsets, lengths = [place[0] for place in places], [place[1] for place in places]
-            lines = [place[2] for place in places]
+        rows = read_rows(lines)
+        if not all(rows):
+            # Blank lines are nothing at all, other lines that are no rows are kept.
+            kept = [place for place in zip(lines, offsets, lengths, rows, strict=True) if place[0].strip()]
+            offsets, lengths, rows = [each[1] for each in kept], [each[2] for each in kept], [each[3] for each in kept]
         self._columns.offsets.extend(offsets)
         self._columns.lengths.extend(lengths)
-        self._columns.add(read_rows(lines))
+        self._columns.add(rows)
 
     def _append(self, lines: Iterable[bytes]) -> None:
         """Rows that are not there yet."""

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
+import anyio
 import anyio.to_thread
 
 from batches_mcp.batch import OUR_KEY
@@ -20,8 +21,9 @@ from batches_mcp.batch.entry import Draft
 from batches_mcp.batch.problems import Severity
 from batches_mcp.batch.refusals import unpriced
 from batches_mcp.batch.requests import MOST_SHOWN, Part, Scan, scan
+from batches_mcp.batch.retry import Retried, nothing, retried
 from batches_mcp.batch.send import Parcel, Rules, Sent, submit
-from batches_mcp.batch.source import Source, source_of
+from batches_mcp.batch.source import SOURCES, Source, source_of
 from batches_mcp.errors import CallError, ErrorReport
 from batches_mcp.request import invalid
 from batches_mcp.settings import BatchSettings
@@ -42,12 +44,21 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
     Raises:
         CallError: whatever went wrong. Requests with errors, and more than a batch holds, are refused unsent.
     """
+    deadline_s = anyio.current_time() + call.forward.upstream.limits.call_s
     with ExitStack() as stack:
-        source = stack.enter_context(source_of(call.arguments, settings.roots))
-        around = frame(call)
+        source, lineage = await _source(call, settings, stack)
+        arguments = {**call.arguments, "requests": []}
+        if lineage and lineage.entry.betas:
+            arguments.setdefault("betas", lineage.entry.betas.split(","))
+        around = frame(call, arguments)
         found = await anyio.to_thread.run_sync(_scan, source, around)
+        if not lineage and not found.requests:
+            raise invalid(f"{source.file or 'requests'}: holds no requests.")
+        left = lineage.sifted.remarks() if lineage else {}
         if call.arguments.get("dry_run"):
-            return {OUR_KEY: {"dry_run": await anyio.to_thread.run_sync(report, found)}}
+            return {OUR_KEY: {"dry_run": await anyio.to_thread.run_sync(report, found), **left}}
+        if lineage and not found.requests:
+            raise nothing(str(lineage.entry.batch_id), lineage.sifted)
         if found.count(Severity.ERROR) and not call.arguments.get("skip_invalid"):
             raise _refusal(found)
         part = _part(found, call.arguments.get("part"))
@@ -56,24 +67,38 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
             raise unpriced(cost["unknown_models"])
         parcel = Parcel(
             tool=call.tool,
-            arguments={**call.arguments, "requests": []},
+            arguments=arguments,
             length_bytes=around.length_bytes(part),
             pieces=partial(around.pieces, source, found, part),
-            headers=around.beta,
             about=Draft(
                 content="",
                 rows=part.count,
                 body_bytes=0,
-                source=source.file,
-                label=call.arguments.get("label"),
+                source=source.file or (lineage.entry.source if lineage else None),
+                label=call.arguments.get("label", lineage.entry.label if lineage else None),
                 part=call.arguments.get("part"),
+                parent=call.arguments.get("retry_of"),
+                betas=around.beta,
                 estimate_usd=cost["cost_usd"]["high"],
             ),
         )
         rules = Rules(again=bool(call.arguments.get("allow_duplicate")), cap_usd=settings.max_cost_usd)
-        sent = await submit(call.desk, parcel, rules, call.progress, stack)
+        sent = await submit(call.desk, parcel, rules, call.progress, stack, deadline_s)
     remarks = _remarks(source, found, part, sent, ledger=settings.ledger)
-    return {**(sent.batch or {}), OUR_KEY: {"estimate": cost, **remarks}}
+    return {**(sent.batch or {}), OUR_KEY: {"estimate": cost, **remarks, **left}}
+
+
+async def _source(call: Call, settings: BatchSettings, stack: ExitStack) -> tuple[Source, Retried | None]:
+    """Where the requests come from, and what they are a retry of, if they are one."""
+    if "retry_types" in call.arguments and "retry_of" not in call.arguments:
+        raise invalid("retry_types: goes with retry_of.")
+    if "retry_of" not in call.arguments:
+        return stack.enter_context(source_of(call.arguments, settings.roots)), None
+    others = [name for name in (*SOURCES, "template") if name in call.arguments]
+    if others:
+        raise invalid(f"retry_of: takes the requests that its batch had; leave {', '.join(others)} out.")
+    lineage = await retried(call)
+    return lineage.source, lineage
 
 
 def report(found: Scan) -> dict[str, Any]:
@@ -92,10 +117,7 @@ def report(found: Scan) -> dict[str, Any]:
 
 
 def _scan(source: Source, around: Frame) -> Scan:
-    found = scan(source.rows(), around.rules, source.place)
-    if not found.requests:
-        raise invalid(f"{source.file or 'requests'}: holds no requests.")
-    return found
+    return scan(source.rows(), around.rules, source.place)
 
 
 def _part(found: Scan, wanted: int | None) -> Part:
@@ -142,8 +164,8 @@ def _outcome(sent: Sent, *, ledger: bool) -> dict[str, Any]:
     """What became of the create, and what to do next."""
     if sent.batch is None:
         next_step = (
-            "The create goes on by itself. Call again with the same requests in a little while: the call joins it, or "
-            "is answered with its batch, and sends nothing twice."
+            "The create is not over. Call again with the same requests in a little while: the call joins it, or is "
+            "answered with its batch, and sends nothing twice."
         )
         if not ledger:
             next_step = (

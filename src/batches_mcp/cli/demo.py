@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -45,9 +46,10 @@ async def _play(console: Console, url: str) -> None:
     console.print(
         "A real MCP client starts the server over stdio; a sandbox stands in for the API, so nothing is billed."
     )
-    server = [sys.executable, "-m", "batches_mcp", "serve", "--base-url", url]
-    async with over_stdio(server, {"ANTHROPIC_API_KEY": "a key the sandbox takes"}) as client:
-        await _Journey(console, client).play(requests)
+    with TemporaryDirectory(prefix="batches-mcp-", ignore_cleanup_errors=True) as state:
+        server = [sys.executable, "-m", "batches_mcp", "serve", "--base-url", url, "--state-dir", state]
+        async with over_stdio(server, {"ANTHROPIC_API_KEY": "a key the sandbox takes"}) as client:
+            await _Journey(console, client).play(requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class _Journey:
         self.console.print(f"  ended: {_counts(ended)}")
 
         self._step("4", "look at its results, by outcome")
-        self._outcomes(await self._call(results, {batch_id: first["id"]}))
+        self._outcomes(await self._call(results, {batch_id: first["id"], "limit": len(requests)}))
 
         self._step("5", "create a second batch, change our mind, and cancel it")
         second = await self._call(create, {"requests": requests[:20]})
@@ -124,13 +126,13 @@ class _Journey:
     def _outcomes(self, answer: Mapping[str, Any]) -> None:
         by_type: dict[str, list[Mapping[str, Any]]] = {}
         for row in answer["rows"]:
-            by_type.setdefault(row["result"]["type"], []).append(row)
+            by_type.setdefault(row["type"], []).append(row)
         for outcome in sorted(by_type, key=list(_COLORS).index):
             rows = sorted(by_type[outcome], key=lambda row: str(row["custom_id"]))
             self.console.print(f"  [{_COLORS[outcome]}]{outcome}[/] {len(rows)}")
             for row in rows[:: max(1, len(rows) // 4)][:4]:
                 self.console.print(f"    [dim]{row['custom_id']:<14}[/dim] ", end="")
-                self.console.print(excerpt(_text(row["result"]), max(20, self.console.width - 20)), markup=False)
+                self.console.print(excerpt(_text(row), max(20, self.console.width - 20)), markup=False)
 
 
 def _hints(annotations: Mapping[str, bool]) -> str:
@@ -142,11 +144,11 @@ def _counts(batch: Mapping[str, Any]) -> str:
     return ", ".join(f"{number} {name}" for name, number in batch["request_counts"].items() if number)
 
 
-def _text(result: Mapping[str, Any]) -> str:
-    match result:
-        case {"type": "succeeded", "message": {"content": blocks}}:
-            return " ".join(block["text"] for block in blocks if block["type"] == "text")
-        case {"type": "errored", "error": {"error": {"type": kind, "message": message}}}:
+def _text(row: Mapping[str, Any]) -> str:
+    match row:
+        case {"type": "succeeded", "text": text}:
+            return str(text)
+        case {"type": "errored", "error_type": kind, "error_message": message}:
             return f"{kind}: {message}"
         case {"type": kind}:
             return f"no answer: the request was {kind}"

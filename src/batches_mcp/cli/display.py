@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from batches_mcp.batch.drive import Watch
+from batches_mcp.batch.drive import Silence, Watch
 from batches_mcp.batch.job import Job, Part
 from batches_mcp.redact import excerpt, printable
 
@@ -33,19 +33,11 @@ def console(*, error: bool) -> Console:
 def watching(*, quiet: bool) -> Iterator[Watch]:
     """The display that fits where standard error goes."""
     if quiet:
-        yield _Silence()
+        yield Silence()
     elif sys.stderr.isatty():
         yield from _bar()
     else:
         yield _Lines()
-
-
-class _Silence:
-    def note(self, text: str) -> None:
-        pass
-
-    def show(self, job: Job, parts: list[Part], doing: str) -> None:
-        pass
 
 
 class _Lines:

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
@@ -21,7 +21,7 @@ import click
 
 from batches_mcp.batch.body import frame
 from batches_mcp.batch.call import Call, Desk
-from batches_mcp.batch.drive import Bounds, Drive, Watch
+from batches_mcp.batch.drive import Bounds, Drive
 from batches_mcp.batch.intake import JobFolder, cut, job_id, spooled_input, tidy
 from batches_mcp.batch.job import Job, together
 from batches_mcp.batch.outcome import Tally, write_part, writer
@@ -34,7 +34,7 @@ from batches_mcp.cli.display import console, count, outcome, show_table, usd, wa
 from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
 from batches_mcp.cli.out import Out, check_place
 from batches_mcp.cli.startup import Ready, ready, say
-from batches_mcp.errors import BatchesMcpError, CallError, UnreadableFile, UsageError
+from batches_mcp.errors import BatchesMcpError, CallError, InvalidArguments, UnreadableFile, UsageError
 from batches_mcp.forward import Forward
 from batches_mcp.plan import ToolPlan
 from batches_mcp.redact import printable
@@ -147,8 +147,8 @@ def run(
             )
         try:
             code = anyio.run(_until_stopped, _Run(wish, prepared, tool), stopped)
-        except* CallError as group:
-            raise _first(group, prepared) from None
+        except BaseExceptionGroup as group:
+            raise _first(group, prepared) from group
     if stopped:
         leave(128 + stopped[0])
     return code
@@ -165,27 +165,26 @@ class _Run:
     drive: Drive | None = None
 
     async def main(self) -> int:
-        with ExitStack() as stack:
-            watch = stack.enter_context(watching(quiet=self.wish.quiet))
-            async with self._desk() as (desk, records):
-                cutting = await self._job(desk, records)
-                if cutting is None:
-                    return 1
-                job, folder, around = cutting
-                out = Out(self.wish.out, folder, self.wish.overwrite)
-                out.check()
-                drive = Drive(desk, self.tool, records, around, folder, job, self.wish.bounds, watch)
-                await drive.find()
-                self.drive = drive
-                if not await self._agreed(drive, watch):
-                    return 1
+        async with self._desk() as (desk, records):
+            cutting = await self._job(desk, records)
+            if cutting is None:
+                return 1
+            job, folder, around = cutting
+            out = Out(self.wish.out, folder, self.wish.overwrite)
+            out.check()
+            drive = Drive(desk, self.tool, records, around, folder, job, self.wish.bounds)
+            await drive.find()
+            if not await self._agreed(drive):
+                return 1
+            self.drive = drive
+            with watching(quiet=self.wish.quiet) as drive.watch:
                 await drive.run()
                 tally = await self._write(out, drive, records)
-                entries = [
-                    await anyio.to_thread.run_sync(records.ledger.find, attempt.batch_id)
-                    for part in drive.parts
-                    for attempt in part.attempts
-                ]
+            entries = [
+                await anyio.to_thread.run_sync(records.ledger.find, attempt.batch_id)
+                for part in drive.parts
+                for attempt in part.attempts
+            ]
         report = self._report(drive, tally) | {"batches": [entry.job() for entry in entries if entry]}
         if self.wish.report is not None:
             self.wish.report.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
@@ -212,7 +211,7 @@ class _Run:
 
     async def _job(self, desk: Desk, records: Records) -> tuple[Job, JobFolder, Any] | None:
         """The job that FILE makes, as it was cut once; None when there are errors in it, which are shown."""
-        around = frame(Call(desk, self.tool, {}, _silent))
+        around = frame(Call(desk, self.tool, {}, _silent), {"requests": []})
         jobs = desk.account(self.tool, _JOBS)
         wish = self.wish
 
@@ -244,7 +243,7 @@ class _Run:
         if not job.parts:
             _tell("Nothing was sent. Correct the rows with errors, or leave them out with --skip-invalid.")
 
-    async def _agreed(self, drive: Drive, watch: Watch) -> bool:
+    async def _agreed(self, drive: Drive) -> bool:
         """Whether what is still to be sent may cost what it may.
 
         Raises:
@@ -254,7 +253,7 @@ class _Run:
         left = [part.estimate for part, known in zip(job.parts, drive.parts, strict=True) if not known.attempts]
         batches = count(len(job.parts), "batch", "batches")
         if not left:
-            watch.note(f"{count(job.rows, 'request')} in {batches}: all submitted before")
+            self._say(f"{count(job.rows, 'request')} in {batches}: all submitted before")
             return True
         cost = together(left)
         low, high = cost["cost_usd"]["low"], cost["cost_usd"]["high"]
@@ -263,7 +262,7 @@ class _Run:
         unknown = (
             f", without {', '.join(cost['unknown_models'])}, whose price is not known" if cost["unknown_models"] else ""
         )
-        watch.note(f"{count(job.rows, 'request')} in {batches}{before}; what is sent may cost {price}{unknown}")
+        self._say(f"{count(job.rows, 'request')} in {batches}{before}; what is sent may cost {price}{unknown}")
         limit = self.wish.confirm_over_usd
         if limit is None or high <= limit:
             return True
@@ -274,6 +273,10 @@ class _Run:
             )
         question = f"It may cost up to {usd(high)}. Send it?"
         return await anyio.to_thread.run_sync(lambda: click.confirm(question, err=True), abandon_on_cancel=True)
+
+    def _say(self, text: str) -> None:
+        if not self.wish.quiet:
+            _tell(text)
 
     async def _write(self, out: Out, drive: Drive, records: Records) -> Tally:
         """Write OUT; what it came to.
@@ -327,11 +330,14 @@ def _how_to_resume(this: _Run) -> str:
     )
 
 
-def _first(group: BaseExceptionGroup[CallError], prepared: Ready) -> BatchesMcpError:
+def _first(group: BaseExceptionGroup, prepared: Ready) -> BaseException:
+    """The error that counts: task groups wrap what is raised within them."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return BatchesMcpError(prepared.redactor.text(str(error)))
+    if isinstance(error, InvalidArguments):
+        return UsageError(prepared.redactor.text(error.report.message))
+    return BatchesMcpError(prepared.redactor.text(str(error))) if isinstance(error, CallError) else error
 
 
 def _template(file: str, path: Path | None) -> Mapping[str, Any] | None:

@@ -135,6 +135,8 @@ def build_server(
                     yield Calls(tools, desk, behaviors, redactor)
                 finally:
                     await desk.underway.finish(_GRACE_S)
+                    if records is not None:
+                        records.stopping.set()
                 tasks.cancel_scope.cancel()
         finally:
             if records is not None:
