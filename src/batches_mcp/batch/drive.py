@@ -32,7 +32,7 @@ from batches_mcp.batch.requests import Scan
 from batches_mcp.batch.retry import retried
 from batches_mcp.batch.send import Parcel, Rules, Sent, submit
 from batches_mcp.batch.siblings import BATCH_ID, Siblings
-from batches_mcp.batch.spool import Spool
+from batches_mcp.batch.spool import Spool, load
 from batches_mcp.batch.tokens import Tariff
 from batches_mcp.errors import CallError, ErrorReport, Retry
 from batches_mcp.failure import retry_after_s
@@ -125,8 +125,12 @@ class Drive:
                     return
 
     async def results(self, number: int) -> list[Spool]:
-        """The results of each batch of a part, on disk."""
-        return [await self._spool(attempt.batch_id) for attempt in self.parts[number].attempts]
+        """The results of each batch of a part, on disk; from there, unless they had to make room for others."""
+        folder, found = self.desk.account(self.tool, "spool"), []
+        for attempt in self.parts[number].attempts:
+            spool = await anyio.to_thread.run_sync(load, folder, attempt.batch_id)
+            found.append(spool if spool and spool.complete else await self._spool(attempt.batch_id))
+        return found
 
     async def _submit(self, number: int, again: bool) -> None:
         path = self.folder.body(number)
