@@ -93,6 +93,7 @@ class Drive:
     parts: list[Part] = field(default_factory=list)
     sent: int = 0
     _next_poll_s: float = 0.0
+    _pace_s: float = _POLL_S
     _hold_until_s: float = 0.0
     _refused: int = 0
     _waiting_since_s: float = 0.0
@@ -177,8 +178,8 @@ class Drive:
         attempt = Attempt(str((sent.batch or {})["id"]), rows)
         self.parts[number] = Part((*self.parts[number].attempts, attempt))
         self._waiting_since_s = self._now_s()
-        if sent.earlier:
-            self._next_poll_s = self._now_s()  # it may have ended long ago
+        # What was there before may have ended long ago.
+        self._next_poll_s = min(self._next_poll_s, self._now_s() + (0.0 if sent.earlier else self._pace_s))
         verb = "taken up as" if sent.earlier else "sent again as" if again else "submitted as"
         self.watch.note(f"{name}{rows:,} requests {verb} {attempt.batch_id}")
         path.unlink(missing_ok=True)
@@ -218,7 +219,7 @@ class Drive:
     async def _save(self, number: int) -> None:
         attempt = self.parts[number].attempts[-1]
         spool = await self._spool(attempt.batch_id)
-        again = sum(retryable(spool.kind(each)) for each in range(len(spool)))
+        again = sum(number for kind, number in spool.by_kind.items() if retryable(kind))
         self.parts[number] = self.parts[number].with_last(retryable=again)
         cost_usd = actual_usd({Tariff(model): tokens for model, tokens in spool.tokens.items()})
         if cost_usd is not None:
@@ -299,9 +300,9 @@ class Drive:
                 self.watch.note(f"{batch_id} has ended: {_counts(seen[batch_id])}")
                 self._waiting_since_s = self._now_s()
         waited_s = self._now_s() - self._waiting_since_s
-        pause_s = max(hints_s, default=_POLL_S)
+        self._pace_s = max([*hints_s, _SHORTEST_POLL_S]) if hints_s else self._pace_s
         grown_s = min(waited_s * _POLL_SHARE, _LONGEST_PAUSE_S)
-        self._next_poll_s = self._now_s() + max(pause_s, grown_s, _SHORTEST_POLL_S)
+        self._next_poll_s = self._now_s() + max(self._pace_s, grown_s)
 
     def _troubled(self, error: CallError) -> None:
         """Tell of a failure that is waited out, once."""

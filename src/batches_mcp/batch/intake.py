@@ -24,7 +24,7 @@ from batches_mcp.batch.body import Frame
 from batches_mcp.batch.cost import estimate
 from batches_mcp.batch.entry import KEPT_DAYS
 from batches_mcp.batch.job import Job, JobPart
-from batches_mcp.batch.kept import Copy
+from batches_mcp.batch.kept import Copy, custom_id_of
 from batches_mcp.batch.problems import Severity
 from batches_mcp.batch.records import Records
 from batches_mcp.batch.requests import Scan
@@ -33,7 +33,7 @@ from batches_mcp.errors import UsageError
 from batches_mcp.request import invalid
 from batches_mcp.state import create, unusable
 
-_JOB = "job.json"
+_JOB, _IDS = "job.json", "custom_ids"
 _READ_BYTES = 1 << 20
 _DAY_S = 86_400.0
 
@@ -51,9 +51,23 @@ class JobFolder:
         except (OSError, msgspec.DecodeError):
             return None
         whole = all(
-            self.body(number).exists() or records.ledger.standing(part.content) for number, part in enumerate(job.parts)
+            _holds(self.body(number), part.body_bytes) or records.ledger.standing(part.content)
+            for number, part in enumerate(job.parts)
         )
-        return job if whole else None
+        return job if whole and _holds(self.path / _IDS, job.ids_bytes) else None
+
+    def ids(self) -> Iterator[str]:
+        """The custom_ids of all parts, in the order of the input.
+
+        Raises:
+            StateUnusable: they cannot be read.
+        """
+        try:
+            with (self.path / _IDS).open(encoding="ascii") as file:
+                for line in file:
+                    yield line.rstrip("\n")
+        except OSError as error:
+            raise unusable(self.path, error) from error
 
     def body(self, part: int) -> Path:
         """Where the body of a part, from 0, is until it has been sent."""
@@ -109,17 +123,23 @@ def cut(source: Source, around: Frame, records: Records, folder: JobFolder, *, s
         CallError: the source changed meanwhile, or the folder cannot be used.
     """
     found = Scan(around.rules, source.place)
-    copies = [
-        records.kept.write(folder.body(number), _body(around, rows), around.beta)
-        for number, rows in groupby(_accepted(source, found), itemgetter(0))
-    ]
+    try:
+        (folder.path / _IDS).unlink(missing_ok=True)
+        with create(folder.path / _IDS) as ids:
+            copies = [
+                records.kept.write(folder.body(number), _body(around, rows), around.beta)
+                for number, rows in groupby(_accepted(source, found, ids), itemgetter(0))
+            ]
+            ids_bytes = ids.tell()
+    except OSError as error:
+        raise unusable(folder.path, error) from error
     if not found.requests:
         raise UsageError(f"{source.file}: holds no requests")
     if not source.unchanged():
         raise invalid(f"{source.file}: the file changed while it was being read.")
     usable = found.sendable > 0 and (skip_invalid or not found.count(Severity.ERROR))
     parts = [_part(copy, number, found) for number, copy in enumerate(copies)] if usable else []
-    job = Job(folder.path.name, str(source.file), len(found.invalid), parts)
+    job = Job(folder.path.name, str(source.file), len(found.invalid), parts, ids_bytes)
     if usable:
         folder.write(_JOB, job)
     else:
@@ -138,14 +158,23 @@ def tidy(jobs: Path, now_s: float) -> None:
                 path.unlink()
 
 
-def _accepted(source: Source, found: Scan) -> Iterator[tuple[int, bytes]]:
-    """The requests without errors, each with the part it belongs to."""
+def _accepted(source: Source, found: Scan, ids: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The requests without errors, each with the part it belongs to; their `ids` are written down."""
     sendable = 0
     for number, row in source.rows():
         found.add(number, row)
         if found.sendable > sendable and isinstance(row, bytes):
             sendable += 1
+            ids.write(b"%s\n" % custom_id_of(row).encode())
             yield found.part, row
+
+
+def _holds(path: Path, size_bytes: int) -> bool:
+    """Whether a file is there, whole."""
+    try:
+        return path.stat().st_size == size_bytes
+    except OSError:
+        return False
 
 
 def _body(around: Frame, rows: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:

@@ -31,6 +31,7 @@ class Job(msgspec.Struct, frozen=True):
     source: str
     left_out: int
     parts: list[JobPart]
+    ids_bytes: int
 
     @property
     def rows(self) -> int:

@@ -6,14 +6,13 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from batches_mcp.batch.cost import actual_usd_by_category
 from batches_mcp.batch.export import COLUMNS, Format, cells
 from batches_mcp.batch.job import Kind, retryable
-from batches_mcp.batch.kept import KeptRequests, custom_id_of
-from batches_mcp.batch.reading import request_rows
 from batches_mcp.batch.retryable import kind_of
 from batches_mcp.batch.rows import loads, read_row
 from batches_mcp.batch.spool import OUTCOMES, Spool
@@ -21,7 +20,6 @@ from batches_mcp.batch.tokens import Tariff, Tokens
 from batches_mcp.batch.view import ATTENTION, error_of
 from batches_mcp.errors import CallError, ErrorReport
 from batches_mcp.redact import excerpt
-from batches_mcp.state import unusable
 
 _MOST_NAMED = 50
 _MOST_MESSAGE_CHARS = 500
@@ -110,12 +108,13 @@ class Tally:
 
 
 def write_part(
-    write: Callable[[Iterator[bytes]], None], kept: KeptRequests, content: str, spools: Sequence[Spool], tally: Tally
+    write: Callable[[Iterator[bytes]], None], ids: Sequence[str], spools: Sequence[Spool], tally: Tally
 ) -> None:
-    """Write the rows of a part in the order of its requests, each as its latest batch has it.
+    """Write the rows of a part in the order of its `ids`, each as its latest batch has it.
 
     Raises:
-        CallError: a request has no row, or something of the state folder is gone.
+        CallError: a request has no row.
+        OSError: a file cannot be read or written.
     """
     places: dict[str, tuple[int, int]] = {}
     for latest, spool in enumerate(spools):
@@ -125,28 +124,21 @@ def write_part(
                 places[row.custom_id] = latest, number
 
     def lines() -> Iterator[bytes]:
-        files = [spool.path.open("rb") for spool in spools]
-        try:
-            with kept.opened(content) as file:
-                for _, request in request_rows(file):
-                    if isinstance(request, str):
-                        raise OSError(f"a copy of requests is damaged: {request}")
-                    latest, number = places[custom_id_of(request)]
-                    spool = spools[latest]
-                    files[latest].seek(spool.offsets[number])
-                    line = files[latest].read(spool.lengths[number]).removesuffix(b"\r")
-                    tally.add(spool.kind(number), line)
-                    yield line
-        except OSError as error:
-            raise unusable(kept.folder, error) from error
-        except KeyError as error:
-            message = f"the results of batch {spools[0].head.batch_id} have no row for {error.args[0]!r}."
-            raise CallError(ErrorReport("results_incomplete", message, "Run again later.")) from error
-        finally:
-            for each in files:
-                each.close()
+        with ExitStack() as stack:
+            files = [stack.enter_context(spool.path.open("rb")) for spool in spools]
+            for custom_id in ids:
+                latest, number = places[custom_id]
+                spool = spools[latest]
+                files[latest].seek(spool.offsets[number])
+                line = files[latest].read(spool.lengths[number]).removesuffix(b"\r")
+                tally.add(spool.kind(number), line)
+                yield line
 
-    write(lines())
+    try:
+        write(lines())
+    except KeyError as error:
+        message = f"the results of batch {spools[0].head.batch_id} have no row for {error.args[0]!r}."
+        raise CallError(ErrorReport("results_incomplete", message, "Run again later.")) from error
 
 
 def writer(file: BinaryIO, kind: Format) -> Callable[[Iterator[bytes]], None]:

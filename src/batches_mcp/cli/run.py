@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -34,7 +35,7 @@ from batches_mcp.cli.display import console, count, outcome, show_table, usd, wa
 from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
 from batches_mcp.cli.out import Out, check_place
 from batches_mcp.cli.startup import Ready, ready, say
-from batches_mcp.errors import BatchesMcpError, CallError, InvalidArguments, UnreadableFile, UsageError
+from batches_mcp.errors import BatchesMcpError, CallError, InvalidArguments, ServeError, UnreadableFile, UsageError
 from batches_mcp.forward import Forward
 from batches_mcp.plan import ToolPlan
 from batches_mcp.redact import printable
@@ -179,7 +180,7 @@ class _Run:
             self.drive = drive
             with watching(quiet=self.wish.quiet) as drive.watch:
                 await drive.run()
-                tally = await self._write(out, drive, records)
+                tally = await self._write(out, drive)
             entries = [
                 await anyio.to_thread.run_sync(records.ledger.find, attempt.batch_id)
                 for part in drive.parts
@@ -278,7 +279,7 @@ class _Run:
         if not self.wish.quiet:
             _tell(text)
 
-    async def _write(self, out: Out, drive: Drive, records: Records) -> Tally:
+    async def _write(self, out: Out, drive: Drive) -> Tally:
         """Write OUT; what it came to.
 
         Raises:
@@ -287,11 +288,13 @@ class _Run:
         tally = Tally()
         with out.writing() as file:
             write = writer(file, out.kind)
+            ids = drive.folder.ids()
             for number, part in enumerate(drive.job.parts):
                 spools = await drive.results(number)
-                await anyio.to_thread.run_sync(
-                    write_part, write, records.kept, part.content, spools, tally, abandon_on_cancel=True
-                )
+                mine = list(islice(ids, part.rows))
+                await anyio.to_thread.run_sync(write_part, write, mine, spools, tally, abandon_on_cancel=True)
+        if tally.rows != drive.job.rows:
+            raise ServeError(f"{out.name} holds {tally.rows:,} rows, and the job {drive.job.rows:,}; run it again")
         return tally
 
     def _report(self, drive: Drive, tally: Tally) -> dict[str, Any]:
