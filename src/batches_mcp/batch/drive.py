@@ -161,7 +161,8 @@ class Drive:
         async def progress(_done: float, _total: float, words: str) -> None:
             self._show(f"submitting {name}{words}")
 
-        self._show(f"submitting {name}{rows:,} requests")
+        many_rows = f"{rows:,} request{'' if rows == 1 else 's'}"
+        self._show(f"submitting {name}{many_rows}")
         try:
             sent = await self._create(parcel, progress)
         except CallError as error:
@@ -181,7 +182,7 @@ class Drive:
         # What was there before may have ended long ago.
         self._next_poll_s = min(self._next_poll_s, self._now_s() + (0.0 if sent.earlier else self._pace_s))
         verb = "taken up as" if sent.earlier else "sent again as" if again else "submitted as"
-        self.watch.note(f"{name}{rows:,} requests {verb} {attempt.batch_id}")
+        self.watch.note(f"{name}{many_rows} {verb} {attempt.batch_id}")
         path.unlink(missing_ok=True)
 
     async def _create(self, parcel: Parcel, progress: Callable[..., Awaitable[None]]) -> Sent:

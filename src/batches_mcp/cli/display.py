@@ -131,7 +131,8 @@ def show_table(where: Console, header: Sequence[str], rows: Sequence[Sequence[st
         return
     grid = Table.grid(padding=(0, 2))
     for number in range(len(lines[0])):
-        grid.add_column(style="bold" if not header and not number else "", overflow="fold")
+        # The first column of a list is what one copies.
+        grid.add_column(style="" if header or number else "bold", overflow="fold", no_wrap=bool(header) and not number)
     for number, line in enumerate(lines):
         grid.add_row(*(Text(cell) for cell in line), style="bold" if header and not number else "")
     where.print(grid)

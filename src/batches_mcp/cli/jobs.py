@@ -27,7 +27,6 @@ from batches_mcp.settings import BatchSettings, Environment, UpstreamSettings
 from batches_mcp.upstream import Upstream
 
 _LIST_LIMIT = 100
-_SHORT = 12
 
 
 @click.command(short_help="Show the batches that this machine submitted.")
@@ -125,7 +124,7 @@ def _table(entries: Sequence[Entry]) -> tuple[list[str], list[list[str]]]:
 
 def _what(entry: Entry) -> str:
     part = f" part {entry.part}" if entry.part else ""
-    again = f", retry of …{entry.parent[-_SHORT:]}" if entry.parent else ""
+    again = ", a retry" if entry.parent else ""
     return f"{entry.label or entry.source or 'requests of a call'}{part}{again}"
 
 
