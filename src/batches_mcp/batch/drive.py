@@ -134,6 +134,8 @@ class Drive:
         return found
 
     async def _submit(self, number: int, again: bool) -> None:
+        if not again and await self._taken_up(number):
+            return
         path = self.folder.body(number)
         parent = self.parts[number].attempts[-1] if again else None
         if parent is None:
@@ -184,6 +186,15 @@ class Drive:
         verb = "taken up as" if sent.earlier else "sent again as" if again else "submitted as"
         self.watch.note(f"{name}{many_rows} {verb} {attempt.batch_id}")
         path.unlink(missing_ok=True)
+
+    async def _taken_up(self, number: int) -> bool:
+        """Whether a batch of a part has come into being meanwhile, by another process with the same job."""
+        part = self.job.parts[number]
+        entry = await anyio.to_thread.run_sync(self.records.ledger.standing, part.content)
+        if entry is not None:
+            self.parts[number] = Part((Attempt(str(entry.batch_id), part.rows),))
+            self._next_poll_s = self._now_s()
+        return entry is not None
 
     async def _create(self, parcel: Parcel, progress: Callable[..., Awaitable[None]]) -> Sent:
         rules = Rules(attach=True, cap_usd=self.bounds.cap_usd)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from secrets import token_hex
 from typing import IO, Any
 
 import msgspec
@@ -118,32 +119,36 @@ def spooled_input(source: IO[bytes], path: Path) -> io.BufferedReader:
 def cut(source: Source, around: Frame, records: Records, folder: JobFolder, *, skip_invalid: bool) -> tuple[Scan, Job]:
     """Check the requests of a source and write down the parts they make; with errors in them the job has no parts.
 
+    It takes its place when it is whole: of two processes that cut the same job, one finds it done.
+
     Raises:
         UsageError: there are no requests.
         CallError: the source changed meanwhile, or the folder cannot be used.
     """
     found = Scan(around.rules, source.place)
+    draft = JobFolder(folder.path.with_name(f"{folder.path.name}-{token_hex(4)}"))
     try:
-        (folder.path / _IDS).unlink(missing_ok=True)
-        with create(folder.path / _IDS) as ids:
+        draft.path.mkdir(0o700)
+        with create(draft.path / _IDS) as ids:
             copies = [
-                records.kept.write(folder.body(number), _body(around, rows), around.beta)
+                records.kept.write(draft.body(number), _body(around, rows), around.beta)
                 for number, rows in groupby(_accepted(source, found, ids), itemgetter(0))
             ]
             ids_bytes = ids.tell()
+        if not found.requests:
+            raise UsageError(f"{source.file}: holds no requests")
+        if not source.unchanged():
+            raise invalid(f"{source.file}: the file changed while it was being read.")
+        usable = found.sendable > 0 and (skip_invalid or not found.count(Severity.ERROR))
+        parts = [_part(copy, number, found) for number, copy in enumerate(copies)] if usable else []
+        job = Job(folder.path.name, str(source.file), len(found.invalid), parts, ids_bytes)
+        if usable:
+            draft.write(_JOB, job)
+            _put(draft, folder, records)
     except OSError as error:
         raise unusable(folder.path, error) from error
-    if not found.requests:
-        raise UsageError(f"{source.file}: holds no requests")
-    if not source.unchanged():
-        raise invalid(f"{source.file}: the file changed while it was being read.")
-    usable = found.sendable > 0 and (skip_invalid or not found.count(Severity.ERROR))
-    parts = [_part(copy, number, found) for number, copy in enumerate(copies)] if usable else []
-    job = Job(folder.path.name, str(source.file), len(found.invalid), parts, ids_bytes)
-    if usable:
-        folder.write(_JOB, job)
-    else:
-        shutil.rmtree(folder.path, ignore_errors=True)
+    finally:
+        shutil.rmtree(draft.path, ignore_errors=True)
     return found, job
 
 
@@ -152,7 +157,7 @@ def tidy(jobs: Path, now_s: float) -> None:
     for path in jobs.iterdir():
         with suppress(OSError):
             age_s = now_s - path.stat().st_mtime
-            if path.is_dir() and age_s > KEPT_DAYS * _DAY_S:
+            if path.is_dir() and age_s > (1 if "-" in path.name else KEPT_DAYS) * _DAY_S:
                 shutil.rmtree(path, ignore_errors=True)
             elif path.is_file() and age_s > _DAY_S:
                 path.unlink()
@@ -167,6 +172,16 @@ def _accepted(source: Source, found: Scan, ids: IO[bytes]) -> Iterator[tuple[int
             sendable += 1
             ids.write(b"%s\n" % custom_id_of(row).encode())
             yield found.part, row
+
+
+def _put(draft: JobFolder, folder: JobFolder, records: Records) -> None:
+    """Put a job in its place, unless another process was faster."""
+    try:
+        draft.path.rename(folder.path)
+    except OSError:
+        if folder.load(records) is None:
+            shutil.rmtree(folder.path, ignore_errors=True)
+            draft.path.rename(folder.path)
 
 
 def _holds(path: Path, size_bytes: int) -> bool:

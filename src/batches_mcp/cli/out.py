@@ -58,8 +58,10 @@ class Out:
                     yield file
             else:
                 yield from self._placed(Path(os.path.realpath(self.name)))
-        except BrokenPipeError:
-            raise
+        except BrokenPipeError as error:
+            # Nothing more goes there, not even what Python writes out at its own end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise ServeError(f"OUT: {self.name}: whoever was to read it has gone") from error
         except OSError as error:
             raise ServeError(f"OUT: {self.name} cannot be written: {error.strerror or error}") from error
 

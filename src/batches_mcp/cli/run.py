@@ -220,7 +220,7 @@ class _Run:
             tidy(jobs, time.time())
             with _input(wish.file, jobs) as file:
                 name = job_id(file, wish.template, around, skip_invalid=wish.skip_invalid)
-                folder = JobFolder(desk.account(self.tool, _JOBS, name))
+                folder = JobFolder(jobs / name)
                 job = folder.load(records)
                 if job is not None:
                     return None, job, folder
