@@ -7,7 +7,7 @@ import signal
 import sys
 from types import FrameType
 
-from benchmarks import create, forward, memory, results, run, start
+from benchmarks import create, forward, memory, rest, results, run, start
 from benchmarks.processes import ProcessFailed
 from benchmarks.report import circumstances, write_section
 
@@ -18,6 +18,7 @@ _BENCHMARKS = {
     "create": create.run,
     "results": results.run,
     "run": run.run,
+    "rest": rest.run,
 }
 
 

@@ -133,15 +133,40 @@ def http_server(contender: Contender, stub_port: int) -> Iterator[int]:
     """The contender's port, once it serves Streamable HTTP there."""
     port = _free_port()
     with python([*contender.http, str(port)], upstream_environment(stub_port)) as running:
-        deadline_s = time.perf_counter() + _READY_S
-        while not _accepts(port):
-            if running.process.poll() is not None or time.perf_counter() > deadline_s:
-                raise TimeoutError(f"{contender.name} does not serve over HTTP")
-            time.sleep(0.02)
+        _wait(port, running, contender)
         try:
             yield port
         finally:
             running.process.terminate()
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server with REST: the port of that, and its process."""
+
+    port: int
+    pid: int
+
+
+@contextmanager
+def rest_server(upstream_port: int) -> Iterator[Served]:
+    """Ours, once it serves REST."""
+    port = _free_port()
+    arguments = [*SUBJECT.http, str(_free_port()), "--rest", "--rest-port", str(port)]
+    with python(arguments, upstream_environment(upstream_port)) as running:
+        _wait(port, running, SUBJECT)
+        try:
+            yield Served(port, running.process.pid)
+        finally:
+            running.process.terminate()
+
+
+def _wait(port: int, running: Running, contender: Contender) -> None:
+    deadline_s = time.perf_counter() + _READY_S
+    while not _accepts(port):
+        if running.process.poll() is not None or time.perf_counter() > deadline_s:
+            raise TimeoutError(f"{contender.name} does not serve over HTTP")
+        time.sleep(0.02)
 
 
 def _free_port() -> int:

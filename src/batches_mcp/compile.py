@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from batches_mcp.capability import model
 from batches_mcp.capability.bindings import Input
+from batches_mcp.capability.calls import LinkedCall
 from batches_mcp.capability.diagnostics import did_you_mean
-from batches_mcp.capability.link import Linked, LinkedTool, base_uri_problem
+from batches_mcp.capability.link import Linked
 from batches_mcp.capability.origins import known, origin_of
 from batches_mcp.capability.targets import Target
+from batches_mcp.capability.tools import LinkedTool
+from batches_mcp.capability.upstreams import base_uri_problem
 from batches_mcp.errors import UsageError
 from batches_mcp.plan import (
     Argument,
@@ -23,6 +26,7 @@ from batches_mcp.plan import (
     ResultPlan,
     ServerPlan,
     ToolPlan,
+    credential_templates,
     is_root,
 )
 
@@ -50,9 +54,10 @@ def compile_server(
     if expose is None:
         raise ValueError("a file that exposes nothing over MCP has an error and is not compiled")
     tools = tuple(
-        _tool(each, _base_uri(each.target, base_url, environment or {}), contributions or {}) for each in linked.tools
+        _tool(each, base_uri(each.call.target, base_url, environment or {}), contributions or {})
+        for each in linked.tools
     )
-    if base_url and len({origin_of(each.target.upstream.consumes.base_uri) for each in linked.tools}) > 1:
+    if base_url and len({origin_of(each.call.target.upstream.consumes.base_uri) for each in linked.tools}) > 1:
         raise UsageError("--base-url cannot be used with this capability file: it consumes several origins")
     return ServerPlan(
         name="batches-mcp",
@@ -60,8 +65,10 @@ def compile_server(
         instructions=expose.guidance or expose.description or linked.document.info.description,
         port=expose.port,
         tools=tools,
-        bound=frozenset(name for bind in linked.document.binds for name in bind.keys.values()),
+        bound=frozenset(linked.binds.sources()) - linked.values.keys(),
         secrets=_secrets(linked, tools),
+        binds=linked.binds.sources(),
+        inbound=linked.inbound,
     )
 
 
@@ -90,38 +97,55 @@ def select_tools(
 
 
 def _secrets(linked: Linked, tools: tuple[ToolPlan, ...]) -> frozenset[str]:
-    bound = {name for bind in linked.document.binds for name in bind.keys.values()}
-    used = {name for tool in tools for template in tool.request.credential_templates() for name in template.variables}
-    return frozenset(used | {name for name in bound if any(word in name.upper() for word in _SECRET_WORDS)})
+    credentials = [tool.request.credential for tool in tools] + [linked.inbound]
+    used = {name for each in credentials for template in credential_templates(each) for name in template.variables}
+    called_so = {name for name in linked.binds.sources() if any(word in name.upper() for word in _SECRET_WORDS)}
+    return frozenset(used | called_so | linked.values.keys())
 
 
 def _tool(linked: LinkedTool, base_uri: str, contributions: Mapping[str, Contribution]) -> ToolPlan:
-    tool, target = linked.tool, linked.target
+    tool, call, target = linked.tool, linked.call, linked.call.target
     contribution = contributions.get(target.operation.behavior or "", _NOTHING)
-    input_schema = _input_schema(linked, contribution)
+    schema = input_schema(call, contribution)
     return ToolPlan(
         name=tool.name,
-        title=tool.label or " ".join(word.capitalize() for word in tool.name.replace("_", "-").split("-")),
+        title=tool.label or title_of(tool.name),
         description="\n\n".join(text for text in (tool.description, tool.guidance) if text),
         hints=_hints(tool.hints),
-        input_schema=input_schema,
-        checked_schema=_checked_schema(input_schema, contribution),
+        input_schema=schema,
+        checked_schema=_checked_schema(schema, contribution),
         output_schema=tool.output_schema,
-        request=RequestPlan(
-            operation=tool.call,
-            method=target.operation.method,
-            base_uri=base_uri,
-            path=linked.path,
-            feeds=linked.feeds,
-            body=linked.body,
-            credential=target.upstream.credential,
-        ),
-        result=ResultPlan(
-            outputs=tuple(_output(each) for each in tool.outputs),
-            declared_jsonl=target.operation.output_raw_format == "jsonl",
-        ),
+        request=request_plan(call, base_uri),
+        result=result_plan(tool.outputs, target),
         behavior=target.operation.behavior,
         unavailable=contribution.unavailable,
+    )
+
+
+def title_of(name: str) -> str:
+    """A title for what has only a name."""
+    return " ".join(word.capitalize() for word in name.replace("_", "-").split("-"))
+
+
+def request_plan(call: LinkedCall, base_uri: str) -> RequestPlan:
+    """The request that a call makes."""
+    target = call.target
+    return RequestPlan(
+        operation=f"{target.upstream.consumes.namespace}.{target.operation.name}",
+        method=target.operation.method,
+        base_uri=base_uri,
+        path=call.path,
+        feeds=call.feeds,
+        body=call.body,
+        credential=target.upstream.credential,
+    )
+
+
+def result_plan(outputs: Iterable[model.Output], target: Target) -> ResultPlan:
+    """What becomes of a call's answer."""
+    return ResultPlan(
+        outputs=tuple(_output(each) for each in outputs),
+        declared_jsonl=target.operation.output_raw_format == "jsonl",
     )
 
 
@@ -131,8 +155,12 @@ def _hints(hints: model.Hints | None) -> HintsPlan:
     return HintsPlan(hints.read_only, hints.destructive, hints.idempotent, hints.open_world)
 
 
-def _base_uri(target: Target, base_url: str | None, environment: Mapping[str, str]) -> str:
-    """Where requests go: the flag or our variable, else the origin's own variable, else the file."""
+def base_uri(target: Target, base_url: str | None, environment: Mapping[str, str]) -> str:
+    """Where requests go: the flag or our variable, else the origin's own variable, else the file.
+
+    Raises:
+        UsageError: the URL that was given cannot be used.
+    """
     own = target.upstream.consumes.base_uri.rstrip("/")
     variable = known(own).base_url_variable
     if base_url:
@@ -148,21 +176,22 @@ def _base_uri(target: Target, base_url: str | None, environment: Mapping[str, st
     return given + urlsplit(own).path if keep_path else given
 
 
-def _input_schema(linked: LinkedTool, contribution: Contribution) -> Mapping[str, Any]:
+def input_schema(call: LinkedCall, contribution: Contribution = _NOTHING) -> Mapping[str, Any]:
+    """The JSON Schema of a call's arguments, and what a behaviour does to it."""
     in_path = {
         part.name
-        for feed in linked.path
+        for feed in call.path
         if isinstance(feed, Feed)
         for part in feed.value.parts
         if isinstance(part, Argument)
     }
     schema: dict[str, Any] = {
         "type": "object",
-        "properties": {each.name: _property(each, in_path=each.name in in_path) for each in linked.inputs},
+        "properties": {each.name: _property(each, in_path=each.name in in_path) for each in call.inputs},
         "additionalProperties": False,
     }
     schema["properties"].update(contribution.arguments)
-    required = [each.name for each in linked.inputs if each.required and each.name not in contribution.optional]
+    required = [each.name for each in call.inputs if each.required and each.name not in contribution.optional]
     return {**schema, "required": required} if required else schema
 
 

@@ -16,7 +16,7 @@ BatchesMcpError                  anything this program raises on purpose
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -116,7 +116,12 @@ class MissingVariable(CallError):
 
 
 class UpstreamError(CallError):
-    """The upstream answered with an error status."""
+    """The upstream answered with an error status; `headers` and `body` are its answer, for who hands it on."""
+
+    def __init__(self, report: ErrorReport, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
+        self.headers = headers or {}
+        self.body = body
+        super().__init__(report)
 
 
 class UpstreamUnreachable(CallError):

@@ -65,7 +65,7 @@ def failure(answer: Answer, *, repeatable: bool, variables: Collection[str]) -> 
         request_id=excerpt(answer.request_id, 100) if answer.request_id else None,
         error_code=excerpt(code, 100) if isinstance(code, str) else None,
     )
-    return UpstreamError(report)
+    return UpstreamError(report, answer.headers, answer.body)
 
 
 def retry_of(answer: Answer, *, repeatable: bool) -> Retry:

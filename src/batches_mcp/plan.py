@@ -73,6 +73,23 @@ JsonTemplate: TypeAlias = "Template | Mapping[str, JsonTemplate] | tuple[JsonTem
 
 
 @dataclass(frozen=True, slots=True)
+class TextBody:
+    """A body of plain text, left out when an argument in it is."""
+
+    text: Template
+
+
+@dataclass(frozen=True, slots=True)
+class FormBody:
+    """A body of form fields, in order; each is a FIELD, left out when its arguments are."""
+
+    fields: tuple[Feed, ...]
+
+
+BodyTemplate: TypeAlias = "JsonTemplate | TextBody | FormBody"
+
+
+@dataclass(frozen=True, slots=True)
 class BasicCredential:
     """HTTP basic authentication (RFC 7617)."""
 
@@ -93,17 +110,22 @@ class RequestPlan:
     base_uri: str
     path: tuple[str | Feed, ...]
     feeds: tuple[Feed, ...]
-    body: JsonTemplate | None
+    body: BodyTemplate | None
     credential: Feed | BasicCredential | None
 
     def credential_templates(self) -> Iterator[Template]:
-        match self.credential:
-            case Feed(value=value):
-                yield value
-            case BasicCredential(username=username, password=password):
-                yield from (username, password)
-            case None:
-                pass
+        yield from credential_templates(self.credential)
+
+
+def credential_templates(credential: Feed | BasicCredential | None) -> Iterator[Template]:
+    """What a credential is made of."""
+    match credential:
+        case Feed(value=value):
+            yield value
+        case BasicCredential(username=username, password=password):
+            yield from (username, password)
+        case None:
+            pass
 
 
 # RFC 9110 5.5: visible ASCII, space and tab. Anything more is read differently by different servers.
@@ -143,6 +165,11 @@ class ResultPlan:
 
     outputs: tuple[OutputPlan, ...]
     declared_jsonl: bool
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether the answer is taken as it is."""
+        return all(output == OutputPlan(output.type, None, None, None, None) for output in self.outputs[:1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +223,58 @@ class ToolPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutePlan:
+    """One operation exposed over REST: where it is, and the call it makes, which is a tool's in all but its caller.
+
+    `path` is split at its variables; `places` says where the caller puts each argument, under the argument's own name,
+    and `fixed` holds those that the file gives itself.
+    """
+
+    method: str
+    path: tuple[str | Argument, ...]
+    tool: ToolPlan
+    places: Mapping[str, Place]
+    fixed: Mapping[str, str | int | float | bool]
+
+    @property
+    def template(self) -> str:
+        """The path with its variables in braces."""
+        return "".join(f"{{{part.name}}}" if isinstance(part, Argument) else part for part in self.path)
+
+    @property
+    def reads_only(self) -> bool:
+        return self.method == self.tool.request.method == "GET"
+
+    @property
+    def spools_body(self) -> bool:
+        """Whether its body may be too large to be held, and is sent on as it came."""
+        return self.tool.behavior == "submit" and bool(self.arguments(Place.BODY, Place.FIELD))
+
+    @property
+    def arguments_in_path(self) -> tuple[str, ...]:
+        return self.arguments(Place.PATH)
+
+    def arguments(self, *places: Place) -> tuple[str, ...]:
+        """The arguments that callers put into one of these places."""
+        return tuple(name for name, place in self.places.items() if place in places and name not in self.fixed)
+
+
+@dataclass(frozen=True, slots=True)
+class RestPlan:
+    """What a capability file exposes over REST; `port` is the one it asks for."""
+
+    title: str
+    description: str
+    port: int | None
+    routes: tuple[RoutePlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ServerPlan:
     """A compiled capability file.
 
-    `bound` are the environment variables it reads, `secrets` those of them whose values must never be shown.
+    `bound` are the environment variables it reads, `secrets` the variables whose values must never be shown, `binds`
+    how the file calls each variable (`namespace.VARIABLE`). `inbound` is what callers over HTTP have to show.
     """
 
     name: str
@@ -209,3 +284,5 @@ class ServerPlan:
     tools: tuple[ToolPlan, ...]
     bound: frozenset[str]
     secrets: frozenset[str]
+    binds: Mapping[str, str] = field(default_factory=dict)
+    inbound: Feed | BasicCredential | None = None

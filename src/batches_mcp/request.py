@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from pydantic import SecretStr
 
@@ -19,11 +19,14 @@ from batches_mcp.errors import CallError, ErrorReport, InvalidArguments, Missing
 from batches_mcp.plan import (
     Argument,
     BasicCredential,
+    BodyTemplate,
     Feed,
+    FormBody,
     JsonTemplate,
     Place,
     RequestPlan,
     Template,
+    TextBody,
     Variable,
     fits_header,
 )
@@ -71,21 +74,28 @@ def _build(plan: RequestPlan, render: _Renderer) -> Request:
     cookies = [f"{feed.name}={_cookie(feed, value)}" for feed, value in values if feed.place is Place.COOKIE]
     if cookies:
         headers.append(("Cookie", "; ".join(cookies)))
-    body = _body(values, plan.body, render)
+    media_type, body = _body(values, plan.body, render)
     if body is not None and not any(name.lower() == "content-type" for name, _ in headers):
-        headers.append(("Content-Type", "application/json"))
+        headers.append(("Content-Type", media_type))
     match plan.credential:
         case Feed(place=Place.QUERY, name=name, value=value):
             query.append((name, str(render.template(value))))
-        case Feed(value=value) as feed:
-            headers.append((feed.name, _credential(feed, render.template(value))))
-        case BasicCredential(username=username, password=password):
-            pair = f"{render.template(username)}:{render.template(password)}"
-            headers.append(("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}"))
+        case Feed() | BasicCredential() as credential:
+            headers.append(_credential(credential, render))
         case None:
             pass
     search = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query)
     return Request(plan.method, f"{plan.base_uri}{path}{'?' + search if search else ''}", tuple(headers), body)
+
+
+def credential_header(credential: Feed | BasicCredential, variables: Mapping[str, SecretStr]) -> tuple[str, str]:
+    """The name and the value of the header that shows a credential.
+
+    Raises:
+        MissingVariable: a variable it needs is not set.
+        CallError: a variable's value cannot stand in a header.
+    """
+    return _credential(credential, _Renderer({}, variables))
 
 
 def invalid(message: str) -> InvalidArguments:
@@ -166,7 +176,9 @@ def _path_segment(feed: Feed, render: _Renderer) -> str:
 
 def _query(feed: Feed, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
-        raise invalid(f"{_source(feed)}: an object cannot stand in a query.")
+        raise invalid(
+            f"{_source(feed)}: an object cannot stand in a {'form' if feed.place is Place.FIELD else 'query'}."
+        )
     for each in value if isinstance(value, list) else [value]:
         yield feed.name, text(each)
 
@@ -185,19 +197,39 @@ def _source(feed: Feed) -> str:
     return ", ".join(sorted(feed.value.arguments)) or feed.name
 
 
-def _credential(feed: Feed, value: str) -> str:
+def _credential(credential: Feed | BasicCredential, render: _Renderer) -> tuple[str, str]:
+    if isinstance(credential, BasicCredential):
+        pair = f"{render.template(credential.username)}:{render.template(credential.password)}"
+        return "Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}"
+    value = text(render.template(credential.value))
     if not fits_header(value):
-        names = " and ".join(sorted(feed.value.variables))
-        found = f"the value of {names} has characters that the header {feed.name} cannot hold, so nothing was sent."
+        names = " and ".join(sorted(credential.value.variables))
+        found = (
+            f"the value of {names} has characters that the header {credential.name} cannot hold, so nothing was sent."
+        )
         raise CallError(ErrorReport("bad_variable", found, f"Tell the user to correct {names} and restart the server."))
-    return value.strip()
+    return credential.name, value.strip()
 
 
 def _cookie(feed: Feed, value: Any) -> str:
     return quote(_header(feed, value), safe="")
 
 
-def _body(values: list[tuple[Feed, Any]], template: JsonTemplate | None, render: _Renderer) -> bytes | None:
+def _body(values: list[tuple[Feed, Any]], template: BodyTemplate | None, render: _Renderer) -> tuple[str, bytes | None]:
+    """The body and its media type."""
+    match template:
+        case TextBody(text=written):
+            rendered = render.template(written)
+            return "text/plain; charset=utf-8", None if rendered is _LEFT_OUT else text(rendered).encode()
+        case FormBody(fields=written_fields):
+            rendered_fields = [(each, value) for each in written_fields if (value := render.feed(each)) is not None]
+            pairs = [pair for each, value in rendered_fields for pair in _query(each, value)]
+            return "application/x-www-form-urlencoded", urlencode(pairs).encode()
+        case _:
+            return "application/json", _json_body(values, template, render)
+
+
+def _json_body(values: list[tuple[Feed, Any]], template: JsonTemplate | None, render: _Renderer) -> bytes | None:
     fields: Any = {feed.name: value for feed, value in values if feed.place is Place.FIELD}
     whole = [value for feed, value in values if feed.place is Place.BODY]
     if template is not None:

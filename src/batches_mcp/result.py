@@ -63,6 +63,22 @@ def is_jsonl(media_type: str, *, declared: bool) -> bool:
     return media_type in _JSONL_TYPES or (declared and not media_type)
 
 
+def is_json(media_type: str) -> bool:
+    """Whether an answer is one JSON value, by its content type."""
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
+def projected(plan: ResultPlan, answer: Answer) -> bytes:
+    """The body of a successful answer as its outputs make it; JSON that they take as it is stays byte for byte.
+
+    Raises:
+        UnusableAnswer: it is not JSON.
+    """
+    if plan.takes_all or not answer.body.strip():
+        return answer.body
+    return encode(_mapped(plan.outputs, _value(answer))).encode()
+
+
 def shape(plan: ResultPlan, answer: Answer) -> dict[str, Any]:
     """The structured content of a successful answer.
 
@@ -101,15 +117,18 @@ def whole(plan: ResultPlan, answer: Answer) -> dict[str, Any]:
     """
     if not answer.body.strip():
         return {}
+    return _as_object(_mapped(plan.outputs, _value(answer)))
+
+
+def _value(answer: Answer) -> Any:
     try:
-        value = from_json(answer.body, allow_inf_nan=False)
+        return from_json(answer.body, allow_inf_nan=False)
     except ValueError as error:
         raise _unusable(
             answer,
             f"expected JSON, found {answer.description}",
             "Check the base URL: something else than the API answers there.",
         ) from error
-    return _as_object(_mapped(plan.outputs, value))
 
 
 def encode(content: Any) -> str:
@@ -168,7 +187,7 @@ def _mapped(outputs: tuple[OutputPlan, ...], value: Any) -> Any:
 def _output(output: OutputPlan, value: Any) -> Any:
     if output.value is not None:
         return output.value
-    node = _node(output.mapping, value)
+    node = _node(output.mapping, value, several=output.type == "array")
     if node is None:
         return None
     if output.properties is not None:
@@ -178,7 +197,8 @@ def _output(output: OutputPlan, value: Any) -> Any:
     return node
 
 
-def _node(mapping: str | None, value: Any) -> Any:
+def _node(mapping: str | None, value: Any, *, several: bool) -> Any:
+    """The node a path leads to; all of them, in a list, where `several` are asked for by a path that may have many."""
     if mapping is None:
         return value
     if not isinstance(value, dict | list):
@@ -187,7 +207,10 @@ def _node(mapping: str | None, value: Any) -> Any:
     import jsonpath  # slow to import, and the packaged file maps whole answers only
 
     try:
-        match = jsonpath.match(mapping, value, strict=True)
+        path = jsonpath.compile(mapping, strict=True)
+        if several and not (isinstance(path, jsonpath.JSONPath) and path.singular_query()):
+            return [match.obj for match in path.finditer(value)]
+        match = path.match(value)
     except jsonpath.JSONPathError:
         # A filter that does not fit this answer, say: as where nothing matches.
         return None

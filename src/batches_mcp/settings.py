@@ -81,8 +81,21 @@ class UpstreamSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Admission:
+    """The header that lets a caller in.
+
+    `scheme` is what stands before its value (`Bearer`, `Basic`), if anything; `name` is how to call the value.
+    """
+
+    header: str
+    value: SecretStr
+    scheme: str = ""
+    name: str = "..."
+
+
+@dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """How the server is reached over HTTP.
+    """How the server is reached over HTTP; `admission` is what the capability asks of callers, unless a token is set.
 
     Raises:
         UsageError: others than this machine could reach the server, and nothing would keep them out.
@@ -92,6 +105,13 @@ class HttpSettings:
     port: int | None = None
     allow_hosts: tuple[str, ...] = ()
     token: SecretStr | None = None
+    rest_port: int | None = None
+    admission: Admission | None = None
+
+    @property
+    def asked(self) -> Admission | None:
+        """What a caller has to show: the operator's token, else what the capability asks for; None when nothing is."""
+        return Admission("Authorization", self.token, "Bearer", TOKEN) if self.token else self.admission
 
     def __post_init__(self) -> None:
         open_to_others = self.host not in LOOPBACK_HOSTS or bool(self.allow_hosts)

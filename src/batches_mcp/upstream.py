@@ -8,8 +8,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from http import HTTPStatus
@@ -25,6 +25,7 @@ from batches_mcp import __version__
 from batches_mcp.errors import ErrorReport, Retry, UnusableAnswer, UpstreamUnreachable
 from batches_mcp.failure import retry_after_s, retry_of
 from batches_mcp.redact import excerpt
+from batches_mcp.relayed import Relayed
 from batches_mcp.request import Request, Upload, invalid
 from batches_mcp.result import MAX_BYTES, Answer, is_jsonl
 
@@ -132,6 +133,27 @@ class Upstream:
         return await self._until_answered(
             request, lambda: self._download(request, take), repeatable=True, settling=settling
         )
+
+    @asynccontextmanager
+    async def relay(self, request: Request, *, settling: bool = False) -> AsyncIterator[Relayed]:
+        """An answer to be handed on while it comes, to a request that is repeatable; leaving closes its connection.
+
+        Until the answer begins the rules are those of `send`. Its body may take as long as bytes keep coming; one
+        that breaks off is not asked for again. The body of an error status is cut at what an error may hold.
+
+        Raises:
+            UpstreamUnreachable: no answer began within the time of a call.
+            InvalidArguments: the request cannot be sent at all.
+        """
+        opened = _Opened()
+        head = await self._until_answered(
+            request, lambda: self._open(request, opened), repeatable=True, settling=settling
+        )
+        relayed = opened.relayed(request, head, self.limits, self._bulk_limiter)
+        try:
+            yield relayed
+        finally:
+            relayed.stop()
 
     async def _until_answered(
         self, request: Request, exchange: Callable[[], Awaitable[Answer]], *, repeatable: bool, settling: bool
@@ -267,6 +289,31 @@ class Upstream:
         finally:
             stopped.set()
 
+    async def _open(self, request: Request, opened: _Opened) -> Answer:
+        """The head of a success, whose body stays to be read, or the whole of an error."""
+        client = self._bulk_client
+
+        def exchange() -> Answer:
+            outgoing = client.build_request(request.method, request.url, headers=list(request.headers))
+            response = client.send(outgoing, stream=True)
+            try:
+                body = _Body(response, self.limits, declared_jsonl=False)
+                if body.succeeded and opened.keep(response):
+                    return body.answer()
+                for chunk in response.iter_raw():
+                    if not body.take(chunk):
+                        break
+            finally:
+                if response is not opened.response:
+                    response.close()
+            return body.answer()
+
+        try:
+            return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=self._bulk_limiter)
+        except anyio.get_cancelled_exc_class():
+            opened.give_up()
+            raise
+
     @cached_property
     def _bulk_client(self) -> httpx2.Client:
         """The client for downloads: outside the event loop a stream is read twice as fast."""
@@ -326,6 +373,51 @@ def _hand_on(chunks: Iterator[bytes], take: Callable[[bytes], bool]) -> bool:
             raise
         return False
     return True
+
+
+class _Opened:
+    """A response whose body is still to be read, from the thread that opened it to the caller, who may have left."""
+
+    def __init__(self) -> None:
+        self.response: httpx2.Response | None = None
+        self._given_up = False
+        self._lock = threading.Lock()
+
+    def keep(self, response: httpx2.Response) -> bool:
+        """Hand a response over; false when nobody waits for it any more."""
+        with self._lock:
+            if not self._given_up:
+                self.response = response
+            return not self._given_up
+
+    def give_up(self) -> None:
+        with self._lock:
+            self._given_up = True
+            if self.response is not None:
+                self.response.close()
+
+    def relayed(self, request: Request, head: Answer, limits: Limits, limiter: anyio.CapacityLimiter) -> Relayed:
+        response = self.response
+        if response is None:
+            return Relayed(head, iter((head.body,)), lambda: False, lambda: None, lambda: None, limiter)
+        stream = response.extensions["network_stream"]
+
+        def parts() -> Iterator[bytes]:
+            try:
+                yield from response.iter_raw()
+            except httpx2.TransportError as error:
+                raise _no_answer(request, error, True, limits) from error
+
+        def hang_up() -> None:
+            # Closing a socket does not wake a thread that reads from it; shutting it down does.
+            connection = stream.get_extra_info("socket")
+            if connection is not None and not response.is_closed:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+        return Relayed(
+            head, parts(), lambda: bool(stream.get_extra_info("is_readable")), hang_up, response.close, limiter
+        )
 
 
 class _Body:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +10,10 @@ import pytest
 from batches_mcp import capability
 from batches_mcp.capability.diagnostics import Severity
 from batches_mcp.errors import CapabilityError
+from tests.corpus.codes import codes
 from tests.support.golden import assert_golden
 
 HERE = Path(__file__).parent
-SOURCE = HERE.parents[1] / "src" / "batches_mcp" / "capability"
 FILES = sorted((HERE / "invalid").glob("*.yaml"))
 
 
@@ -51,20 +49,8 @@ def test_every_expectation_has_its_file() -> None:
 def test_every_diagnostic_of_the_source_occurs() -> None:
     expected = "".join(path.read_text("utf-8") for path in HERE.glob("*/*.expected"))
     occurring = set(re.findall(r"\.yaml:\d+:\d+: ([a-z0-9-]+): ", expected))
-    assert set(_codes()) - occurring == set()
-
-
-def _codes() -> Iterator[str]:
-    """The codes that the source gives to `problems.error`, `problems.warning` and the decoder's own `error`."""
-    for path in SOURCE.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in {"error", "warning"}:
-                code = node.args[1]
-                if not (isinstance(code, ast.Name) and code.id == "code"):
-                    assert isinstance(code, ast.Constant), f"{path.name}:{node.lineno}: a code is a plain text"
-                    assert isinstance(code.value, str)
-                    yield code.value
+    assert codes() - occurring == set()
 
 
 def test_there_are_diagnostics_to_look_for() -> None:
-    assert {"tab", "unknown-key", "path-variable", "jsonpath", "default-header"} <= set(_codes())
+    assert {"tab", "unknown-key", "path-variable", "jsonpath", "default-header"} <= codes()

@@ -32,6 +32,9 @@ BODY = {
     "required": ["body"],
 }
 
+# The lines of the tools' descriptions, which repeat their names.
+THIN = (168, 178, 190, 200, 210, 220)
+
 # Tool, input schema, hints (read-only, destructive, idempotent), and the request of a call.
 TOOLS = [
     ("anthropic-list-message-batches", NOTHING, (True, False, True), f"GET {BATCHES}"),
@@ -62,6 +65,7 @@ def test_it_loads_with_these_warnings_and_no_error() -> None:
         (47, 13, "name-form"),
         (66, 13, "name-form"),
         (77, 13, "name-form"),
+        *((line, 20, "thin-description") for line in THIN),
     ]
 
 

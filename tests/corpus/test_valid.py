@@ -10,22 +10,32 @@ from typing import Any
 import pytest
 
 from batches_mcp import capability
+from batches_mcp.capability.link import Linked
+from batches_mcp.capability.prompts import LinkedPrompt
+from batches_mcp.capability.resources import LinkedResource
 from batches_mcp.compile import compile_server
 from batches_mcp.plan import (
     Argument,
     BasicCredential,
+    BodyTemplate,
     Feed,
+    FormBody,
     HintsPlan,
     JsonTemplate,
     OutputPlan,
+    RoutePlan,
     ServerPlan,
     Template,
+    TextBody,
     ToolPlan,
     Variable,
 )
+from batches_mcp.routes import compile_rest
 from tests.support.golden import assert_golden
 
 HERE = Path(__file__).parent
+# What is left out of the summary when a file has none.
+OPTIONAL = {"inbound", "resources", "prompts"}
 FILES = sorted((HERE / "valid").glob("*.yaml"))
 
 
@@ -33,7 +43,9 @@ FILES = sorted((HERE / "valid").glob("*.yaml"))
 def test_a_file_compiles_to_its_plan(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(file.parent)
     linked = capability.read(Path(file.name))
-    summary = {"warnings": [problem.text() for problem in linked.problems], **_server(compile_server(linked))}
+    summary = {"warnings": [problem.text() for problem in linked.problems], **_server(compile_server(linked), linked)}
+    if linked.rest is not None:
+        summary["rest"] = [_route(route) for route in compile_rest(linked).routes]
     assert_golden(file.with_suffix(".expected"), json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -46,15 +58,35 @@ def test_every_expectation_has_its_file() -> None:
     assert {path.stem for path in (HERE / "valid").glob("*.expected")} == {file.stem for file in FILES}
 
 
-def _server(plan: ServerPlan) -> dict[str, Any]:
-    return {
+def _server(plan: ServerPlan, linked: Linked) -> dict[str, Any]:
+    summary = {
         "title": plan.title,
         "instructions": plan.instructions,
         "port": plan.port,
         "bound": sorted(plan.bound),
         "secrets": sorted(plan.secrets),
+        "inbound": _credential(plan.inbound),
         "tools": [_tool(tool) for tool in plan.tools],
+        "resources": [_resource(each) for each in linked.resources],
+        "prompts": [_prompt(each) for each in linked.prompts],
     }
+    return {name: value for name, value in summary.items() if name not in OPTIONAL or value}
+
+
+def _resource(linked: LinkedResource) -> dict[str, Any]:
+    resource, uri = linked.resource, _show(Template(linked.uri))
+    summary = {"name": resource.name, "uri": uri, "description": resource.description, "mime_type": resource.mime_type}
+    if linked.call is None:
+        return {**summary, "text": linked.text}
+    operation = linked.call.target.operation
+    path = "".join(part if isinstance(part, str) else f"{{{_show(part.value)}}}" for part in linked.call.path)
+    return {**summary, "read": f"{operation.method} {path}", "feeds": [_feed(feed) for feed in linked.call.feeds]}
+
+
+def _prompt(linked: LinkedPrompt) -> dict[str, Any]:
+    inputs = [f"{each.name}{'' if each.required else '?'}: {each.description}" for each in linked.prompt.inputs]
+    messages = [f"{role}: {_show(text)}" for role, text in linked.messages]
+    return {"name": linked.prompt.name, "arguments": inputs, "messages": messages}
 
 
 def _tool(tool: ToolPlan) -> dict[str, Any]:
@@ -70,12 +102,22 @@ def _tool(tool: ToolPlan) -> dict[str, Any]:
         "operation": request.operation,
         "request": f"{request.method} {request.base_uri}{path}",
         "feeds": [_feed(feed) for feed in request.feeds],
-        "body": None if request.body is None else {"json": _body(request.body)},
+        "body": _whole(request.body),
         "credential": _credential(request.credential),
         "outputs": [_output(output) for output in tool.result.outputs],
         "declared_jsonl": tool.result.declared_jsonl,
     }
     return {name: value for name, value in summary.items() if value not in (None, [], False)}
+
+
+def _route(route: RoutePlan) -> dict[str, Any]:
+    summary = {
+        "route": f"{route.method} {route.template}",
+        "places": {name: str(place) for name, place in route.places.items()},
+        "fixed": dict(route.fixed),
+        **_tool(route.tool),
+    }
+    return {name: value for name, value in summary.items() if value not in ({}, "")}
 
 
 def _hints(hints: HintsPlan) -> str:
@@ -91,6 +133,18 @@ def _hints(hints: HintsPlan) -> str:
 def _feed(feed: Feed) -> str:
     unset = "" if feed.default is None else f", {feed.default!r} when not set"
     return f"{feed.place} {feed.name}: {_show(feed.value)!r}{unset}"
+
+
+def _whole(body: BodyTemplate | None) -> Any:
+    match body:
+        case None:
+            return None
+        case TextBody(text=text):
+            return {"text": _show(text)}
+        case FormBody(fields=fields):
+            return {"form": [f"{each.name}: {_show(each.value)!r}" for each in fields]}
+        case template:
+            return {"json": _body(template)}
 
 
 def _body(body: JsonTemplate) -> Any:

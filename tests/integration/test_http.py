@@ -106,9 +106,8 @@ async def test_a_five_megabyte_argument_arrives(sandbox: Sandbox, key: str) -> N
     message = {"role": "user", "content": "x" * 5_000_000}
     params = {"model": "claude-haiku-5-5", "max_tokens": 9, "messages": [message]}
     for transport in ("stdio", "http"):
-        request = {"custom_id": transport, "params": params}
         async with connected(transport, "auto", sandbox.url, key) as client:
-            created = await client.call_tool(CREATE, {"requests": [request]})
+            created = await client.call_tool(CREATE, {"requests": [{"custom_id": transport, "params": params}]})
             assert created.structured_content["request_counts"]["processing"] == 1
     sent = [each for each in sandbox.requests if each.method == "POST"][-2:]
     assert all(each.body_bytes > 5_000_000 for each in sent)

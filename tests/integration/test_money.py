@@ -14,7 +14,7 @@ import pytest
 from mcp.client.client import Client
 
 from batches_mcp.errors import UsageError
-from batches_mcp.sandbox import Sandbox
+from batches_mcp.sandbox import Sandbox, fingerprint
 from batches_mcp.settings import BatchSettings
 from batches_mcp.upstream import Limits
 from tests.support.creates import INSTANT, QUICK, agent, create, existing, made_by_another, persist, requests
@@ -23,6 +23,7 @@ from tests.support.servers import (
     CANCEL,
     CREATE,
     DELETE,
+    RESULTS,
     RETRIEVE,
     Era,
     Transport,
@@ -58,7 +59,14 @@ async def test_after_a_fault_there_is_one_batch(
         batch_id = await persist(client, THREE)
     assert existing(sandbox.url, key) == [batch_id]
     assert (
-        len([each for each in sandbox.requests if each.method == "POST" and each.header("x-api-key") == key]) <= posts
+        len(
+            [
+                each
+                for each in sandbox.requests
+                if each.method == "POST" and each.header("x-api-key") == fingerprint(key)
+            ]
+        )
+        <= posts
     )
 
 
@@ -144,6 +152,17 @@ async def test_none_exists_is_said_and_the_next_call_looks_first(sandbox: Sandbo
         assert "no batch of these 3 requests exists" in error["message"]
         batch_id, _ = await create(client, THREE)
     assert existing(sandbox.url, key) == [batch_id]
+    calls = [each.method for each in sandbox.requests if each.header("x-api-key") == fingerprint(key)]
+    assert calls[-4:-1] == ["GET", "GET", "POST"]  # the last is ours
+
+
+async def test_a_batch_that_is_listed_late_is_found_by_the_next_call(sandbox: Sandbox, key: str) -> None:
+    sandbox.faults.add("reset", on="create", key=key)
+    async with agent(sandbox.url, key) as client:
+        assert (await create(client, THREE))[0] is None
+        late = made_by_another(sandbox.url, key, 3)
+        assert (await create(client, THREE))[0] == late
+    assert existing(sandbox.url, key) == [late]
 
 
 async def test_several_are_named_and_the_one_that_ends_with_our_ids_is_taken(sandbox: Sandbox, key: str) -> None:
@@ -415,6 +434,18 @@ class TestTheCap:
             assert "only the operator can raise --max-cost-usd" in error["next_step"]
             wall_s[0] += 86_401
             await persist(client, {"requests": requests(3, "c")})
+
+    async def test_it_counts_what_a_batch_really_cost_once_that_is_known(self, sandbox: Sandbox, key: str) -> None:
+        async with agent(sandbox.url, key) as client:
+            _, words = await create(client, {**THREE, "dry_run": True})
+        settings = BatchSettings(max_cost_usd=words["dry_run"]["estimate"]["cost_usd"]["high"] * 1.5)
+        async with agent(sandbox.url, f"{key}-capped", batch=settings) as client:
+            batch_id = await persist(client, THREE)
+            refused, error = await create(client, {"requests": requests(3, "b")})
+            assert (refused, error["type"]) == (None, "cost_cap")
+            sandbox.end(batch_id)
+            await client.call_tool(RESULTS, {"message_batch_id": batch_id})
+            await persist(client, {"requests": requests(3, "b")})
 
     async def test_two_at_once_do_not_both_slip_under_it(self, sandbox: Sandbox, key: str) -> None:
         async with agent(sandbox.url, key) as client:

@@ -133,7 +133,11 @@ async def test_pages_filters_and_files(transport: Transport, era: Era, sandbox: 
         assert whole["counts"]["errors"] == {"api_error": 1}
         assert whole["counts"]["succeeded"] == 4
         assert whole["totals_complete"] is True
-        assert whole["usage"]["output_tokens"] > 0
+        tokens = whole["usage"]
+        assert tokens["output_tokens"] > 0
+        # claude-haiku-5-5 in a batch: 0.05 dollars per million tokens of input, 0.25 of output.
+        cost_usd = (tokens["input_tokens"] * 0.05 + tokens["output_tokens"] * 0.25) / 1_000_000
+        assert tokens["cost_usd"] == pytest.approx(cost_usd, abs=1e-6)
         refused = next(each for each in whole["rows"] if each["custom_id"] == "r3")
         assert refused["needs_attention"] == "refusal"
 

@@ -10,6 +10,7 @@ import mcp.types as t
 import pytest
 from mcp.client.client import Client
 
+from batches_mcp.batch import wait
 from batches_mcp.sandbox import Sandbox, running_sandbox
 from batches_mcp.upstream import Clock, Limits
 from tests.support.scripted import HANG, RESET, Step, answer, failure, scripted_upstream
@@ -110,7 +111,7 @@ async def test_without_a_wait_it_asks_once() -> None:
         "done": False,
         "waited_s": 0,
         "poll_after_s": 60,
-        "next_step": "It goes on without you; most batches end within an hour, all within 24. Tell the user its id and "
+        "next_step": "It goes on without you; most batches end within an hour, all within 24. Tell the user its id, msgbatch_1, and "
         "come back in 1 minute, rather than ask over and over.",
     }
 
@@ -306,3 +307,28 @@ async def test_the_cap_is_the_operators(sandbox: Sandbox, key: str) -> None:
         async with Client(url) as client:
             [tool] = [each for each in (await client.list_tools()).tools if each.name == RETRIEVE]
     assert "at most 7 s in one call" in tool.input_schema["properties"]["wait_seconds"]["description"]
+
+
+@pytest.mark.parametrize("pace", [{"retry-after": "0.001"}, {"retry-after-ms": "1"}])
+async def test_however_short_the_upstreams_pace_it_is_not_asked_without_a_rest(pace: dict[str, str]) -> None:
+    with anyio.fail_after(20):
+        _, _, asked = await waited(answer(200, batch(), pace), wait_seconds=3)
+    assert asked == 4
+
+
+async def test_an_upstream_that_falls_silent_does_not_hold_a_short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wait, "_LAST_ANSWER_S", 0.2)
+    with anyio.fail_after(20):
+        result, _, asked = await waited(state(), HANG, wait_seconds=1)
+    assert (ours(result)["done"], asked) == (False, 2)
+
+
+async def test_after_a_sleep_of_the_machine_the_state_is_of_now() -> None:
+    time = Time(lambda _: time.seconds.append(7_200.0) if len(time.seconds) == 1 else None)
+    result, _, asked = await waited(state(), state("ended"), time=time)
+    assert (ours(result)["done"], asked) == (True, 2)
+
+
+async def test_the_id_to_tell_is_in_the_next_step() -> None:
+    result, _, _ = await waited(state(), wait_seconds=0)
+    assert ID in ours(result)["next_step"]

@@ -47,7 +47,9 @@ def estimate(demand: Mapping[Tariff, Demand]) -> dict[str, Any]:
         if prices is None:
             unknown.add(tariff.model)
             continue
-        low += prices.input * math.floor(asked.text_bytes / MOST_BYTES_PER_TOKEN)
+        # A prompt that may be long may also turn out not to be.
+        least = prices_of(Tariff(tariff.model)) or prices
+        low += least.input * math.floor(asked.text_bytes / MOST_BYTES_PER_TOKEN)
         high += prices.input * math.ceil(asked.text_bytes / FEWEST_BYTES_PER_TOKEN) + prices.output * asked.max_tokens
     return {
         "requests": sum(asked.requests for asked in demand.values()),

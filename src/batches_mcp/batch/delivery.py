@@ -14,7 +14,8 @@ Key = tuple[str, str]
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One create, from its first byte on. Once `done` is set there is a `batch` or a `failure`.
+    """One create, from its first byte on. Once `done` is set there is a `batch` or a `failure`; `headers`
+    are those of the answer that had the batch.
 
     `entry` is its key in the ledger, if there is one. `warnings` are for whoever is told of the batch.
     """
@@ -24,6 +25,7 @@ class Delivery:
     sent_bytes: int = 0
     done: anyio.Event = field(default_factory=anyio.Event)
     batch: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     failure: Exception | None = None
     warnings: list[str] = field(default_factory=list)
 

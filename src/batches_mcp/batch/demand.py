@@ -16,8 +16,8 @@ BYTES_PER_TOKEN = 3.5
 FEWEST_BYTES_PER_TOKEN = 2.5
 MOST_BYTES_PER_TOKEN = 5.0
 
-# A request of more text than this has a long prompt, as far as can be told.
-LONG_PROMPT_BYTES = int(LONG_PROMPT_TOKENS * BYTES_PER_TOKEN)
+# A request of more text than this may have a long prompt, and one of less certainly has none.
+LONG_PROMPT_BYTES = int(LONG_PROMPT_TOKENS * FEWEST_BYTES_PER_TOKEN)
 
 # A smaller request holds nothing in base64 that could mislead.
 LARGE_BYTES = 20_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -11,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from batches_mcp.batch.call import Desk, Progress
+from batches_mcp.batch.cost import actual_usd
 from batches_mcp.batch.ended import Ended, none_there
 from batches_mcp.batch.siblings import BATCH_ID, Siblings
 from batches_mcp.batch.spool import Spool, load, make_room
@@ -19,6 +21,8 @@ from batches_mcp.errors import CallError, UpstreamError
 from batches_mcp.plan import ToolPlan
 from batches_mcp.result import Answer
 from batches_mcp.state import unusable
+
+log = logging.getLogger(__name__)
 
 # A stream that is cut is read again from its start, for the API cannot be asked for the rest.
 _MOST_STREAMS = 3
@@ -107,11 +111,24 @@ async def _over(download: Download, progress: Progress) -> None:
 async def _run(desk: Desk, tool: ToolPlan, batch: Ended, folder: Path, download: Download) -> None:
     try:
         download.spool = await _download(desk, tool, batch, folder, download)
+        if is_whole(download.spool, batch):
+            await anyio.to_thread.run_sync(_note_cost, desk, tool, download.spool)
     except Exception as error:  # noqa: BLE001 - not swallowed: raised in every call that waits for it
         download.failure = error
     finally:
         del desk.downloads[folder, batch.id]
         download.over.set()
+
+
+def _note_cost(desk: Desk, tool: ToolPlan, spool: Spool) -> None:
+    """Tell the ledger what the batch really cost; one that cannot be written to does not keep results from anybody."""
+    cost_usd = actual_usd(spool.tokens)
+    try:
+        records = desk.records(tool)
+        if records is not None and cost_usd is not None:
+            records.ledger.cost(spool.head.batch_id, cost_usd)
+    except CallError as error:
+        log.warning("the cost of batch %s could not be written down: %s", spool.head.batch_id, error)
 
 
 async def _download(desk: Desk, tool: ToolPlan, batch: Ended, folder: Path, download: Download) -> Spool:

@@ -33,7 +33,6 @@ from batches_mcp.batch.retry import retried
 from batches_mcp.batch.send import Parcel, Rules, Sent, submit
 from batches_mcp.batch.siblings import BATCH_ID, Siblings
 from batches_mcp.batch.spool import Spool, load
-from batches_mcp.batch.tokens import Tariff
 from batches_mcp.errors import CallError, ErrorReport, Retry
 from batches_mcp.failure import retry_after_s
 from batches_mcp.plan import ToolPlan
@@ -233,7 +232,7 @@ class Drive:
         spool = await self._spool(attempt.batch_id)
         again = sum(number for kind, number in spool.by_kind.items() if retryable(kind))
         self.parts[number] = self.parts[number].with_last(retryable=again)
-        cost_usd = actual_usd({Tariff(model): tokens for model, tokens in spool.tokens.items()})
+        cost_usd = actual_usd(spool.tokens)
         if cost_usd is not None:
             await anyio.to_thread.run_sync(self.records.ledger.cost, attempt.batch_id, cost_usd)
         self._show("")

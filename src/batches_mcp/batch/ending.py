@@ -7,10 +7,11 @@ from typing import Any
 
 import anyio.to_thread
 
-from batches_mcp.batch.call import Call
+from batches_mcp.batch.call import Call, Desk
 from batches_mcp.batch.hearing import heard
 from batches_mcp.batch.siblings import BATCH_ID
 from batches_mcp.errors import CallError
+from batches_mcp.plan import ToolPlan
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +33,19 @@ async def delete(call: Call) -> dict[str, Any]:
     Raises:
         CallError: whatever went wrong.
     """
+    answer = await call.forward.content(call.tool, call.arguments)
+    await forget(call.desk, call.tool, str(call.arguments.get(BATCH_ID)))
+    return answer
+
+
+async def forget(desk: Desk, tool: ToolPlan, batch_id: str) -> None:
+    """Keep nothing of a batch that is gone."""
     from batches_mcp.batch import spool  # brings msgspec
 
-    answer = await call.forward.content(call.tool, call.arguments)
-    batch_id = str(call.arguments.get(BATCH_ID))
     try:
-        await anyio.to_thread.run_sync(spool.forget, call.desk.account(call.tool, "spool"), batch_id)
-        records = call.desk.records(call.tool)
+        await anyio.to_thread.run_sync(spool.forget, desk.account(tool, "spool"), batch_id)
+        records = desk.records(tool)
         if records is not None:
             await anyio.to_thread.run_sync(records.deleted, batch_id)
     except CallError as error:
         log.warning("copies of its requests or results may be left: %s", error)
-    return answer

@@ -72,16 +72,18 @@ class Ledger:
         A retry is not the same as its parent, nor as what came before that, even if it is of all the parent's requests.
         To `attach` is to take the batch there is of the same content and parent, however old, if it was not deleted.
         `again` lets the same content be sent a second time; entries whose batch was `looked` for in vain no longer
-        stand in the way of that. With `cap_usd`, what the create may cost is reserved in the same transaction.
+        stand in the way of that, nor do those of which there was none in any case. With `cap_usd`, what the create may
+        cost is reserved in the same transaction.
         """
         with self._transaction() as db:
-            for entry in _entries(db, f"content = ? AND {_UNSETTLED} ORDER BY key", draft.content):
+            recent_s = now_s - _RECENT_S
+            for entry in _doubtful(db, draft.content, recent_s):
                 if entry.owner is not None and alive(entry.owner):
                     return Busy(entry)
-                if not (again and entry.key in looked):
-                    db.execute("UPDATE creates SET owner = ? WHERE key = ?", (owner, entry.key))
+                if entry.key not in looked or not (again or entry.state is State.NONE_FOUND):
+                    values = (State.AMBIGUOUS, owner, entry.key)
+                    db.execute("UPDATE creates SET state = ?, owner = ? WHERE key = ?", values)
                     return Unsettled(entry)
-            recent_s = now_s - _RECENT_S
             if attach:
                 made = _standing(db, draft.content, draft.parent)
             else:
@@ -271,6 +273,13 @@ def _standing(db: sqlite3.Connection, content: str, parent: str | None) -> list[
 def _entry(row: dict[str, Any]) -> Entry:
     flags = {name: bool(row[name]) for name in ("confirmed", "told", "deleted")}
     return Entry(**{**row, **flags, "state": State(row["state"])})
+
+
+def _doubtful(db: sqlite3.Connection, content: str, recent_s: float) -> list[Entry]:
+    """The creates of a content that may have made a batch: it may even be listed later than anybody looked for it."""
+    made = f"SELECT coalesce(max(key), 0) FROM creates WHERE content = ? AND {_MADE}"  # noqa: S608 - our own text
+    none_found = f"state = '{State.NONE_FOUND}' AND started_s > ? AND key > ({made})"
+    return _entries(db, f"content = ? AND ({_UNSETTLED} OR {none_found}) ORDER BY key", content, recent_s, content)
 
 
 def _settle(db: sqlite3.Connection, key: int, state: State, batch: Mapping[str, Any], *, confirmed: bool) -> None:

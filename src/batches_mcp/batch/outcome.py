@@ -31,7 +31,7 @@ class Tally:
     """The last outcomes of rows, added up. `needs_fixing` are the first that fail again however often they are sent."""
 
     kinds: Counter[Kind] = field(default_factory=Counter)
-    tokens: dict[str, Tokens] = field(default_factory=dict)
+    tokens: dict[Tariff, Tokens] = field(default_factory=dict)
     billing: int = 0
     unfixed: int = 0
     needs_fixing: list[dict[str, str | None]] = field(default_factory=list)
@@ -75,13 +75,13 @@ class Tally:
 
     def spent(self, spool: Spool) -> None:
         """Add what a batch used."""
-        for model, tokens in spool.tokens.items():
-            self.tokens[model] = self.tokens.get(model, Tokens()) + tokens
+        for tariff, tokens in spool.tokens.items():
+            self.tokens[tariff] = self.tokens.get(tariff, Tokens()) + tokens
 
     def data(self) -> dict[str, Any]:
         """The account, as keys that stay."""
         total = sum(self.tokens.values(), Tokens())
-        by_category = actual_usd_by_category({Tariff(model): tokens for model, tokens in self.tokens.items()})
+        by_category = actual_usd_by_category(self.tokens)
         return {
             "rows": self.rows,
             "outcomes": {name: self.outcomes[name] for name in OUTCOMES} | dict(self.outcomes),

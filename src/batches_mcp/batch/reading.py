@@ -40,7 +40,7 @@ csv.field_size_limit(MAX_ROW_BYTES)
 
 
 # Both are closed by whoever opened the file.
-Bytes = io.BufferedReader | gzip.GzipFile
+Bytes = io.BufferedReader | io.BufferedRandom | gzip.GzipFile
 
 
 def unpacked(file: io.BufferedReader) -> Bytes:
@@ -59,6 +59,12 @@ def request_rows(file: io.BufferedReader) -> Iterator[Row]:
         if opening := form.match(head):
             return _elements(source, opening.end(), head.count(b"\n", 0, opening.end()) + 1, closing=form is _WRAPPED)
     return _lines(source)
+
+
+def wrapped_rows(source: io.BufferedReader | io.BufferedRandom) -> Iterator[Row] | None:
+    """The requests of `{"requests": [...]}`; None for anything else."""
+    opening = _WRAPPED.match(source.peek(_READ_BYTES))
+    return _elements(source, opening.end(), 1, closing=True) if opening else None
 
 
 def _lines(source: Bytes) -> Iterator[Row]:

@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 
 # A batch may take a moment to be listed. In all about 30 s.
 _PAUSES_S = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0)
-# An attempt that ended longer ago than that has been listed by now, so that one look is enough.
+# An attempt that ended longer ago than that has been listed by now, so that one look is enough; so it is for one whose
+# batch was looked for before.
 _FRESH_S = 900.0
 _PAGE = 100
 
@@ -49,7 +50,8 @@ async def look(
     """
     clock = desk.forward.upstream.clock
     ago_s = clock.wall_s() - entry.started_s
-    pauses_s = _PAUSES_S if elapsed_s or abs(ago_s) < _FRESH_S else _PAUSES_S[:1]
+    again = entry.state is State.NONE_FOUND
+    pauses_s = _PAUSES_S if elapsed_s or (abs(ago_s) < _FRESH_S and not again) else _PAUSES_S[:1]
     found: Verdict = NoneFound()
     try:
         for pause_s in pauses_s:

@@ -15,6 +15,7 @@ import anyio.to_thread
 from batches_mcp import result
 from batches_mcp.batch.asked import Asked, Found, read_arguments
 from batches_mcp.batch.call import Call
+from batches_mcp.batch.cost import actual_usd
 from batches_mcp.batch.cursor import cursor_to, digest
 from batches_mcp.batch.download import Download, is_whole, spooled, stream
 from batches_mcp.batch.ended import Ended, ended
@@ -165,6 +166,7 @@ def _usage(spool: Spool) -> dict[str, Any]:
         "cache_creation_input_tokens": total.cache_creation_input_tokens,
         "cache_read_input_tokens": total.cache_read_input_tokens,
         "output_tokens": total.output_tokens,
+        "cost_usd": actual_usd(spool.tokens),
     }
 
 

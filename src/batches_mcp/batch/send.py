@@ -58,20 +58,22 @@ class Rules:
     """
 
     again: bool = False
-    attach: bool = False
     cap_usd: float | None = None
+    attach: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
     """What came of it within the time of a call: a batch, or none as yet while it is being submitted.
 
-    `earlier` tells that the batch is one that an earlier call of the same content made.
+    `earlier` tells that the batch is one that an earlier call of the same content made; `headers` are those of the
+    answer, if it was given just now.
     """
 
     batch: Mapping[str, Any] | None
     earlier: bool = False
     warnings: list[str] = field(default_factory=list)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 async def submit(
@@ -103,7 +105,7 @@ async def submit(
         raise waiting.failure or RuntimeError("a delivery ended with neither a batch nor a failure")
     if records is not None and waiting.entry is not None and not waiting.warnings:
         await anyio.to_thread.run_sync(records.ledger.told, waiting.entry)
-    return Sent(waiting.batch, earlier, waiting.warnings)
+    return Sent(waiting.batch, earlier, waiting.warnings, waiting.headers)
 
 
 async def _begin(desk: Desk, records: Records, parcel: Parcel, rules: Rules) -> Sent | tuple[Delivery, bool]:
@@ -232,6 +234,7 @@ async def _post(
             delivery.sent_bytes += len(piece)
 
     answer = await desk.forward.answer(parcel.tool, parcel.arguments, lambda _: Upload(parcel.length_bytes, counted))
+    delivery.headers = answer.headers
     batch = result.shape(parcel.tool.result, answer)
     if not isinstance(batch.get("id"), str):
         message = f"the upstream accepted the create, but its answer has no batch id: {answer.description}."

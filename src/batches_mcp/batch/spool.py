@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from batches_mcp.batch.rows import Row, read_row
-from batches_mcp.batch.tokens import Tokens
+from batches_mcp.batch.tokens import Tariff, Tokens
 
 OUTCOMES = ("succeeded", "errored", "canceled", "expired")
 
@@ -50,7 +50,7 @@ class Head(msgspec.Struct, frozen=True):
     rows: int
     complete: bool
     classes: list[tuple[str, str | None]]
-    tokens: dict[str, Tokens]
+    tokens: list[tuple[Tariff, Tokens]]
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,9 @@ class Spool:
         return {detail or "unknown": self.kinds.count(code) for code, (kind, detail) in classes if kind == "errored"}
 
     @property
-    def tokens(self) -> Mapping[str, Tokens]:
-        """The tokens of all rows, by model."""
-        return self.head.tokens
+    def tokens(self) -> dict[Tariff, Tokens]:
+        """The tokens of all rows, by what decides their price."""
+        return dict(self.head.tokens)
 
 
 def load(folder: Path, batch_id: str) -> Spool | None:

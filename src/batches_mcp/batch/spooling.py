@@ -18,7 +18,7 @@ import msgspec
 
 from batches_mcp.batch.rows import Lines, Row, read_row, read_rows
 from batches_mcp.batch.spool import MAGIC, OUTCOMES, Head, Spool, check_of, index_path, key, load, remove
-from batches_mcp.batch.tokens import Tokens
+from batches_mcp.batch.tokens import LONG_PROMPT_TOKENS, Tariff, Tokens
 from batches_mcp.state import create
 
 _BUFFER_BYTES = 1 << 18
@@ -37,7 +37,7 @@ class _Columns:
     checks: array[int] = field(default_factory=lambda: array("I"))
     kinds: bytearray = field(default_factory=bytearray)
     classes: dict[tuple[str, str | None], int] = field(default_factory=dict)
-    sums: dict[str, list[int]] = field(default_factory=dict)
+    sums: dict[tuple[str, bool], list[int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, spool: Spool) -> _Columns:
@@ -47,7 +47,7 @@ class _Columns:
             array("I", spool.checks),
             bytearray(spool.kinds),
             {kind: code for code, kind in enumerate(spool.head.classes, 1)},
-            {model: list(astuple(tokens)) for model, tokens in spool.tokens.items()},
+            {tariff: list(astuple(tokens)) for tariff, tokens in spool.tokens.items()},
         )
 
     @property
@@ -69,16 +69,20 @@ class _Columns:
             kinds(classes(kind) or self._new_class(*kind))
             if message is not None and message.usage is not None:
                 usage = message.usage
-                sums = self.sums.get(message.model) or self._new_model(message.model)
-                sums[0] += usage.input_tokens or 0
-                sums[1] += usage.cache_creation_input_tokens or 0
+                fresh = usage.input_tokens or 0
+                created = usage.cache_creation_input_tokens or 0
+                read = usage.cache_read_input_tokens or 0
+                tariff = (message.model, fresh + created + read > LONG_PROMPT_TOKENS)
+                sums = self.sums.get(tariff) or self._new_tariff(*tariff)
+                sums[0] += fresh
+                sums[1] += created
                 if usage.cache_creation is not None:
                     sums[2] += usage.cache_creation.ephemeral_1h_input_tokens or 0
-                sums[3] += usage.cache_read_input_tokens or 0
+                sums[3] += read
                 sums[4] += usage.output_tokens or 0
 
-    def _new_model(self, model: str) -> list[int]:
-        return self.sums.setdefault(model[:_MOST_WORD], [0] * 5)
+    def _new_tariff(self, model: str, long_prompt: bool) -> list[int]:
+        return self.sums.setdefault((model[:_MOST_WORD], long_prompt), [0] * 5)
 
     def _new_class(self, outcome: str, detail: str | None) -> int:
         short = (outcome[:_MOST_WORD], detail[:_MOST_WORD] if detail else detail)
@@ -171,7 +175,7 @@ class Writer:
             columns.rows,
             complete,
             list(columns.classes),
-            {model: Tokens(*sums) for model, sums in columns.sums.items()},
+            [(Tariff(*tariff), Tokens(*sums)) for tariff, sums in columns.sums.items()],
         )
         encoded = msgspec.json.encode(head)
         places = columns.offsets.tobytes() + columns.lengths.tobytes() + columns.checks.tobytes()

@@ -21,10 +21,12 @@ from batches_mcp.result import Answer
 
 # The upstream names its own pace in `retry-after`; this is for when it does not.
 _POLL_S = 5.0
+# However short a pace it names, it is not asked without a rest.
+_SHORTEST_POLL_S = 1.0
 # Hosts that reckon their time-out from the last progress hear from us this often.
 _PROGRESS_S = 5.0
-_CALL_S = 50.0
-# For the answer to the last question, which is asked when the wait is over.
+# For the answer to the last question, which is asked when the wait is over. With the longest wait of 45 s a call stays
+# within the 50 s that it may take.
 _LAST_ANSWER_S = 5.0
 _SOONEST_S, _LATEST_S = 60.0, 900.0
 
@@ -84,7 +86,7 @@ class _Waiting:
                 return known
             if failure and self._over():
                 raise failure
-            await self._pause(pause_s or _POLL_S, known[0] if known else None)
+            await self._pause(max(pause_s or _POLL_S, _SHORTEST_POLL_S), known[0] if known else None)
 
     async def _ask(self) -> tuple[dict[str, Any], Answer]:
         answer = await self._call.forward.answer(self._call.tool, self._call.arguments)
@@ -94,8 +96,8 @@ class _Waiting:
         return self.waited_s() >= self._wait_s
 
     def _left_s(self) -> float:
-        """What is left of the time a call may take; the first question may take all of it."""
-        return max(0.0, max(self._wait_s + _LAST_ANSWER_S, _CALL_S) - self.waited_s())
+        """What a question after the first may take: the wait ends on time, whether the upstream answers or not."""
+        return max(0.0, self._wait_s - self.waited_s()) + _LAST_ANSWER_S
 
     def _passes(self, error: CallError) -> bool:
         """Whether asking again later may do."""
@@ -139,8 +141,8 @@ def _next_step(batch: Mapping[str, Any], answer: Answer, now_s: float) -> str:
     if batch.get("processing_status") == "canceling":
         return f"It is being canceled, which takes up to some minutes. Tell the user, and {later}."
     return (
-        f"It goes on without you; most batches end within an hour, all within 24. Tell the user its id and {later}, "
-        "rather than ask over and over."
+        "It goes on without you; most batches end within an hour, all within 24. "
+        f"Tell the user its id, {batch.get('id')}, and {later}, rather than ask over and over."
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from batches_mcp.capability import source
 from batches_mcp.capability.diagnostics import Diagnostic, has_errors
 from batches_mcp.capability.link import Linked, link
 from batches_mcp.capability.load import load
+from batches_mcp.capability.local import read_local
 from batches_mcp.errors import CapabilityError
 
 
@@ -18,10 +20,10 @@ def read(path: Path, *, trusted: bool = False) -> Linked:
         UnreadableFile: it cannot be opened or read.
         CapabilityError: it has errors; every problem found is listed.
     """
-    linked = _link(source.read(path), trusted=trusted)
-    if has_errors(linked.problems):
-        raise CapabilityError(linked.problems)
-    return linked
+    found = linked(source.read(path), trusted=trusted)
+    if has_errors(found.problems):
+        raise CapabilityError(found.problems)
+    return found
 
 
 def check(path: Path) -> tuple[Diagnostic, ...]:
@@ -31,17 +33,19 @@ def check(path: Path) -> tuple[Diagnostic, ...]:
         UnreadableFile: it cannot be opened or read.
     """
     try:
-        return _link(source.read(path), trusted=False).problems
+        return linked(source.read(path)).problems
     except CapabilityError as error:
         return error.diagnostics
 
 
-def _link(parsed: source.Source, *, trusted: bool) -> Linked:
+def linked(parsed: source.Source, *, trusted: bool = False) -> Linked:
+    """What a parsed file means, and in its `problems` everything that is wrong with it."""
     loaded = load(parsed)
-    linked = link(loaded.document, parsed.file)
-    problems = [*loaded.problems, *linked.problems]
+    local = read_local(loaded.document, parsed.file)
+    found = link(loaded.document, parsed.file, local.texts)
+    problems = [*loaded.problems, *local.problems, *found.problems]
     if not trusted:
         from batches_mcp.capability.verify import verify  # imports slow libraries where the file needs them
 
         problems += verify(loaded.document, parsed.file)
-    return Linked(linked.document, linked.expose, linked.tools, tuple(sorted(set(problems))))
+    return replace(found, values=local.values, problems=tuple(sorted(set(problems))))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from batches_mcp.capability import expressions, model
-from batches_mcp.capability.diagnostics import Mark, Problems, did_you_mean, quote
-from batches_mcp.capability.expressions import Binds, ExpressionError, looks_like_reference, path_parts, with_value
-from batches_mcp.capability.source import Node
+from batches_mcp.capability import model
+from batches_mcp.capability.diagnostics import Mark, quote
+from batches_mcp.capability.expressions import ExpressionError, looks_like_reference, with_value
+from batches_mcp.capability.scope import Scope
 from batches_mcp.capability.targets import Target
-from batches_mcp.plan import Argument, Feed, JsonTemplate, Place, Template, Variable
-
-_SIMPLE_TYPES = {"string", "number", "integer"}
+from batches_mcp.plan import Argument, Feed, Place, Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +26,10 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """What may be named anywhere in the file, and where problems go."""
-
-    problems: Problems
-    binds: Binds
-
-    def template(self, text: str, mark: Mark, declared: Iterable[str] | None) -> Template:
-        try:
-            return expressions.template(text, self.binds, None if declared is None else set(declared))
-        except ExpressionError as problem:
-            self.problems.error(mark, "reference", str(problem), problem.hint)
-            return Template(("",))
-
-
-@dataclass(frozen=True, slots=True)
 class Caller:
-    """Either side of a call: a tool, or an operation of a REST adapter."""
+    """Whoever calls an operation: a tool, a resource, or an operation of a REST adapter."""
 
-    entry: model.Tool | model.RestOperation
+    entry: model.Tool | model.RestOperation | model.McpResource
     inputs: Sequence[model.ToolInput | model.RestInput]
     scopes: tuple[str, str]
 
@@ -65,85 +47,11 @@ class Bindings:
 
     def __post_init__(self) -> None:
         for each in self.declared.values():
-            schema = each.schema if isinstance(each, model.ToolInput) else None
-            self.inputs[each.name] = Input(each.name, each.type, each.description, each.required is not False, schema)
+            self.inputs[each.name] = Input(each.name, each.type, each.description, each.required, each.schema)
 
     @property
     def arguments(self) -> Mapping[str, str | int | float | bool]:
         return self.caller.entry.arguments or {}
-
-    def path(self, target: Target) -> tuple[str | Feed, ...]:
-        """The path with each of its variables bound: by name, by name but for case and separators, or by position."""
-        resource, operation = target.resource, target.operation
-        mark = resource.place("path")
-        try:
-            parts = path_parts(resource.path, self.scope.binds, {*self.declared, *self.arguments})
-        except ExpressionError as problem:
-            self.scope.problems.error(mark, "template", str(problem), problem.hint)
-            return ()
-        declared_in_path = {
-            each.name: each for each in (*resource.inputs, *operation.inputs) if each.place_in == "path"
-        }
-        names = list(dict.fromkeys(part.name for part in parts if isinstance(part, Argument)))
-        for stray in declared_in_path.keys() - set(names):
-            self.scope.problems.error(
-                declared_in_path[stray].place("name"),
-                "path-variable",
-                f"{quote(stray)} is `in: path`, and the path {quote(resource.path)} has no such variable",
-                did_you_mean(stray, names),
-            )
-        values = {name: self._path_value(name, declared_in_path.get(name)) for name in names}
-        free = self._free(target)
-        self._match_by_form([name for name in names if values[name] is None], values, free)
-        self._match_by_position([name for name in names if values[name] is None], values, free, declared_in_path)
-
-        def bound(part: str | float | bool | Argument | Variable) -> str | Feed:
-            match part:
-                case Argument(name=name):
-                    return Feed(Place.PATH, name, values[name] or Template(("",)))
-                case Variable(name=name):
-                    return Feed(Place.PATH, name, Template((part,)))
-                case _:
-                    return str(part)
-
-        return tuple(bound(part) for part in parts)
-
-    def _path_value(self, name: str, consumed: model.ConsumedInput | None) -> Template | None:
-        """A path variable's value when something gives it by its exact name."""
-        if consumed is not None and consumed.value is not None:
-            return self._given(consumed)
-        if name in self.arguments:
-            return self._with(name)
-        return self._take(name) if name in self.declared else None
-
-    def _match_by_form(self, names: Sequence[str], values: dict[str, Template | None], free: Sequence[str]) -> None:
-        for name in names:
-            same_with = [each for each in self.arguments if _form(each) == _form(name)]
-            same = [each for each in free if _form(each) == _form(name)]
-            if len(same_with) == 1:
-                values[name] = self._with(same_with[0])
-            elif len(same) == 1:
-                values[name] = self._take(same[0])
-
-    def _match_by_position(
-        self,
-        names: Sequence[str],
-        values: dict[str, Template | None],
-        free: Sequence[str],
-        declared_in_path: Mapping[str, model.ConsumedInput],
-    ) -> None:
-        free = [name for name in free if name not in self.used and self.inputs[name].type in _SIMPLE_TYPES]
-        if len(names) == len(free):
-            values.update({name: self._take(argument) for name, argument in zip(names, free, strict=True)})
-        elif not free:
-            values.update({name: self._derive(name, declared_in_path.get(name), required=True) for name in names})
-        elif names:
-            self.scope.problems.error(
-                self.caller.entry.node.where,
-                "path-variable",
-                f"path variable {', '.join(map(quote, names))} gets no value from {', '.join(map(quote, free))}",
-                f"call an input {quote(names[0])}, or map it under `with`",
-            )
 
     def feeds(self, target: Target) -> tuple[Feed, ...]:
         """Everything but the path. What is declared nearer to the operation wins over what its adapter says."""
@@ -180,54 +88,36 @@ class Bindings:
 
     def _value(self, consumed: model.ConsumedInput) -> Template:
         if consumed.value is not None:
-            return self._given(consumed)
+            return self.given(consumed)
         if consumed.name in self.arguments:
-            return self._with(consumed.name, consumed)
+            return self.with_argument(consumed.name, consumed)
         if consumed.name in self.declared:
-            return self._take(consumed.name)
-        return self._derive(consumed.name, consumed, required=consumed.required is True)
+            return self.take(consumed.name)
+        return self.derive(consumed.name, consumed, required=consumed.required is True)
 
-    def _given(self, consumed: model.ConsumedInput) -> Template:
+    def given(self, consumed: model.ConsumedInput) -> Template:
         """A value that the consumed input states itself."""
         if not isinstance(consumed.value, str):
             return Template((consumed.value,) if consumed.value is not None else ("",))
-        return self._inlined(consumed.value, consumed.place("value"))
+        return self.inlined(consumed.value, consumed.place("value"))
 
-    def _inlined(self, text: str, mark: Mark) -> Template:
+    def inlined(self, text: str, mark: Mark) -> Template:
         """A template of the consumed side: what `with` gives stands in for the arguments it names."""
         value = self.scope.template(text, mark, {*self.inputs, *self.arguments})
         parts: list[Any] = []
         for part in value.parts:
             match part:
                 case Argument(name=name) if name in self.arguments:
-                    parts += self._with(name).parts
+                    parts += self.with_argument(name).parts
                 case Argument(name=name) if name in self.declared:
-                    parts += self._take(name).parts
+                    parts += self.take(name).parts
                 case Argument(name=name):
-                    parts += self._derive(name, None, required=True).parts
+                    parts += self.derive(name, None, required=True).parts
                 case _:
                     parts.append(part)
         return Template(tuple(parts))
 
-    def body(self, operation: model.Operation) -> JsonTemplate | None:
-        """The operation's body as a JSON value with templates in it."""
-        if operation.body is None:
-            return None
-        data = operation.body.node.entries().get("data")
-        return self._json(data) if data else None
-
-    def _json(self, node: Node) -> JsonTemplate:
-        match node.value:
-            case dict() as entries:
-                return {name: self._json(entry) for name, entry in entries.items()}
-            case list() as items:
-                return tuple(self._json(item) for item in items)
-            case str() as text:
-                return self._inlined(text, node.mark)
-            case scalar:
-                return Template((scalar,))
-
-    def _with(self, name: str, consumed: model.ConsumedInput | None = None) -> Template:
+    def with_argument(self, name: str, consumed: model.ConsumedInput | None = None) -> Template:
         self.used_with.add(name)
         entry = self.caller.entry
         written = entry.node.entries()["with"].entries()[name]
@@ -252,14 +142,16 @@ class Bindings:
                 self.used.add(name)
             else:
                 alone = consumed if len(value.parts) == 1 else None
-                self._derive(name, alone, required=consumed is None or consumed.required is True)
+                self.derive(
+                    name, alone, required=consumed is None or consumed.place_in == "path" or consumed.required is True
+                )
         return value
 
-    def _take(self, name: str) -> Template:
+    def take(self, name: str) -> Template:
         self.used.add(name)
         return Template((Argument(name),))
 
-    def _derive(self, name: str, consumed: model.ConsumedInput | None, *, required: bool) -> Template:
+    def derive(self, name: str, consumed: model.ConsumedInput | None, *, required: bool) -> Template:
         if name not in self.inputs:
             kind = consumed.type if consumed and consumed.type else _derived_type(consumed)
             self.inputs[name] = Input(
@@ -267,36 +159,11 @@ class Bindings:
             )
         return Template((Argument(name),))
 
-    def _free(self, target: Target) -> list[str]:
-        """Declared inputs that nothing uses yet, no `with` refers to, and nothing but the path could take."""
-        named = {
-            part
-            for value in self.arguments.values()
-            if isinstance(value, str)
-            for part in re.findall(r"[A-Za-z0-9_*-]+", value)
-        }
-        for consumed in target.consumed().values():
-            if consumed.place_in != "path" and consumed.value is None:
-                named.add(consumed.name)
-            elif isinstance(consumed.value, str):
-                named |= self._named_in(consumed.value)
-        if target.operation.body is not None:
-            named |= {name for text in _texts(target.operation.body.node) for name in self._named_in(text)}
-        return [name for name in self.declared if name not in self.used and name not in named]
-
-    def _named_in(self, text: str) -> frozenset[str]:
-        """The arguments a template names; none when it cannot be read, which is reported where it is bound."""
-        try:
-            return expressions.template(text, self.scope.binds, self.inputs).arguments
-        except ExpressionError:
-            return frozenset()
-
     def leftovers(self) -> None:
-        """Warn of what the file says and nothing uses."""
-        if not isinstance(self.caller.entry, model.Tool):
-            return
+        """Warn of what the file says and nothing uses; a query over REST is handed on as it is."""
         for name, each in self.declared.items():
-            if name not in self.used:
+            handed_on = isinstance(each, model.RestInput) and each.place_in == "query"
+            if name not in self.used and not handed_on:
                 self.scope.problems.warning(
                     each.place("name"),
                     "unused-input",
@@ -317,14 +184,3 @@ def _derived_type(consumed: model.ConsumedInput | None) -> str | None:
     if consumed is None or consumed.place_in != "body":
         return "string"
     return "object" if consumed.name == "body" else None
-
-
-def _texts(node: Node) -> Iterator[str]:
-    if isinstance(node.value, str):
-        yield node.value
-    for each in (*node.items(), *node.entries().values()):
-        yield from _texts(each)
-
-
-def _form(name: str) -> str:
-    return re.sub(r"[-_]", "", name).lower()

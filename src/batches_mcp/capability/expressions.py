@@ -7,7 +7,7 @@ The order in which a text is read (the first that fits wins): `<exposeNamespace>
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from batches_mcp.capability.diagnostics import did_you_mean, quote
@@ -31,21 +31,51 @@ class ExpressionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Binds:
-    """The bound variables: bind namespace -> variable -> its name in the environment."""
+    """The bound variables: namespace -> name in the capability -> what it stands for."""
 
-    by_namespace: Mapping[str, Mapping[str, str]]
+    by_namespace: Mapping[str, Mapping[str, Variable]]
 
     def resolve(self, name: str) -> Variable | None:
-        """The variable a name stands for: `namespace.VAR`, or `VAR` in any namespace."""
+        """The variable a name stands for: `namespace.VAR`, or `VAR` in any namespace.
+
+        Raises:
+            ExpressionError: several namespaces bind `VAR`, each to something else.
+        """
         namespace, dot, variable = name.partition(".")
         if dot:
-            source = self.by_namespace.get(namespace, {}).get(variable)
-        else:
-            source = next((keys[name] for keys in self.by_namespace.values() if name in keys), None)
-        return Variable(source) if source is not None else None
+            return self.by_namespace.get(namespace, {}).get(variable)
+        found = {space: keys[name] for space, keys in self.by_namespace.items() if name in keys}
+        if len(set(found.values())) > 1:
+            several = " and ".join(quote(space) for space in found)
+            raise ExpressionError(
+                f"{quote('{{' + name + '}}')} is bound in {several}",
+                f"say which: {' or '.join('{{' + space + '.' + name + '}}' for space in found)}",
+            )
+        return next(iter(found.values()), None)
 
     def names(self) -> list[str]:
         return [f"{namespace}.{variable}" for namespace, keys in self.by_namespace.items() for variable in keys]
+
+    def sources(self) -> Mapping[str, str]:
+        """The name of each variable, and how the capability calls it: `{{namespace.VAR}}` without the braces."""
+        return {
+            variable.name: f"{namespace}.{name}"
+            for namespace, keys in self.by_namespace.items()
+            for name, variable in keys.items()
+        }
+
+
+def split(text: str) -> Iterator[str | Argument]:
+    """A text at its references: what stands between them, and an argument for each name in `{{ }}`."""
+    end = 0
+    for match in _MUSTACHE.finditer(text):
+        if _NAME.fullmatch(match[1].strip()):
+            if match.start() > end:
+                yield text[end : match.start()]
+            yield Argument(match[1].strip())
+            end = match.end()
+    if end < len(text):
+        yield text[end:]
 
 
 def template(text: str, binds: Binds, declared: Collection[str] | None) -> Template:

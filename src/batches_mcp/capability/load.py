@@ -7,18 +7,15 @@ everything. The stand-ins never leave this package, since a document with errors
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, dataclass, field, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from batches_mcp.capability.diagnostics import Diagnostic, Problems, did_you_mean, quote
-from batches_mcp.capability.model import Document, Key, Located, key_of
+from batches_mcp.capability.model import Document, Key, Located, key_of, own_fields, required
 from batches_mcp.capability.source import Node, Source, type_names
 
 ModelT = TypeVar("ModelT", bound=Located)
-
-# Kinds of adapter that the original engines have and this one does not.
-_UNSUPPORTED_TYPES = {"skill", "control", "grpc", "webhook", "digest", "oauth2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +53,13 @@ class _Decoder:
             self.error(node, "wrong-type", f"expected a mapping ({_keys_text(model)}), found {node.kind}")
             node = replace(node, value={})
             return model(
-                node=node, **{name: self._stand_in(model_field, model) for name, model_field in _own(model).items()}
+                node=node,
+                **{name: self._stand_in(model_field, model) for name, model_field in own_fields(model).items()},
             )
         known = {
-            spelling: name for name, model_field in _own(model).items() for spelling in key_of(model_field).spellings
+            spelling: name
+            for name, model_field in own_fields(model).items()
+            for spelling in key_of(model_field).spellings
         }
         for name, entry in node.value.items():
             if name in model.unsupported:
@@ -68,7 +68,7 @@ class _Decoder:
                 merge = "merge keys are not read: write the entries out" if name == "<<" else ""
                 hint = merge or did_you_mean(name, list(known))
                 self.error(entry, "unknown-key", f"key {quote(name)} is not known here", hint)
-        values = {name: self._field(node, model, model_field) for name, model_field in _own(model).items()}
+        values = {name: self._field(node, model, model_field) for name, model_field in own_fields(model).items()}
         return model(node=node, **values)
 
     def _field(self, node: Node, model: type[Located], model_field: Field[Any]) -> Any:
@@ -77,12 +77,21 @@ class _Decoder:
         if len(given) > 1:
             both = " and ".join(quote(spelling) for spelling in written.spellings if spelling in node.entries())
             self.error(given[1], "duplicate-key", f"{both} say the same thing", "remove one of the two")
-        if not given or (given[0].value is None and not _required(model_field)):
-            if _required(model_field):
-                self.error(node, "missing-key", f"key {quote(written.spellings[0])} is missing")
+        if not given or (given[0].value is None and not required(model_field)):
+            if required(model_field):
+                self._missing(node, model, written.spellings[0])
             return self._stand_in(model_field, model)
         decoded = self._value(given[0], self._types(model)[model_field.name], written)
         return self._stand_in(model_field, model) if decoded is MISSING else decoded
+
+    def _missing(self, node: Node, model: type[Located], name: str) -> None:
+        """Report that a required key is missing, or what the original has in its place."""
+        given = [key for key in model.instead.get(name, {}) if key in node.entries()]
+        if not given:
+            self.error(node, "missing-key", f"key {quote(name)} is missing")
+        elif given[0] not in model.unsupported:
+            hint = model.instead[name][given[0]]
+            self.error(node.entries()[given[0]], "unsupported", f"{quote(given[0])} without {quote(name)}", hint)
 
     def _stand_in(self, model_field: Field[Any], model: type[Located]) -> Any:
         if model_field.default is not MISSING:
@@ -93,12 +102,14 @@ class _Decoder:
         return self._empty(expected)
 
     def _empty(self, expected: Any) -> Any:
+        if get_origin(expected) in (Union, UnionType):
+            return self._empty(get_args(expected)[0])
         if get_origin(expected) is Literal:
             return get_args(expected)[0]
         if isinstance(expected, type) and issubclass(expected, Located):
             here = Node({}, self.root.mark)
             return expected(
-                node=here, **{name: self._stand_in(each, expected) for name, each in _own(expected).items()}
+                node=here, **{name: self._stand_in(each, expected) for name, each in own_fields(expected).items()}
             )
         return {str: "", tuple: (), dict: {}}.get(get_origin(expected) or expected)
 
@@ -110,49 +121,52 @@ class _Decoder:
         if origin in (Union, UnionType):
             return self._union(node, [each for each in arguments if each is not NoneType], written)
         if origin is Literal:
-            return self._choice(node, arguments)
+            return self._choice(node, arguments, written)
         if origin is tuple:
             return self._list(node, arguments[0], written)
         if origin is dict:
             return self._mapping(node, arguments[1], written)
         if issubclass(expected, Located):
+            if written.wrapped and len(node.items()) == 1:
+                node = node.items()[0]
             return self.model(node, expected)
         return self._scalar(node, (expected,))
 
     def _union(self, node: Node, members: list[Any], written: Key) -> Any:
+        """One of several: a single member, models told apart by `type`, or a scalar where no mapping stands."""
         if len(members) == 1:
             return self._value(node, members[0], written)
-        if all(isinstance(member, type) and issubclass(member, Located) for member in members):
-            return self._variant(node, members)
-        return self._scalar(node, tuple(members))
+        scalars = tuple(member for member in members if member in type_names and member is not dict)
+        others = [member for member in members if member not in scalars]
+        if others and (not scalars or isinstance(node.value, dict)):
+            models = all(isinstance(other, type) and issubclass(other, Located) for other in others)
+            return self._variant(node, others, written) if models else self._value(node, others[0], written)
+        return self._scalar(node, scalars, ("a mapping",) if others else ())
 
-    def _variant(self, node: Node, members: list[type[Located]]) -> Any:
+    def _variant(self, node: Node, members: list[type[Located]], written: Key) -> Any:
         """One of several models, told apart by the key `type`."""
         by_type = {get_args(self._types(member)["type"])[0]: member for member in members}
         kind = node.entries().get("type")
-        if kind is None:
-            self.error(node, "missing-key", "key `type` is missing", f"one of {', '.join(map(quote, by_type))}")
-        elif isinstance(kind.value, str) and kind.value in _UNSUPPORTED_TYPES:
-            self.error(
-                kind,
-                "unsupported",
-                f"type {quote(kind.value)} is not supported here",
-                f"supported: {', '.join(by_type)}",
-            )
-        elif not isinstance(kind.value, str) or kind.value not in by_type:
-            self.error(
-                kind,
-                "bad-value",
-                f"`type` is {quote(kind.plain())}",
-                f"expected one of {', '.join(map(quote, by_type))}",
-            )
-        else:
+        if kind is not None and isinstance(kind.value, str) and kind.value in by_type:
             return self.model(node, by_type[kind.value])
+        if kind is not None:
+            self._choice(kind, tuple(by_type), written)
+            return MISSING
+        unsupported = {name: hint for member in members for name, hint in member.unsupported.items()}
+        given = [name for name in unsupported if name in node.entries()]
+        for name in given:
+            self.error(node.entries()[name], "unsupported", f"{quote(name)} is not supported here", unsupported[name])
+        if not given:
+            self.error(node, "missing-key", "key `type` is missing", f"one of {', '.join(map(quote, by_type))}")
         return MISSING
 
-    def _choice(self, node: Node, choices: tuple[str, ...]) -> Any:
+    def _choice(self, node: Node, choices: tuple[str, ...], written: Key) -> Any:
         if isinstance(node.value, str) and node.value in choices:
             return node.value
+        if isinstance(node.value, str) and node.value in written.unsupported:
+            hint = written.unsupported[node.value]
+            self.error(node, "unsupported", f"{quote(node.value)} is not supported here", hint)
+            return MISSING
         near = did_you_mean(str(node.plain()), choices) if isinstance(node.value, str) else ""
         self.error(
             node,
@@ -171,7 +185,7 @@ class _Decoder:
             forms = "a list, or a map by name" if written.named else "a list"
             self.error(node, "wrong-type", f"expected {forms}, found {node.kind}")
             return MISSING
-        decoded = [self._value(entry, item, Key(written.spellings)) for entry in entries]
+        decoded = [self._value(entry, item, replace(written, named=False)) for entry in entries]
         return tuple(value for value in decoded if value is not MISSING)
 
     def _named(self, name: str, entry: Node) -> Node:
@@ -188,31 +202,23 @@ class _Decoder:
         if not isinstance(node.value, dict):
             self.error(node, "wrong-type", f"expected a mapping, found {node.kind}")
             return MISSING
-        decoded = {name: self._value(entry, item, Key(written.spellings)) for name, entry in node.value.items()}
+        decoded = {name: self._value(entry, item, written) for name, entry in node.value.items()}
         return {name: value for name, value in decoded.items() if value is not MISSING}
 
-    def _scalar(self, node: Node, expected: tuple[type, ...]) -> Any:
+    def _scalar(self, node: Node, expected: tuple[type, ...], other: tuple[str, ...] = ()) -> Any:
         # A bool is an int to Python, not to the author of the file.
         if type(node.value) in expected or (float in expected and type(node.value) is int):
             return node.value
-        if expected == (str,) and type(node.value) in (int, float):
+        if expected == (str,) and not other and type(node.value) in (int, float):
             # `naftiko: 1.0` and `created: 2026` are meant as text.
             self.error(
                 node, "wrong-type", f"expected text, found the number {node.value}", f'put it in quotes: "{node.value}"'
             )
             return MISSING
-        wanted = " or ".join(dict.fromkeys(type_names[each] for each in expected))
+        wanted = " or ".join(dict.fromkeys([*(type_names[each] for each in expected), *other]))
         self.error(node, "wrong-type", f"expected {wanted}, found {node.kind}")
         return MISSING
 
 
-def _own(model: type[Located]) -> dict[str, Field[Any]]:
-    return {each.name: each for each in fields(model) if each.name != "node"}
-
-
-def _required(model_field: Field[Any]) -> bool:
-    return model_field.default is MISSING and model_field.default_factory is MISSING
-
-
 def _keys_text(model: type[Located]) -> str:
-    return ", ".join(key_of(each).spellings[0] for each in _own(model).values() if _required(each))
+    return ", ".join(key_of(each).spellings[0] for each in own_fields(model).values() if required(each))

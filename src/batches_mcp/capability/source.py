@@ -85,14 +85,24 @@ def read(path: Path) -> Source:
         UnreadableFile: it cannot be opened or read, or is too large.
         CapabilityError: it is not YAML. What is YAML but not strict is in the result's `problems`.
     """
+    return parse(content(path, "the capability file"), str(path))
+
+
+def content(path: Path, what: str = "the file") -> bytes:
+    """The bytes of a file; `what` it is stands in the error.
+
+    Raises:
+        UnreadableFile: it cannot be opened or read, or is too large.
+    """
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise UnreadableFile(f"cannot read the capability file {path}: {error.strerror or error}") from error
-    if len(content) > MAX_FILE_BYTES:
-        raise UnreadableFile(f"cannot read the capability file {path}: it is larger than {MAX_FILE_BYTES:,} bytes")
-    return parse(content, str(path))
+            found = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UnreadableFile(f"cannot read {what} {path}: {reason or error}") from error
+    if len(found) > MAX_FILE_BYTES:
+        raise UnreadableFile(f"cannot read {what} {path}: it is larger than {MAX_FILE_BYTES:,} bytes")
+    return found
 
 
 def parse(content: bytes, file: str) -> Source:

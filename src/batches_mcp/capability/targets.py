@@ -58,11 +58,12 @@ class Target:
     operation: model.Operation
 
     def consumed(self) -> dict[tuple[Place, str], model.ConsumedInput]:
-        """Every input by its place in the file and its name; what is declared nearer to the operation wins."""
+        """Every input that is sent, by its place and its name; what is declared nearer to the operation wins."""
         return {
             (Place(each.place_in), each.name.lower() if each.place_in == "header" else each.name): each
             for level in (self.upstream.consumes, self.resource, self.operation)
             for each in level.inputs
+            if each.place_in != "environment"
         }
 
     def whole_body(self) -> model.ConsumedInput | None:
@@ -90,6 +91,14 @@ def check(target: Target, problems: Problems) -> None:
         _not_credential(target, place, name, each.place("name"), problems)
     for level in (target.upstream.consumes, target.resource, target.operation):
         _unique(level.inputs, problems)
+        for each in level.inputs:
+            if each.place_in == "environment" and each.value is not None:
+                problems.error(
+                    each.place("value"),
+                    "unsupported",
+                    "`value` is not supported with `in: environment`",
+                    "its name is the variable's: leave `value` out, or bind it under `binds`",
+                )
     _bodies(target, problems)
 
 

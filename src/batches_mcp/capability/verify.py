@@ -1,36 +1,50 @@
-"""Checks that need the JSON Schema and JSONPath libraries.
+"""Checks that take long: of schemas and JSONPaths, whose libraries are slow to import, and for secrets in any text.
 
-Both are slow to import, so these run for every file but the packaged one, which the test suite has verified.
+They are made of every file but the packaged one, which the test suite has verified.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from batches_mcp.capability import model
 from batches_mcp.capability.diagnostics import Diagnostic, Mark, Problems, quote
+from batches_mcp.capability.source import Node
 from batches_mcp.plan import is_root
 from batches_mcp.redact import excerpt
 
+# Names of headers, parameters and cookies whose values are secrets.
+_SECRET_PLACE = re.compile(
+    r"authorization|api-?_?key|secret|password|((api|auth|access)[-_]?|^)token$|^cookie$", re.IGNORECASE
+)
+# What the keys of common services begin with, and private keys.
+_SECRET = re.compile(
+    r"\b(sk-ant-[\w-]{8,}|sk-[A-Za-z0-9]{20,}|gh[pousr]_\w{30,}|github_pat_\w{20,}|AKIA[0-9A-Z]{16}"
+    r"|xox[abprs]-[\w-]{10,}|AIza[\w-]{30,})|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+)
+
 
 def verify(document: model.Document, file: str) -> tuple[Diagnostic, ...]:
-    """Every schema written into the file that is none, and every mapping that is no JSONPath."""
+    """Every schema written into the file that is none, every mapping that is no JSONPath, and every secret."""
     problems = Problems(file)
     for expose in document.capability.exposes:
-        callers = (
-            expose.tools
+        callers: list[model.Tool | model.McpResource | model.RestOperation] = (
+            [*expose.tools, *expose.resources]
             if isinstance(expose, model.McpExpose)
             else [operation for resource in expose.resources for operation in resource.operations]
         )
         for caller in callers:
             for output in _outputs(caller.outputs):
                 _jsonpath(output, problems)
-            if isinstance(caller, model.Tool):
-                for each in caller.inputs:
-                    _parameter_schema(each, problems)
-                _output_schema(caller, problems)
+            if isinstance(caller, model.McpResource):
+                continue
+            for each in caller.inputs:
+                _parameter_schema(each, problems)
+            _output_schema(caller, problems)
+    _written_secrets(document.node, "", problems)
     for consumes in document.capability.consumes:
         operations = [operation for resource in consumes.resources for operation in resource.operations]
         levels: tuple[model.Consumes | model.Resource | model.Operation, ...] = (
@@ -40,7 +54,33 @@ def verify(document: model.Document, file: str) -> tuple[Diagnostic, ...]:
         )
         for consumed in (each for level in levels for each in level.inputs):
             _parameter_schema(consumed, problems)
+            _written_value(consumed.name, consumed.node.entries().get("value"), problems)
+        for name, value in consumes.node.entries().get("headers", consumes.node).entries().items():
+            if name in consumes.headers:
+                _written_value(name, value, problems)
     return tuple(problems.found)
+
+
+def _written_value(name: str, value: Node | None, problems: Problems) -> None:
+    """Report a fixed value where secrets go, such as a header `Authorization`."""
+    fixed = value is not None and isinstance(value.value, str) and value.value and "{{" not in value.value
+    if value is not None and fixed and _SECRET_PLACE.search(name) and not _SECRET.search(str(value.value)):
+        _secret(value.mark, f"{quote(name)} has a fixed value", problems)
+
+
+def _written_secrets(node: Node, name: str, problems: Problems) -> None:
+    """Report every text in the file that has the form of a secret, wherever it stands."""
+    if isinstance(node.value, str) and _SECRET.search(node.value):
+        _secret(node.mark, f"{quote(name)} holds what looks like a secret", problems)
+    for key, entry in node.entries().items():
+        _written_secrets(entry, key, problems)
+    for item in node.items():
+        _written_secrets(item, name, problems)
+
+
+def _secret(mark: Mark, found: str, problems: Problems) -> None:
+    hint = "bind a variable of the environment and write {{namespace.VARIABLE}}"
+    problems.error(mark, "secret-in-file", found, hint)
 
 
 def _schema(schema: Mapping[str, Any] | None, mark: Mark, problems: Problems) -> None:
@@ -55,8 +95,8 @@ def _schema(schema: Mapping[str, Any] | None, mark: Mark, problems: Problems) ->
         problems.error(mark, "schema", f"not a JSON Schema at {quote(error.json_path)}: {message}")
 
 
-def _parameter_schema(parameter: model.ToolInput | model.ConsumedInput, problems: Problems) -> None:
-    mark = parameter.place("schema")
+def _parameter_schema(parameter: model.ToolInput | model.RestInput | model.ConsumedInput, problems: Problems) -> None:
+    mark = parameter.place("given_schema" if isinstance(parameter, model.RestInput) else "schema")
     _schema(parameter.schema, mark, problems)
     for reference in _references(parameter.schema):
         # It becomes a part of the tool's input schema, where the reference would lead elsewhere.
@@ -68,11 +108,15 @@ def _parameter_schema(parameter: model.ToolInput | model.ConsumedInput, problems
         )
 
 
-def _output_schema(tool: model.Tool, problems: Problems) -> None:
+def _output_schema(tool: model.Tool | model.RestOperation, problems: Problems) -> None:
     mark = tool.place("output_schema")
     _schema(tool.output_schema, mark, problems)
+    exposed = isinstance(tool, model.RestOperation)
     for reference in _references(tool.output_schema):
-        if not _leads_somewhere(reference, tool.output_schema):
+        if exposed:
+            # It becomes a part of an OpenAPI document, where the reference would lead elsewhere.
+            problems.error(mark, "schema", f"{quote(reference)}: an exposed schema holds no references", "write it out")
+        elif not _leads_somewhere(reference, tool.output_schema):
             problems.error(
                 mark,
                 "schema",

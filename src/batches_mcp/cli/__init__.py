@@ -26,6 +26,9 @@ _COMMANDS = {
     "check": "batches_mcp.cli.inspect",
     "run": "batches_mcp.cli.run",
     "jobs": "batches_mcp.cli.jobs",
+    "explain": "batches_mcp.cli.language",
+    "schema": "batches_mcp.cli.language",
+    "export": "batches_mcp.cli.export",
     "demo": "batches_mcp.cli.demo",
     "sandbox": "batches_mcp.cli.serve",
 }

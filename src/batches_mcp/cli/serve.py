@@ -5,20 +5,23 @@ from __future__ import annotations
 import gc
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
-from batches_mcp.cli.startup import ready, say
+from batches_mcp.cli.startup import Ready, ready, say
 from batches_mcp.errors import ServeError, UsageError
 from batches_mcp.settings import TOKEN, BatchSettings, Environment, HttpSettings, Protocol, Transport, UpstreamSettings
 
 if TYPE_CHECKING:
+    from batches_mcp.batch.call import Desk
     from batches_mcp.sandbox import Tier
 
 DEFAULT_PORT = 9090
+DEFAULT_REST_PORT = 8080
 
 
 @click.command(short_help="Serve the tools over MCP (the default).")
@@ -32,6 +35,8 @@ DEFAULT_PORT = 9090
     help=f"Address to listen on (http); beyond loopback needs {TOKEN}.",
 )
 @flag("--port", type=click.IntRange(0, 65535), help="Port to listen on (http).  [default: the capability's, 9090]")
+@flag("--rest", is_flag=True, help="Also serve what the capability exposes as REST (http).")
+@flag("--rest-port", type=click.IntRange(0, 65535), help="Port of REST.  [default: the capability's, 8080]")
 @flag("--allow-host", multiple=True, metavar="NAME", help=f"Answer to this host name too (http); needs {TOKEN}.")
 @upstream_flags
 @batch_flags
@@ -48,6 +53,8 @@ def serve(
     transport: Transport,
     host: str,
     port: int | None,
+    rest: bool,
+    rest_port: int | None,
     allow_host: tuple[str, ...],
     upstream: UpstreamSettings,
     batch: BatchSettings,
@@ -59,18 +66,19 @@ def serve(
     The API key is taken from the environment: ANTHROPIC_API_KEY, or a file named by ANTHROPIC_API_KEY_FILE. Without
     one the server starts and lists its tools, and calls answer what is missing.
     """
+    if rest and transport != "http":
+        raise UsageError("--rest is served over HTTP only; add --transport http")
+    if rest_port is not None and not rest:
+        raise UsageError("--rest-port says where --rest is served; add --rest")
     environment = Environment(warn=say)
-    http = HttpSettings(host, port, allow_host, environment.secret(TOKEN)) if transport == "http" else None
+    http = HttpSettings(host, port, allow_host, environment.secret(TOKEN), rest_port) if transport == "http" else None
     with ExitStack() as stack:
         default_root = Path.cwd() if http is None else None
-        prepared = stack.enter_context(ready(upstream, environment, log_level, batch, default_root))
-        server = prepared.server()
+        prepared = stack.enter_context(ready(upstream, environment, log_level, batch, default_root, with_rest=rest))
         if http is not None:
-            from batches_mcp.serve import http as streamable
-
-            _settle()
-            number = streamable.run(server, http, prepared.state, prepared.plan.port or DEFAULT_PORT, announce=say)
+            number = _serve_http(prepared, http, batch)
             return 128 + number if number else 0
+        server = prepared.server()
         from batches_mcp.serve import stdio
 
         if sys.stdin.isatty():
@@ -79,6 +87,26 @@ def serve(
         _settle()
         stdio.run(server, protocol, before_leaving=stack.close)
         return 0
+
+
+def _serve_http(prepared: Ready, settings: HttpSettings, batch: BatchSettings) -> int:
+    """Serve MCP, and REST if there is any, until a signal, whose number is returned."""
+    from batches_mcp.serve import http
+
+    if settings.token is None:
+        settings = replace(settings, admission=prepared.admission())
+    desks: list[Desk] = []
+    server = prepared.server(desks.append)
+    rest = prepared.rest
+    app: http.RestApp | None = None
+    if rest is not None:
+        from batches_mcp.serve.rest import Rest, key_headers
+
+        app = http.RestApp(
+            Rest(rest, prepared.redactor, batch, lambda: desks[-1]), rest.port or DEFAULT_REST_PORT, key_headers(rest)
+        )
+    _settle()
+    return http.run(server, settings, prepared.state, prepared.plan.port or DEFAULT_PORT, say, app)
 
 
 def _settle() -> None:

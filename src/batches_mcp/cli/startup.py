@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +18,13 @@ from batches_mcp import capability
 from batches_mcp.batch.behaviors import Behavior, behaviors, contributions
 from batches_mcp.capability.origins import known, origin_of
 from batches_mcp.compile import compile_server, select_tools
-from batches_mcp.errors import UsageError
-from batches_mcp.plan import ServerPlan, ToolPlan
+from batches_mcp.errors import CallError, UsageError
+from batches_mcp.plan import RestPlan, ServerPlan, ToolPlan, credential_templates
 from batches_mcp.redact import RedactingFilter, Redactor, printable
+from batches_mcp.request import credential_header
 from batches_mcp.settings import (
     TOKEN,
+    Admission,
     BatchSettings,
     Environment,
     UpstreamSettings,
@@ -34,6 +36,9 @@ from batches_mcp.state import StateFolder
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
+
+    from batches_mcp.batch.call import Desk
+    from batches_mcp.capability.link import Linked
 
 _SANDBOX_KEY = "sandbox-key"
 
@@ -48,12 +53,44 @@ class Ready:
     redactor: Redactor
     state: StateFolder
     ledger: bool = True
+    rest: RestPlan | None = None
 
-    def server(self) -> Server[Any]:
+    def admission(self) -> Admission | None:
+        """What the capability asks of callers over HTTP; None when it asks nothing.
+
+        Raises:
+            UsageError: a variable that it takes from the environment is not set, and so nobody could be let in.
+        """
+        if self.plan.inbound is None:
+            return None
+        needed = {name for each in credential_templates(self.plan.inbound) for name in each.variables}
+        if missing := sorted(needed - self.variables.keys()):
+            raise UsageError(
+                f"the capability asks callers over HTTP for a credential, and {' and '.join(missing)} is not set; "
+                f"set it, or {TOKEN}, which is asked for in its place"
+            )
+        try:
+            header, value = credential_header(self.plan.inbound, self.variables)
+        except CallError as error:
+            raise UsageError(f"callers over HTTP: {error.report.message}") from error
+        scheme, space, rest = value.partition(" ")
+        if header == "Authorization" and space:
+            return Admission(header, SecretStr(rest), scheme)
+        return Admission(header, SecretStr(value))
+
+    def server(self, opened: Callable[[Desk], object] = lambda _: None) -> Server[Any]:
         """The MCP server; importing what it is made of takes most of the start."""
         from batches_mcp.serve.mcp import build_server
 
-        return build_server(self.plan, self.behaviors, self.variables, self.redactor, self.state, ledger=self.ledger)
+        return build_server(
+            self.plan,
+            self.behaviors,
+            self.variables,
+            self.redactor,
+            self.state,
+            ledger=self.ledger,
+            opened=opened,
+        )
 
 
 def say(text: str) -> None:
@@ -68,10 +105,12 @@ def ready(
     log_level: str = "warning",
     batch: BatchSettings | None = None,
     default_root: Path | None = None,
+    *,
+    with_rest: bool = False,
 ) -> Iterator[Ready]:
     """Compile the capability file that the settings name; an embedded sandbox lives as long as the context.
 
-    File arguments may read in `default_root` when no other folder is given.
+    File arguments may read in `default_root` when no other folder is given; `with_rest` compiles the REST adapter too.
 
     Raises:
         UsageError: settings that contradict each other or the file.
@@ -88,13 +127,18 @@ def ready(
         given = batch or BatchSettings()
         table = behaviors(replace(given, roots=file_roots(given.roots, default_root)))
         plan = compile_server(linked, base_url, environment.values, contributions(table))
+        rest = _rest(linked, base_url, environment.values, plan.tools, settings) if with_rest else None
+        calls = [*plan.tools, *(route.tool for route in (rest.routes if rest else ()))]
         plan = replace(
             plan,
+            secrets=plan.secrets
+            | {name for call in calls for value in call.request.credential_templates() for name in value.variables},
             tools=select_tools(plan.tools, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude),
         )
         if given.max_cost_usd is not None:
             plan = replace(plan, tools=_capped(plan.tools, table))
-        variables = environment.bound(plan.bound)
+            rest = _capped_rest(rest, table) if rest else None
+        variables = {**environment.bound(plan.bound), **linked.values}
         if settings.sandbox:
             # The sandbox takes any key, and a real one has no business there.
             variables |= {name: SecretStr(_SANDBOX_KEY) for name in plan.secrets}
@@ -102,13 +146,33 @@ def ready(
         secrets = [variables[name] for name in plan.secrets if name in variables] + ([token] if token else [])
         redactor = Redactor.of(secret.get_secret_value() for secret in secrets)
         configure_logging(log_level, redactor)
-        for uri in {tool.request.base_uri for tool in plan.tools}:
+        for uri in {call.request.base_uri for call in calls}:
             if not known(uri).headers and not settings.sandbox:
                 say(f"requests go to {origin_of(uri)}")
         state_dir = given.state_dir
         if state_dir is None and settings.sandbox:
             state_dir = Path(stack.enter_context(TemporaryDirectory(prefix="batches-mcp-", ignore_cleanup_errors=True)))
-        yield Ready(plan, table, variables, redactor, StateFolder(state_dir or user_state_folder()), given.ledger)
+        folder = StateFolder(state_dir or user_state_folder())
+        yield Ready(plan, table, variables, redactor, folder, given.ledger, rest)
+
+
+def _rest(
+    linked: Linked,
+    base_url: str | None,
+    environment: Mapping[str, str],
+    tools: tuple[ToolPlan, ...],
+    settings: UpstreamSettings,
+) -> RestPlan:
+    from batches_mcp.routes import compile_rest, select_routes
+
+    rest = compile_rest(linked, base_url, environment)
+    return select_routes(rest, tools, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude)
+
+
+def _capped_rest(rest: RestPlan, table: Mapping[str, Behavior]) -> RestPlan:
+    """The routes that a cap on costs can be kept with."""
+    kept = _capped(tuple(route.tool for route in rest.routes), table)
+    return replace(rest, routes=tuple(route for route in rest.routes if route.tool in kept))
 
 
 def _capped(tools: tuple[ToolPlan, ...], table: Mapping[str, Behavior]) -> tuple[ToolPlan, ...]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from batches_mcp.settings import LOOPBACK_HOSTS
+from batches_mcp.settings import LOOPBACK_HOSTS, Admission
 
 HEALTH_PATH = "/healthz"
 
@@ -23,37 +23,39 @@ _WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """ASGI middleware that lets through only requests meant for this server, from callers that know its token.
+    """ASGI middleware that lets through only requests meant for this server, from callers that may use it.
 
     A page in a browser can send requests to a local server: it is kept out because its Origin is foreign, and, when it
-    has rebound its own name to this machine, because its Host is. `names` are host names without ports.
+    has rebound its own name to this machine, because its Host is. `names` are host names without ports, `asked` is what
+    a caller has to show, whose value may also stand alone in one of `key_headers`. `refuse` makes the answer to what is
+    kept out.
     """
 
     app: ASGIApp
     names: frozenset[str]
-    token: SecretStr | None
-    max_body_bytes: int
+    asked: Admission | None
+    max_body_bytes: int | None = None
+    key_headers: frozenset[str] = frozenset()
+    refuse: Callable[[int, str], Response] = field(default=lambda status, text: PlainTextResponse(text + "\n", status))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(Headers(scope=scope), scope["path"]) if scope["type"] == "http" else None
         await (refusal or self.app)(scope, receive, send)
 
-    def _refusal(self, headers: Headers, path: str) -> PlainTextResponse | None:
+    def _refusal(self, headers: Headers, path: str) -> Response | None:
         host = headers.get("host", "")
         if self._name(host) not in self.names:
-            return _plain(
+            return self.refuse(
                 421,
                 f"Not a host name of this server. Start it with --allow-host {_shown(host)} to allow it.",
             )
         origin = headers.get("origin")
         if origin is not None and self._name(urlsplit(origin).netloc) not in self.names:
-            return _plain(403, "Requests from that web origin are not allowed.")
-        if self.token is not None and path != HEALTH_PATH and not self._knows_token(headers.get("authorization", "")):
-            refusal = _plain(401, "A valid bearer token is needed: Authorization: Bearer <BATCHES_MCP_TOKEN>")
-            refusal.headers["www-authenticate"] = "Bearer"
-            return refusal
-        if int(headers.get("content-length") or 0) > self.max_body_bytes:
-            return _plain(
+            return self.refuse(403, "Requests from that web origin are not allowed.")
+        if self.asked is not None and path != HEALTH_PATH and not _shows(headers, self.asked, self.key_headers):
+            return self._unauthorized(self.asked)
+        if self.max_body_bytes is not None and int(headers.get("content-length") or 0) > self.max_body_bytes:
+            return self.refuse(
                 413,
                 f"The request is larger than {self.max_body_bytes >> 20} MiB. Create several smaller batches, "
                 "or use the server over stdio, which has no such limit.",
@@ -64,12 +66,12 @@ class Gate:
         match = _HOST.fullmatch(host)
         return match[1].strip("[]").lower() if match else ""
 
-    def _knows_token(self, authorization: str) -> bool:
-        scheme, _, given = authorization.partition(" ")
-        expected = self.token.get_secret_value() if self.token else ""
-        # Compared in constant time, and compared even when the scheme is wrong.
-        same = hmac.compare_digest(given.strip().encode(), expected.encode())
-        return same and scheme.lower() == "bearer"
+    def _unauthorized(self, asked: Admission) -> Response:
+        shown = f"{asked.scheme} <{asked.name}>".lstrip()
+        what = "bearer token" if asked.scheme == "Bearer" else "credential"
+        refusal = self.refuse(401, f"A valid {what} is needed: {asked.header}: {shown}")
+        refusal.headers["www-authenticate"] = asked.scheme or f'ApiKey header="{asked.header}"'
+        return refusal
 
 
 def host_names(bind_host: str, allowed: Iterable[str]) -> frozenset[str]:
@@ -82,5 +84,14 @@ def _shown(host: str) -> str:
     return host.rpartition(":")[0] or host if re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", host) else "NAME"
 
 
-def _plain(status: int, text: str) -> PlainTextResponse:
-    return PlainTextResponse(text + "\n", status)
+def _shows(headers: Headers, asked: Admission, key_headers: Iterable[str]) -> bool:
+    scheme, given = asked.scheme, headers.get(asked.header, "")
+    if asked.scheme:
+        scheme, _, given = given.partition(" ")
+    # Compared in constant time, and compared even when the scheme is wrong.
+    known = _is(asked.value, given.strip()) and scheme.lower() == asked.scheme.lower()
+    return any([known, *(_is(asked.value, headers.get(name, "")) for name in key_headers)])
+
+
+def _is(expected: SecretStr, given: str) -> bool:
+    return hmac.compare_digest(given.encode(), expected.get_secret_value().encode())

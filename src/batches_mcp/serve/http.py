@@ -6,7 +6,8 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,12 +18,13 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batches_mcp import __version__
 from batches_mcp.batch import results_files
 from batches_mcp.errors import ServeError
 from batches_mcp.serve.auth import HEALTH_PATH, Gate, host_names
+from batches_mcp.serve.envelope import refusal
 from batches_mcp.settings import HttpSettings
 from batches_mcp.signals import watch_signals
 from batches_mcp.state import StateFolder
@@ -33,6 +35,15 @@ _RESULTS_PATH = f"/{results_files.FOLDER}/{{account}}/{{name}}"
 MAX_BODY_BYTES = 32 << 20
 # Calls still under way at a signal get this long to end.
 _GRACE_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RestApp:
+    """What is served beside MCP: its port when the settings name none, and the headers its clients put a key into."""
+
+    app: ASGIApp
+    port: int
+    key_headers: frozenset[str]
 
 
 def app(server: Server[Any], settings: HttpSettings, state: StateFolder) -> ASGIApp:
@@ -49,24 +60,69 @@ def app(server: Server[Any], settings: HttpSettings, state: StateFolder) -> ASGI
             Route(_RESULTS_PATH, partial(_results, state), methods=["GET"]),
         ],
     )
-    return Gate(inner, host_names(settings.host, settings.allow_hosts), settings.token, MAX_BODY_BYTES)
+    return Gate(inner, host_names(settings.host, settings.allow_hosts), settings.asked, MAX_BODY_BYTES)
 
 
 def run(
-    server: Server[Any], settings: HttpSettings, state: StateFolder, port: int, announce: Callable[[str], None]
+    server: Server[Any],
+    settings: HttpSettings,
+    state: StateFolder,
+    port: int,
+    announce: Callable[[str], None],
+    rest: RestApp | None = None,
 ) -> int:
     """Serve until a signal, whose number is returned; `port` counts when the settings name none.
 
     Raises:
-        ServeError: the address cannot be bound.
+        ServeError: an address cannot be bound.
     """
-    with _listen(settings.host, port if settings.port is None else settings.port) as listener:
-        host, bound_port = listener.getsockname()[:2]
-        announce(f"serving MCP at http://{f'[{host}]' if ':' in host else host}:{bound_port}{PATH} (Ctrl-C ends)")
-        return anyio.run(_serve, app(server, settings, state), listener)
+    mcp_port = port if settings.port is None else settings.port
+    application = app(server, settings, state)
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(_listen(settings.host, mcp_port, "--port"))]
+        said = f"serving MCP at {_url(listeners[0])}{PATH}"
+        if rest is not None:
+            rest_port = rest.port if settings.rest_port is None else settings.rest_port
+            if rest_port == 0 or rest_port != mcp_port:
+                listeners.append(stack.enter_context(_listen(settings.host, rest_port, "--rest-port")))
+            said += f" and REST at {_url(listeners[-1])}"
+            gate = Gate(
+                rest.app,
+                host_names(settings.host, settings.allow_hosts),
+                settings.asked,
+                key_headers=rest.key_headers,
+                refuse=refusal,
+            )
+            application = _Both(application, gate, *(listener.getsockname()[1] for listener in listeners))
+        announce(f"{said} (Ctrl-C ends)")
+        return anyio.run(_serve, application, listeners)
 
 
-async def _serve(application: ASGIApp, listener: socket.socket) -> int:
+class _Both:
+    """MCP and REST in one server: told apart by port, or by path where they share one."""
+
+    def __init__(self, mcp: ASGIApp, rest: ASGIApp, mcp_port: int, rest_port: int | None = None) -> None:
+        self._mcp, self._rest = mcp, rest
+        self._mcp_port, self._rest_port = mcp_port, rest_port
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self._rest if self._is_rest(scope) else self._mcp)(scope, receive, send)
+
+    def _is_rest(self, scope: Scope) -> bool:
+        if scope["type"] != "http":
+            return False  # the server's life is that of MCP's
+        if self._rest_port is None:
+            path: str = scope["path"]
+            return path not in {PATH, HEALTH_PATH} and not path.startswith(f"/{results_files.FOLDER}/")
+        return bool(scope["server"][1] == self._rest_port)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+async def _serve(application: ASGIApp, listeners: list[socket.socket]) -> int:
     config = uvicorn.Config(
         application,
         log_config=None,
@@ -85,7 +141,7 @@ async def _serve(application: ASGIApp, listener: socket.socket) -> int:
             server.should_exit = True
 
         tasks.start_soon(stop_at_signal)
-        await server.serve(sockets=[listener])
+        await server.serve(sockets=listeners)
         tasks.cancel_scope.cancel()
     return received[0] if received else 0
 
@@ -99,7 +155,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 @contextmanager
-def _listen(host: str, port: int) -> Iterator[socket.socket]:
+def _listen(host: str, port: int, flag: str) -> Iterator[socket.socket]:
     # The protocol is named because asyncio sets TCP_NODELAY only where it is: without it every answer on a kept-alive
     # connection waits 40 ms for the client's delayed acknowledgement. (`socket.create_server` leaves it out.)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -112,7 +168,7 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
             advice = (
-                "another program uses that port; choose another with --port" if taken else "check --host and --port"
+                f"another program uses that port; choose another with {flag}" if taken else f"check --host and {flag}"
             )
             raise ServeError(f"cannot listen on {host} port {port}: {error.strerror or error}; {advice}") from error
         yield listener

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -112,10 +112,12 @@ def build_server(
     upstream: Upstream | None = None,
     *,
     ledger: bool = True,
+    opened: Callable[[Desk], object] = lambda _: None,
 ) -> Server[Calls]:
     """An MCP server for a compiled capability; `upstream` is entered and left with the server's own life.
 
-    Without a `ledger` nothing is remembered of creates.
+    Without a `ledger` nothing is remembered of creates. `opened` is told what its calls share, once there is such a
+    thing.
     """
     tools = {tool.name: (tool, ArgumentCheck(tool)) for tool in plan.tools}
     listing = t.ListToolsResult(tools=[tool_of(tool) for tool in plan.tools])
@@ -127,6 +129,7 @@ def build_server(
         try:
             async with upstream or Upstream() as entered, anyio.create_task_group() as tasks:
                 desk = Desk(Forward(variables, entered), state, tasks, records)
+                opened(desk)
                 for tool in plan.tools:
                     begin = behaviors[tool.behavior].begin if tool.behavior else None
                     if begin is not None:

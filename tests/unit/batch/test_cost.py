@@ -139,3 +139,19 @@ def test_a_scan_tells_requests_apart_by_tariff_and_part() -> None:
         Tariff("claude-opus-5-5"): (1, 7),
     }
     assert sum(asked.text_bytes for asked in found.demand.values()) == sum(map(len, named))
+
+
+@pytest.mark.parametrize("model", ["claude-haiku-5-5", "claude-sonnet-5-5"])
+@pytest.mark.parametrize("bytes_per_token", [2.5, 3.5, 5.0])
+@pytest.mark.parametrize("size", [240_000, 251_000, 300_000, 345_000, 355_000, 499_000, 600_000])
+def test_the_cost_lies_between_low_and_high_wherever_the_tariff_changes(
+    model: str, bytes_per_token: float, size: int
+) -> None:
+    one = row("y" * size, model=model)
+    expected = estimate(scan([(0, one)], Rules("2023-06-01"), str).demand)["cost_usd"]
+    for answered in (0, 100):
+        tokens = Tokens(input_tokens=int(len(one) / bytes_per_token), output_tokens=answered)
+        cost = actual_usd({tariff(model, tokens): tokens})
+        assert cost is not None
+        assert expected["low"] <= cost + 1e-6
+        assert cost <= expected["high"] + 1e-6

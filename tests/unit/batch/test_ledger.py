@@ -63,7 +63,9 @@ def test_a_claim_is_a_lock_until_its_owner_ends(records: Records) -> None:
     assert isinstance(claim, Unsettled)
     assert claim.entry.key == key
     other.ledger.settled(key, State.NONE_FOUND)
-    assert isinstance(other.claim(draft(), NOW_S), Begun)
+    assert isinstance(other.claim(draft(), NOW_S), Unsettled)  # each caller looks once more
+    other.ledger.settled(key, State.NONE_FOUND)
+    assert isinstance(other.claim(draft(), NOW_S, looked=frozenset([key])), Begun)
     other.presence.leave()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from batches_mcp.batch.spool import Spool, index_path, load, order_of
 from batches_mcp.batch.spooling import Writer
-from batches_mcp.batch.tokens import Tokens
+from batches_mcp.batch.tokens import Tariff, Tokens
 
 
 def row(number: int) -> bytes:
@@ -49,7 +49,7 @@ def test_the_bytes_and_the_facts_of_a_stream(size: int) -> None:
             ("", None), ("errored", "api_error"), ("succeeded", "end_turn")
         ]  # fmt: skip
         assert spool.errors == {"api_error": 1}
-        assert spool.tokens == {"m": Tokens(3, 0, 6, 0, 3)}
+        assert spool.tokens == {Tariff("m"): Tokens(3, 0, 6, 0, 3)}
 
 
 @given(st.integers(0, len(STREAM)), st.integers(0, len(STREAM)))

@@ -16,7 +16,12 @@ from batches_mcp.capability.expressions import (
 )
 from batches_mcp.plan import Argument, Template, Variable
 
-BINDS = Binds({"env": {"KEY": "THE_KEY", "HOST": "THE_HOST"}, "more": {"KEY": "OTHER_KEY", "EXTRA": "EXTRA"}})
+BINDS = Binds(
+    {
+        "env": {"KEY": Variable("THE_KEY"), "HOST": Variable("THE_HOST"), "PORT": Variable("THE_PORT")},
+        "more": {"KEY": Variable("OTHER_KEY"), "EXTRA": Variable("EXTRA"), "PORT": Variable("THE_PORT")},
+    }
+)
 SCOPES = ("shop-mcp", "tools")
 
 braced = st.text("{} ab.KEY_*-env\n", max_size=40)
@@ -33,7 +38,8 @@ braced = st.text("{} ab.KEY_*-env\n", max_size=40)
         ("{{undeclared}}", (Argument("undeclared"),)),
         ("{{env.KEY}}", (Variable("THE_KEY"),)),
         ("{{more.KEY}}", (Variable("OTHER_KEY"),)),
-        ("{{KEY}}", (Variable("THE_KEY"),)),
+        # Bound in both to the same: there is nothing to choose.
+        ("{{PORT}}", (Variable("THE_PORT"),)),
         ("{{EXTRA}}", (Variable("EXTRA"),)),
         ("{{HOST}}", (Argument("HOST"),)),
         ("a {{id}}{{env.KEY}} z", ("a ", Argument("id"), Variable("THE_KEY"), " z")),
@@ -50,6 +56,7 @@ def test_a_template_is_read_in_order(text: str, parts: tuple[object, ...]) -> No
         ("{{env.KYE}}", "`{{env.KYE}}` names nothing that is bound", "did you mean `env.KEY`?"),
         ("{{KYE}}", "`{{KYE}}` names nothing that is bound", ""),
         ("{{other.KEY}}", "`{{other.KEY}}` names nothing that is bound", ""),
+        ("{{KEY}}", "`{{KEY}}` is bound in `env` and `more`", "say which: {{env.KEY}} or {{more.KEY}}"),
         ("{{a b}}", "`{{a b}}` is not a reference", "write a reference as {{name}}"),
         ("{{}}", "`{{}}` is not a reference", "write a reference as {{name}}"),
         ("{{id", "`{{id` has braces that are not a reference", "write a reference as {{name}}"),
@@ -82,7 +89,7 @@ def test_no_argument_is_taken_where_none_may_be_used() -> None:
         ("tools.id.more", ("tools.id.more",)),
         ("tools.id and more", ("tools.id and more",)),
         ("{{id}}", (Argument("id"),)),
-        ("v{{KEY}}", ("v", Variable("THE_KEY"))),
+        ("v{{EXTRA}}", ("v", Variable("EXTRA"))),
         (3, (3,)),
         (True, (True,)),
         (0.5, (0.5,)),
@@ -119,7 +126,7 @@ def test_a_literal_that_may_have_been_meant_as_a_reference(value: object, suspic
         ("/{a}{{ b }}", ["/", Argument("a"), Argument("b")]),
         ("/{message-batch-id}", ["/", Argument("message-batch-id")]),
         ("/{{env.KEY}}/{id}", ["/", Variable("THE_KEY"), "/", Argument("id")]),
-        ("/{KEY}/{HOST}", ["/", Variable("THE_KEY"), "/", Argument("HOST")]),
+        ("/{EXTRA}/{HOST}", ["/", Variable("EXTRA"), "/", Argument("HOST")]),
         ("/{resource.name}", ["/", Argument("resource.name")]),
         ("", []),
     ],

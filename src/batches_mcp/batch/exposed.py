@@ -1,0 +1,111 @@
+"""Creates and what becomes of batches, for programs that reach the upstream through this server instead of its tools.
+
+Their creates pass the same gate as the tool's: written down first, sent once, within the cap. Their requests are read
+for that alone; what is wrong with one of them is for the upstream to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from batches_mcp import result
+from batches_mcp.batch.body import frame
+from batches_mcp.batch.call import Call
+from batches_mcp.batch.cost import estimate
+from batches_mcp.batch.ending import forget
+from batches_mcp.batch.entry import Draft
+from batches_mcp.batch.hearing import heard
+from batches_mcp.batch.reading import wrapped_rows
+from batches_mcp.batch.received import Received
+from batches_mcp.batch.refusals import unpriced
+from batches_mcp.batch.requests import Scan, scan
+from batches_mcp.batch.send import Parcel, Rules, submit
+from batches_mcp.errors import CallError, ErrorReport, Retry
+from batches_mcp.plan import RoutePlan
+from batches_mcp.request import invalid
+from batches_mcp.result import Answer
+from batches_mcp.settings import BatchSettings
+
+_SOURCE = "REST"
+# The official SDKs wait 600 s for an answer; a program that waits for less finds its batch by the same create again.
+_ANSWER_WITHIN_S = 590.0
+
+
+async def create(call: Call, body: Received, sources: ExitStack, settings: BatchSettings, *, again: bool) -> Answer:
+    """The upstream's answer to a create whose body is sent as it came; `again` sends what was sent not long ago too.
+
+    Raises:
+        CallError: nothing was sent, or it is not known what became of it; `UpstreamError` holds the answer.
+    """
+    found = await anyio.to_thread.run_sync(_scan, call, body)
+    cost = await anyio.to_thread.run_sync(estimate, found.demand)
+    if settings.max_cost_usd is not None:
+        if cost["unknown_models"]:
+            raise unpriced(cost["unknown_models"])
+        if found.invalid:
+            # What cannot be read cannot be reckoned.
+            raise invalid(f"{found.problems[0].text()}. Under a cap on costs nothing of it is sent.")
+    parcel = Parcel(
+        tool=call.tool,
+        arguments=call.arguments,
+        length_bytes=body.length,
+        pieces=body.pieces,
+        about=Draft(
+            content="",
+            rows=found.requests,
+            body_bytes=0,
+            source=_SOURCE,
+            betas=frame(call, call.arguments).beta,
+            estimate_usd=cost["cost_usd"]["high"],
+        ),
+    )
+    deadline_s = anyio.current_time() + _ANSWER_WITHIN_S
+    sent = await submit(call.desk, parcel, Rules(again, settings.max_cost_usd), call.progress, sources, deadline_s)
+    if sent.batch is None:
+        raise _submitting(ledger=settings.ledger)
+    headers = {"content-type": "application/json", **sent.headers}
+    return Answer(200, headers, result.encode(sent.batch).encode())
+
+
+async def noted(call: Call, route: RoutePlan, content: Mapping[str, Any]) -> None:
+    """Learn from an answer that is handed on what a tool's call would have."""
+    match call.tool.behavior:
+        case "delete":
+            for name in route.arguments_in_path:
+                await forget(call.desk, call.tool, str(call.arguments[name]))
+        case "list":
+            await heard(call, content.get("data"))
+        case "cancel" | "status":
+            await heard(call, [content])
+        case _:
+            pass
+
+
+def _scan(call: Call, body: Received) -> Scan:
+    """What the requests may come to. A body in another form is refused: nobody could say what it asks for."""
+    body.file.seek(0)
+    rows = wrapped_rows(body.file)
+    if rows is None:
+        raise invalid('the body: expected {"requests": [...]}.')
+
+    def readable() -> Iterator[tuple[int, bytes | str]]:
+        for index, (_, row) in enumerate(rows):
+            if isinstance(row, str):
+                raise invalid(f"requests[{index}]: {row}.")
+            yield index, row
+
+    return scan(readable(), frame(call, call.arguments).rules, "requests[{}]".format)
+
+
+def _submitting(*, ledger: bool) -> CallError:
+    """The error for a create that goes on by itself, because its answer is long in coming."""
+    message = "the upstream has not answered the create yet, which goes on by itself."
+    if ledger:
+        next_step = "The same request again joins it, or is answered with its batch, and sends nothing twice."
+        return CallError(ErrorReport("timeout", message, next_step, Retry.HELPS))
+    return CallError(ErrorReport("timeout", message, "Look for its batch in the list.", Retry.UNSAFE))

@@ -1,0 +1,28 @@
+"""`export`: what other programs read instead of the capability file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from batches_mcp import capability as capabilities
+from batches_mcp.cli.flags import capability
+from batches_mcp.openapi import document
+from batches_mcp.routes import compile_rest
+from batches_mcp.settings import packaged
+
+
+@click.command(short_help="Print what is exposed over REST as OpenAPI 3.1.")
+@click.argument("form", type=click.Choice(["openapi"]))
+@capability
+def export(*, form: str, capability: Path | None) -> None:  # noqa: ARG001 - there is one form so far
+    """Print what the capability exposes over REST, in a FORM that other programs read.
+
+    `serve --rest` serves the same at /openapi.json.
+    """
+    linked = capabilities.read(capability or packaged("capability.yaml"), trusted=capability is None)
+    rest = compile_rest(linked)
+    described = document(rest, f"http://127.0.0.1:{rest.port}" if rest.port else None)
+    click.echo(json.dumps(described, indent=2, ensure_ascii=False))

@@ -1,0 +1,67 @@
+"""The body of a request to us: read whole when it is small, on disk when it may be large."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import anyio.to_thread
+from starlette.requests import Request
+
+from batches_mcp.batch.received import Received, received
+from batches_mcp.errors import CallError, ErrorReport
+from batches_mcp.state import unusable
+
+# Written in pieces of this size, each in a worker thread.
+_WRITTEN_BYTES = 1 << 20
+
+
+async def whole(request: Request, most_bytes: int) -> bytes:
+    """The body in memory.
+
+    Raises:
+        CallError: it is larger.
+        ClientDisconnect: the caller left before its end.
+    """
+    body = bytearray()
+    async for piece in _bounded(request, most_bytes):
+        body += piece
+    return bytes(body)
+
+
+async def spooled(request: Request, most_bytes: int, folder: Path, sources: ExitStack) -> Received:
+    """The body in a file in `folder`, which is gone when `sources` is closed.
+
+    Raises:
+        CallError: it is larger, or the folder cannot hold it.
+        ClientDisconnect: the caller left before its end.
+    """
+    try:
+        body = received(folder)
+        sources.enter_context(body.file)
+        waiting = bytearray()
+        async for piece in _bounded(request, most_bytes):
+            waiting += piece
+            if len(waiting) >= _WRITTEN_BYTES:
+                await anyio.to_thread.run_sync(body.add, bytes(waiting))
+                waiting.clear()
+        await anyio.to_thread.run_sync(body.add, bytes(waiting))
+    except OSError as error:
+        raise unusable(folder, error) from error
+    return body
+
+
+async def _bounded(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
+    """The body's pieces; one that says it is too large is not read at all."""
+    length = int(request.headers.get("content-length", 0))
+    if length <= most_bytes:
+        length = 0
+        async for piece in request.stream():
+            length += len(piece)
+            if length > most_bytes:
+                break
+            yield piece
+    if length > most_bytes:
+        report = ErrorReport("request_too_large", f"the body is larger than {most_bytes:,} bytes.", "Split it.")
+        raise CallError(report)

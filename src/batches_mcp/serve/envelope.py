@@ -1,0 +1,88 @@
+"""What goes wrong over REST, as the upstream says it: `{type: error, error: {type, message}, request_id}`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from starlette.responses import JSONResponse
+
+from batches_mcp.errors import (
+    CallError,
+    ErrorReport,
+    InvalidArguments,
+    MissingVariable,
+    Retry,
+    UnusableAnswer,
+    UpstreamUnreachable,
+)
+
+# https://platform.claude.com/docs/en/api/errors
+_TYPES = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+_SERVER_FAULT = 500
+TYPES = tuple(dict.fromkeys((*_TYPES.values(), "invalid_request_error", "api_error")))
+
+
+def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """An error of ours, with an id of its own."""
+    return _response(
+        status, _TYPES.get(status) or _by_class(status), message, f"req_own_{secrets.token_hex(8)}", headers
+    )
+
+
+def failed(error: CallError) -> JSONResponse:
+    """What a call came to that gave no answer to hand on, or was not made.
+
+    A client that retries by itself, as the official ones do, is told not to when that would not help, or could be
+    carried out, and paid, twice.
+    """
+    report = error.report
+    status = report.status or _status(error)
+    headers = {} if report.retry is Retry.HELPS else {"x-should-retry": "false"}
+    if report.retry_after_s is not None:
+        headers["retry-after"] = f"{report.retry_after_s:g}"
+    message = f"{report.message} {report.next_step}"
+    if report.status is not None and report.request_id:
+        return _response(status, report.type, message, report.request_id, headers)
+    return refusal(status, message, headers)
+
+
+def _status(error: CallError) -> int:
+    match error:
+        case InvalidArguments():
+            return HTTPStatus.BAD_REQUEST
+        case CallError(report=ErrorReport(type="request_too_large")):
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        case CallError(report=ErrorReport(type="duplicate_create" | "create_unsettled")):
+            return HTTPStatus.CONFLICT
+        case CallError(report=ErrorReport(type="cost_cap" | "cost_unknown")):
+            return HTTPStatus.PAYMENT_REQUIRED
+        case CallError(report=ErrorReport(type="timeout")):
+            return HTTPStatus.GATEWAY_TIMEOUT
+        case UpstreamUnreachable() | UnusableAnswer():
+            return HTTPStatus.BAD_GATEWAY
+        case MissingVariable():
+            return HTTPStatus.INTERNAL_SERVER_ERROR
+        case CallError(report=ErrorReport(type="state_unusable" | "bad_variable" | "internal_error")):
+            return HTTPStatus.INTERNAL_SERVER_ERROR
+        case _:
+            return HTTPStatus.BAD_REQUEST
+
+
+def _by_class(status: int) -> str:
+    return "api_error" if status >= _SERVER_FAULT else "invalid_request_error"
+
+
+def _response(status: int, kind: str, message: str, request_id: str, headers: Mapping[str, str] | None) -> JSONResponse:
+    content = {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
+    return JSONResponse(content, status, headers={**(headers or {}), "request-id": request_id})
