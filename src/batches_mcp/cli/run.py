@@ -31,7 +31,7 @@ from batches_mcp.batch.reading import Template
 from batches_mcp.batch.records import AllRecords, Records
 from batches_mcp.batch.requests import Scan
 from batches_mcp.batch.source import in_file
-from batches_mcp.cli.display import console, count, outcome, show_table, usd, watching
+from batches_mcp.cli.display import console, count, outcome, show_table, up_to, usd, watching
 from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
 from batches_mcp.cli.out import Out, check_place
 from batches_mcp.cli.startup import Ready, ready, say
@@ -70,8 +70,8 @@ class Wish:
 
 @click.command(short_help="Do a whole job: from a file of requests to a file of results.")
 @click.argument("file", type=click.Path())
-@click.option(
-    "-o", "--out", required=True, metavar="OUT", type=click.Path(), help="Where the results go; - prints them."
+@flag(
+    "--out", "-o", "out", required=True, metavar="OUT", type=click.Path(), help="Where the results go; - prints them."
 )
 @flag("--template", type=click.Path(path_type=Path), metavar="T.json", help="The params made of each row of FILE.")
 @flag("--retries", type=click.IntRange(0, 10), default=2, show_default=True, help="How often a row is sent again.")
@@ -257,13 +257,12 @@ class _Run:
             self._say(f"{count(job.rows, 'request')} in {batches}: all submitted before")
             return True
         cost = together(left)
-        low, high = cost["cost_usd"]["low"], cost["cost_usd"]["high"]
+        high = cost["cost_usd"]["high"]
         before = f"; {len(job.parts) - len(left):,} of them submitted before" if len(left) < len(job.parts) else ""
-        price = usd(high) if usd(low) == usd(high) else f"{usd(low)} to {usd(high)}"
-        unknown = (
+            unknown = (
             f", without {', '.join(cost['unknown_models'])}, whose price is not known" if cost["unknown_models"] else ""
         )
-        self._say(f"{count(job.rows, 'request')} in {batches}{before}; what is sent may cost {price}{unknown}")
+        self._say(f"{count(job.rows, 'request')} in {batches}{before}; what is sent may cost {up_to(high)}{unknown}")
         limit = self.wish.confirm_over_usd
         if limit is None or high <= limit:
             return True
