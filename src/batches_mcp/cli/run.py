@@ -259,7 +259,7 @@ class _Run:
         cost = together(left)
         high = cost["cost_usd"]["high"]
         before = f"; {len(job.parts) - len(left):,} of them submitted before" if len(left) < len(job.parts) else ""
-            unknown = (
+        unknown = (
             f", without {', '.join(cost['unknown_models'])}, whose price is not known" if cost["unknown_models"] else ""
         )
         self._say(f"{count(job.rows, 'request')} in {batches}{before}; what is sent may cost {up_to(high)}{unknown}")
