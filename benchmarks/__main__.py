@@ -7,7 +7,7 @@ import signal
 import sys
 from types import FrameType
 
-from benchmarks import create, forward, memory, rest, results, start
+from benchmarks import create, forward, memory, rest, results, run, start
 from benchmarks.processes import ProcessFailed
 from benchmarks.report import circumstances, write_section
 
@@ -17,6 +17,7 @@ _BENCHMARKS = {
     "memory": memory.run,
     "create": create.run,
     "results": results.run,
+    "run": run.run,
     "rest": rest.run,
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,17 +38,22 @@ class Frame:
         Raises:
             InvalidArguments: that is so.
         """
+        yield from self.around(row for _, row in chosen(source.rows(), found, part))
+        if not source.unchanged():
+            raise invalid(f"{source.file}: the file changed while it was being sent, so the batch was not completed.")
+        yield self.closing
+
+    def around(self, rows: Iterable[bytes]) -> Iterator[bytes]:
+        """A body of these requests, but for its `closing`."""
         piece = bytearray(self.opening)
-        for number, (_, row) in enumerate(chosen(source.rows(), found, part)):
+        for number, row in enumerate(rows):
             if number:
                 piece += SEPARATOR
             piece += row
             if len(piece) >= _PIECE_BYTES:
                 yield bytes(piece)
                 piece.clear()
-        if not source.unchanged():
-            raise invalid(f"{source.file}: the file changed while it was being sent, so the batch was not completed.")
-        yield bytes(piece + self.closing)
+        yield bytes(piece)
 
 
 def frame(call: Call, arguments: Mapping[str, Any]) -> Frame:

@@ -25,7 +25,7 @@ from batches_mcp.state import create, unusable
 
 Format = Literal["jsonl", "csv"]
 
-_COLUMNS = ("custom_id", "type", "text", "error_type", "error_message", "stop_reason", "input_tokens", "output_tokens")
+COLUMNS = ("custom_id", "type", "text", "error_type", "error_message", "stop_reason", "input_tokens", "output_tokens")
 # What a spreadsheet takes for a formula, unless it is a plain number:
 # https://owasp.org/www-community/attacks/CSV_Injection
 _FORMULA = re.compile(r"[=+\-@\t\r]")
@@ -97,9 +97,9 @@ def _rewrite(path: Path, lines: Iterable[bytes], kind: Format) -> int:
         else:
             text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
             table = csv.writer(text)
-            table.writerow(_COLUMNS)
-            for cells in _cells(lines):
-                table.writerow(cells)
+            table.writerow(COLUMNS)
+            for row in cells(lines):
+                table.writerow(row)
                 rows += 1
             text.flush()
             text.detach()
@@ -107,7 +107,7 @@ def _rewrite(path: Path, lines: Iterable[bytes], kind: Format) -> int:
     return rows
 
 
-def _cells(lines: Iterable[bytes]) -> Iterator[list[str | int | None]]:
+def cells(lines: Iterable[bytes]) -> Iterator[list[str | int | None]]:
     """The cells of each line that is a row."""
     for line in lines:
         row = read_row(line)

@@ -63,12 +63,14 @@ class Ledger:
         alive: Callable[[str], bool],
         *,
         again: bool = False,
+        attach: bool = False,
         looked: frozenset[int] = frozenset(),
         cap_usd: float | None = None,
     ) -> Claim:
         """Begin a create, unless something stands against it.
 
         A retry is not the same as its parent, nor as what came before that, even if it is of all the parent's requests.
+        To `attach` is to take the batch there is of the same content and parent, however old, if it was not deleted.
         `again` lets the same content be sent a second time; entries whose batch was `looked` for in vain no longer
         stand in the way of that, nor do those of which there was none in any case. With `cap_usd`, what the create may
         cost is reserved in the same transaction.
@@ -82,9 +84,12 @@ class Ledger:
                     values = (State.AMBIGUOUS, owner, entry.key)
                     db.execute("UPDATE creates SET state = ?, owner = ? WHERE key = ?", values)
                     return Unsettled(entry)
-            later = "key > (SELECT coalesce(max(key), 0) FROM creates WHERE batch_id = ?)"
-            condition = f"content = ? AND {_MADE} AND started_s > ? AND {later} ORDER BY key DESC"
-            made = _entries(db, condition, draft.content, recent_s, draft.parent)
+            if attach:
+                made = _standing(db, draft.content, draft.parent)
+            else:
+                later = "key > (SELECT coalesce(max(key), 0) FROM creates WHERE batch_id = ?)"
+                condition = f"content = ? AND {_MADE} AND started_s > ? AND {later} ORDER BY key DESC"
+                made = _entries(db, condition, draft.content, recent_s, draft.parent)
             if made and not again:
                 return Made(made[0])
             if cap_usd is not None:
@@ -165,6 +170,11 @@ class Ledger:
     def find(self, batch_id: str) -> Entry | None:
         with self._transaction() as db:
             return next(iter(_entries(db, "batch_id = ?", batch_id)), None)
+
+    def standing(self, content: str) -> Entry | None:
+        """The latest batch of a content that is no retry, and was not deleted."""
+        with self._transaction() as db:
+            return next(iter(_standing(db, content, None)), None)
 
     def entries(self) -> list[Entry]:
         """All of them, newest first."""
@@ -253,6 +263,11 @@ _DISOWNED = (
 def _entries(db: sqlite3.Connection, condition: str, *values: Any) -> list[Entry]:
     cursor = db.execute(f"SELECT {_COLUMNS} FROM creates WHERE {condition}", values)  # noqa: S608 - our own text
     return [_entry(dict(zip((each[0] for each in cursor.description), row, strict=True))) for row in cursor]
+
+
+def _standing(db: sqlite3.Connection, content: str, parent: str | None) -> list[Entry]:
+    condition = f"content = ? AND parent IS ? AND NOT deleted AND {_MADE} ORDER BY key DESC"
+    return _entries(db, condition, content, parent)
 
 
 def _entry(row: dict[str, Any]) -> Entry:

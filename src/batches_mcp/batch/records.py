@@ -14,7 +14,7 @@ from batches_mcp.batch.presence import Presence
 from batches_mcp.errors import ErrorReport, StateUnusable
 from batches_mcp.state import StateFolder
 
-_LEDGER = "ledger.sqlite"
+LEDGER = "ledger.sqlite"
 # Older than any create that may be under way.
 _ABANDONED_S = 86_400.0
 
@@ -33,13 +33,21 @@ class Records:
         now_s: float,
         *,
         again: bool = False,
+        attach: bool = False,
         looked: frozenset[int] = frozenset(),
         cap_usd: float | None = None,
     ) -> Claim:
         """`Ledger.claim` in the name of this process."""
         self._enter()
         return self.ledger.claim(
-            draft, self.presence.name, now_s, self.presence.alive, again=again, looked=looked, cap_usd=cap_usd
+            draft,
+            self.presence.name,
+            now_s,
+            self.presence.alive,
+            again=again,
+            attach=attach,
+            looked=looked,
+            cap_usd=cap_usd,
         )
 
     def left_behind(self) -> list[Entry]:
@@ -96,7 +104,7 @@ class AllRecords:
         if account not in self._open:
             folder = self.state.folder(account)
             self._open[account] = Records(
-                Ledger(folder / _LEDGER),
+                Ledger(folder / LEDGER),
                 KeptRequests(self.state.folder(account, "kept")),
                 Presence(self.state.folder(account, "owners")),
             )
@@ -104,7 +112,7 @@ class AllRecords:
 
     def begun(self, account: str) -> bool:
         """Whether there is anything to remember of an account."""
-        return Path(self.state.path, account, _LEDGER).exists()
+        return Path(self.state.path, account, LEDGER).exists()
 
     def close(self) -> None:
         """Leave what is unsettled to others."""

@@ -80,6 +80,11 @@ class Scan:
         return len(self._numbers)
 
     @property
+    def part(self) -> int:
+        """The part, from 0, that the last sendable request went into."""
+        return len(self._full)
+
+    @property
     def sendable(self) -> int:
         return self.requests - len(self.invalid)
 

@@ -52,10 +52,14 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What may be sent: `again` also what was sent not long ago; `cap_usd` is the most that 24 hours may cost."""
+    """What may be sent: `again` also what was sent not long ago; `cap_usd` is the most that 24 hours may cost.
+
+    `attach` takes the batch that was made of the same content before, in place of an error that there is one.
+    """
 
     again: bool = False
     cap_usd: float | None = None
+    attach: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ async def _begin(desk: Desk, records: Records, parcel: Parcel, rules: Rules) -> 
                     pieces = partial(_file_pieces, file)
                     return _start(desk, parcel, key, claim.entry, pieces, _closing(file), records), False
             match claim:
-                case Made(entry) if entry.told and entry.key not in awaited:
+                case Made(entry) if entry.told and entry.key not in awaited and not rules.attach:
                     raise duplicate(entry, desk.forward.upstream.clock.wall_s())
                 case Made(entry):
                     await anyio.to_thread.run_sync(records.ledger.told, entry.key)
@@ -152,7 +156,7 @@ def _claim(
     desk: Desk, records: Records, draft: Draft, rules: Rules, looked: frozenset[int]
 ) -> Begun | Busy | Unsettled | Made | OverCap:
     now_s = desk.forward.upstream.clock.wall_s()
-    return records.claim(draft, now_s, again=rules.again, looked=looked, cap_usd=rules.cap_usd)
+    return records.claim(draft, now_s, again=rules.again, attach=rules.attach, looked=looked, cap_usd=rules.cap_usd)
 
 
 def _keep(records: Records, copy: Copy, entry: Entry) -> io.BufferedReader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -50,19 +51,25 @@ def source_of(arguments: Mapping[str, Any], roots: Sequence[Path]) -> Iterator[S
         return
     name = arguments[names[0]]
     with opened(names[0], name, roots) as file:
-        before = identity(file)
+        template = Template(arguments["template"]) if "template" in arguments else None
+        yield in_file(names[0], name, file, template)
 
-        def rows() -> Iterator[Row]:
-            file.seek(0)
-            try:
-                if names == ["requests_file"]:
-                    yield from request_rows(file)
-                else:
-                    yield from template_rows(names[0], file, name, Template(arguments["template"]))
-            except (OSError, EOFError, zlib.error) as error:
-                raise invalid(f"{names[0]}: the file cannot be read to its end: {error}.") from error
 
-        yield Source(name, "line {}".format, rows, lambda: identity(file) == before)
+def in_file(argument: str, name: str, file: io.BufferedReader, template: Template | None) -> Source:
+    """The requests in an open file, or those that a template makes of its rows; `argument` names it in errors."""
+    before = identity(file)
+
+    def rows() -> Iterator[Row]:
+        file.seek(0)
+        try:
+            if template is None:
+                yield from request_rows(file)
+            else:
+                yield from template_rows(argument, file, name, template)
+        except (OSError, EOFError, zlib.error) as error:
+            raise invalid(f"{argument}: the file cannot be read to its end: {error}.") from error
+
+    return Source(name, "line {}".format, rows, lambda: identity(file) == before)
 
 
 def _inline(requests: Sequence[Any]) -> Iterator[Row]:

@@ -119,6 +119,11 @@ class Spool:
         """A number that differs when the ids of the first `lines` lines, or their order, do."""
         return zlib.crc32(self.checks[:lines])
 
+    @property
+    def by_kind(self) -> dict[tuple[str, str | None], int]:
+        """How many rows there are of each kind."""
+        return {kind: self.kinds.count(code) for code, kind in enumerate(self.head.classes, 1)}
+
     @cached_property
     def errors(self) -> dict[str, int]:
         """How many rows are errored, by type of error."""

@@ -17,7 +17,7 @@ _MOST_NAME_CHARS = 200
 _THINKING = ("thinking", "redacted_thinking")
 
 # Succeeded is not finished: https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons
-_ATTENTION = {
+ATTENTION = {
     "max_tokens": "truncated",
     "model_context_window_exceeded": "truncated",
     "refusal": "refusal",
@@ -62,8 +62,8 @@ def _text(row: Mapping[str, Any], most_chars: int | None) -> dict[str, Any]:
         shown["stop_reason"] = _word(stop_reason)
         output_tokens = _dict(message.get("usage")).get("output_tokens")
         shown["output_tokens"] = output_tokens if type(output_tokens) is int else None
-        if isinstance(stop_reason, str) and stop_reason in _ATTENTION:
-            shown["needs_attention"] = _ATTENTION[stop_reason]
+        if isinstance(stop_reason, str) and stop_reason in ATTENTION:
+            shown["needs_attention"] = ATTENTION[stop_reason]
         return shown
     error_type, error_message = error_of(found)
     return shown | {"error_type": _word(error_type)} | _cut("error_message", error_message, most_chars)

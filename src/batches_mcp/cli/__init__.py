@@ -24,6 +24,8 @@ _COMMANDS = {
     "call": "batches_mcp.cli.inspect",
     "tools": "batches_mcp.cli.inspect",
     "check": "batches_mcp.cli.inspect",
+    "run": "batches_mcp.cli.run",
+    "jobs": "batches_mcp.cli.jobs",
     "explain": "batches_mcp.cli.language",
     "schema": "batches_mcp.cli.language",
     "export": "batches_mcp.cli.export",

@@ -25,8 +25,8 @@ from batches_mcp.batch import results_files
 from batches_mcp.errors import ServeError
 from batches_mcp.serve.auth import HEALTH_PATH, Gate, host_names
 from batches_mcp.serve.envelope import refusal
-from batches_mcp.serve.stdio import watch_signals
 from batches_mcp.settings import HttpSettings
+from batches_mcp.signals import watch_signals
 from batches_mcp.state import StateFolder
 
 PATH = "/mcp"

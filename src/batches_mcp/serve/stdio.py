@@ -6,12 +6,8 @@ serving (calls end, the lifespan closes) and then leaves the process without wai
 
 from __future__ import annotations
 
-import logging
-import os
-import signal
-import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import anyio
 from mcp.server.lowlevel import Server
@@ -19,6 +15,7 @@ from mcp.server.runner import serve_loop
 from mcp.server.stdio import stdio_server
 
 from batches_mcp.settings import Protocol
+from batches_mcp.signals import leave, watch_signals
 
 
 def run(server: Server[Any], protocol: Protocol, before_leaving: Callable[[], None]) -> None:
@@ -45,23 +42,3 @@ async def _serve(server: Server[Any], protocol: Protocol, before_leaving: Callab
         if received:
             before_leaving()
             leave(128 + received[0])
-
-
-async def watch_signals(received: list[int], scope: anyio.CancelScope) -> None:
-    """At the first SIGINT or SIGTERM, note it and cancel `scope`."""
-    try:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for number in signals:
-                received.append(number)
-                scope.cancel()
-                return
-    except NotImplementedError:
-        # Windows: the event loop has no signal handlers. Ctrl-C raises KeyboardInterrupt, TerminateProcess ends all.
-        await anyio.sleep_forever()
-
-
-def leave(code: int) -> NoReturn:
-    """End the process now, with everything logged written out."""
-    logging.shutdown()
-    sys.stderr.flush()
-    os._exit(code)

@@ -1,0 +1,146 @@
+"""A job: the requests of one input, in as many batches as they need, and what is to be done next for it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from batches_mcp.batch.retryable import PASSING, kind_of
+
+Kind = tuple[str, str | None]
+"""The type of a row, with the type of its error or its stop_reason."""
+
+
+class JobPart(msgspec.Struct, frozen=True):
+    """What one batch takes: `content` stands for its body and betas; `estimate` is what it may cost."""
+
+    content: str
+    rows: int
+    body_bytes: int
+    estimate: dict[str, Any]
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A job as it was cut. `id` stands for its input and all that decides what is made of it; `rows` are those sent."""
+
+    id: str
+    source: str
+    left_out: int
+    parts: list[JobPart]
+    ids_bytes: int
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A batch of a part: the first one has all of its rows, each other those that were to be sent again.
+
+    `retryable` is how many of its rows may be; None until its results are on disk.
+    """
+
+    batch_id: str
+    rows: int
+    ended: bool = False
+    retryable: int | None = None
+
+    @property
+    def saved(self) -> bool:
+        return self.retryable is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Where a part of a job stands."""
+
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def open(self) -> bool:
+        """Whether a batch of it is in progress, as far as is known."""
+        return bool(self.attempts) and not self.attempts[-1].ended
+
+    @property
+    def done_rows(self) -> int:
+        """How many of its rows have an outcome, be it one that a retry may change."""
+        first, *others = self.attempts or (Attempt("", 0),)
+        if not first.ended:
+            return 0
+        return first.rows - sum(each.rows for each in others if not each.ended)
+
+    def with_last(self, **changes: Any) -> Part:
+        """The same with its latest batch changed."""
+        return Part((*self.attempts[:-1], replace(self.attempts[-1], **changes)))
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Send the part with this number, from 0: all of it, or `again`, the rows of its latest batch that may be."""
+
+    part: int
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Get the results of the latest batch of a part."""
+
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing can be done before a batch ends, or a create is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Every row has its last outcome, and is on disk."""
+
+
+def next_step(parts: Sequence[Part], max_open: int, retries: int) -> Submit | Save | Wait | Done:
+    """What is to be done next: get what has ended, else fill the room, whole parts before rows sent again."""
+    for number, part in enumerate(parts):
+        if part.attempts and part.attempts[-1].ended and not part.attempts[-1].saved:
+            return Save(number)
+    unsent = [number for number, part in enumerate(parts) if not part.attempts]
+    failed = [
+        number
+        for number, part in enumerate(parts)
+        if part.attempts and part.attempts[-1].retryable and len(part.attempts) <= retries
+    ]
+    in_flight = sum(part.open for part in parts)
+    if (unsent or failed) and in_flight < max_open:
+        return Submit(unsent[0], again=False) if unsent else Submit(failed[0], again=True)
+    return Wait() if unsent or failed or in_flight else Done()
+
+
+def retryable(kind: Kind) -> bool:
+    """Whether a row of this kind is sent again: what was not done, through no fault of the request."""
+    return kind_of(*kind, "") in PASSING
+
+
+def together(estimates: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several `estimate`s as one."""
+    numbers: Counter[str] = Counter()
+    costs: dict[str, Counter[str]] = {"cost_usd": Counter(), "standard_cost_usd": Counter()}
+    tables: set[str] = set()
+    unknown: set[str] = set()
+    for each in estimates:
+        numbers.update({name: each[name] for name in ("requests", "input_tokens", "max_output_tokens")})
+        for name, cost in costs.items():
+            cost.update(each[name])
+        tables.add(each["price_table"])
+        unknown.update(each["unknown_models"])
+    return {
+        **{name: numbers[name] for name in ("requests", "input_tokens", "max_output_tokens")},
+        **{name: {end: round(cost[end], 6) for end in ("low", "high")} for name, cost in costs.items()},
+        "price_table": ", ".join(sorted(tables)),
+        "unknown_models": sorted(unknown),
+    }

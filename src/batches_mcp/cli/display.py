@@ -1,0 +1,171 @@
+"""What a person at a shell sees of a job: a progress bar on a terminal, plain lines in a pipe, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from batches_mcp.batch.drive import Silence, Watch
+from batches_mcp.batch.job import Job, Part
+from batches_mcp.redact import excerpt, printable
+
+# In a pipe the state is told anew this often, so that a log shows that it goes on.
+_TELL_EVERY_S = 60.0
+_PLAIN_WIDTH = 200
+
+
+def console(*, error: bool) -> Console:
+    """Standard output or standard error; no wider than the terminal, and unadorned where there is none."""
+    found = Console(stderr=error, highlight=False, soft_wrap=False)
+    return found if found.is_terminal else Console(stderr=error, highlight=False, width=_PLAIN_WIDTH, no_color=True)
+
+
+@contextmanager
+def watching(*, quiet: bool) -> Iterator[Watch]:
+    """The display that fits where standard error goes."""
+    if quiet:
+        yield Silence()
+    elif sys.stderr.isatty():
+        yield from _bar()
+    else:
+        yield _Lines()
+
+
+class _Lines:
+    """Plain lines on standard error."""
+
+    def __init__(self) -> None:
+        self._told_s = time.monotonic()
+
+    def note(self, text: str) -> None:
+        self._told_s = time.monotonic()
+        click.echo(printable(text), err=True)
+
+    def show(self, job: Job, parts: list[Part], doing: str) -> None:
+        if time.monotonic() - self._told_s >= _TELL_EVERY_S:
+            self.note(f"{standing(job, parts)}; {doing}")
+
+
+class _Bar:
+    """A bar of the rows that have an outcome, and above it what happened."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("starting", total=None, standing="")
+
+    def note(self, text: str) -> None:
+        self._progress.console.print(Text(printable(text), style="dim"))
+
+    def show(self, job: Job, parts: list[Part], doing: str) -> None:
+        done = sum(part.done_rows for part in parts)
+        words = excerpt(doing, 60)
+        self._progress.update(
+            self._task, total=job.rows, completed=done, standing=standing(job, parts), description=words
+        )
+
+
+def _bar() -> Iterator[Watch]:
+    columns = (
+        BarColumn(),
+        TextColumn("{task.fields[standing]}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False, style="cyan"),
+    )
+    with Progress(*columns, console=console(error=True), transient=True) as progress:
+        yield _Bar(progress)
+
+
+def standing(job: Job, parts: Sequence[Part]) -> str:
+    """How a job stands, in words."""
+    done = sum(part.done_rows for part in parts)
+    in_flight = sum(part.open for part in parts)
+    return f"{done:,} of {job.rows:,} rows done, {count(in_flight, 'batch', 'batches')} in progress"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """A number with its noun."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def usd(amount: float | None) -> str:
+    """An amount of money, to the cent."""
+    if amount is None:
+        return "unknown"
+    if 0 < amount < 0.01:
+        return "under $0.01"
+    return f"${amount:,.2f}"
+
+
+def up_to(amount: float | None) -> str:
+    """The most that something may cost."""
+    return usd(amount) if amount is None or amount < 0.01 else f"up to {usd(amount)}"
+
+
+def span(seconds: float) -> str:
+    """A length of time, in its two largest units."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = [f"{days} d", f"{hours} h", f"{minutes} min", f"{rest} s"]
+    first = next((at for at, number in enumerate((days, hours, minutes)) if number), 3)
+    return " ".join(units[first : first + 2])
+
+
+def show_table(where: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table; on a terminal its cells are wrapped, elsewhere each row is one line."""
+    lines = [[printable(cell) for cell in row] for row in ([header] if header else []) + list(rows)]
+    if not where.is_terminal:
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for line in lines:
+            text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            click.echo(text.rstrip(), where.file)
+        return
+    grid = Table.grid(padding=(0, 2))
+    for number in range(len(lines[0])):
+        # The first column of a list is what one copies.
+        grid.add_column(style="" if header or number else "bold", overflow="fold", no_wrap=bool(header) and not number)
+    for number, line in enumerate(lines):
+        grid.add_row(*(Text(cell) for cell in line), style="bold" if header and not number else "")
+    where.print(grid)
+
+
+def outcome(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The report of a job in words: names with their values."""
+    rows = report["rows"]
+    named = [f"{number:,} {name}" for name, number in report["outcomes"].items() if number]
+    lines = [("rows", f"{rows:,}: {', '.join(named)}")]
+    if report["left_out"]:
+        lines.append(("left out", f"{count(report['left_out'], 'row')} with errors"))
+    if report["errors"]:
+        lines.append(("errors", ", ".join(f"{number:,} {name}" for name, number in report["errors"].items())))
+    if report["needs_attention"]:
+        named = [f"{number:,} {name}" for name, number in report["needs_attention"].items()]
+        lines.append(("not finished", f"{', '.join(named)}, among those that succeeded"))
+    if report["billing"]:
+        lines.append(("credit", f"{count(report['billing'], 'row')} failed because the credit is used up"))
+    fixing = report["needs_fixing"]
+    if fixing["rows"]:
+        first = fixing["first"][0]
+        example = f"{first['custom_id']}: {first['error_type']}: {first['error_message']}"
+        lines.append(("needs fixing", f"{count(fixing['rows'], 'row')}, such as {excerpt(example, 160)}"))
+    usage = report["usage"]
+    cached = usage["cache_creation_input_tokens"] + usage["cache_read_input_tokens"]
+    cache = f", {cached:,} of the cache" if cached else ""
+    lines.append(("tokens", f"{usage['input_tokens']:,} in{cache}, {usage['output_tokens']:,} out"))
+    most = report["estimate"]["cost_usd"]["high"]
+    lines.append(("cost", f"{usd(usage['cost_usd'])} (estimated: {up_to(most)})"))
+    again = f"; {count(report['sent_again'], 'row')} sent again" if report["sent_again"] else ""
+    lines += [("batches", f"{len(report['batches']):,}, {report['submitted']:,} submitted now{again}")]
+    lines.append(("time", span(report["seconds"])))
+    if report["out"] != "-":
+        lines.append(("written to", report["out"]))
+    return lines

@@ -1,0 +1,383 @@
+"""`run`: a whole job from a shell, from a file of requests to a file of results."""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import click
+
+from batches_mcp.batch.body import frame
+from batches_mcp.batch.call import Call, Desk
+from batches_mcp.batch.drive import Bounds, Drive
+from batches_mcp.batch.intake import JobFolder, cut, job_id, spooled_input, tidy
+from batches_mcp.batch.job import Job, together
+from batches_mcp.batch.outcome import Tally, write_part, writer
+from batches_mcp.batch.problems import Severity
+from batches_mcp.batch.reading import Template
+from batches_mcp.batch.records import AllRecords, Records
+from batches_mcp.batch.requests import Scan
+from batches_mcp.batch.source import in_file
+from batches_mcp.cli.display import console, count, outcome, show_table, up_to, usd, watching
+from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
+from batches_mcp.cli.out import Out, check_place
+from batches_mcp.cli.startup import Ready, ready, say
+from batches_mcp.errors import BatchesMcpError, CallError, InvalidArguments, ServeError, UnreadableFile, UsageError
+from batches_mcp.forward import Forward
+from batches_mcp.plan import ToolPlan
+from batches_mcp.redact import printable
+from batches_mcp.settings import BatchSettings, Environment, UpstreamSettings
+from batches_mcp.signals import leave, watch_signals
+from batches_mcp.upstream import Upstream
+
+# Below the folder of each account.
+_JOBS = "runs"
+# The largest queue of a usage tier holds five whole batches; in a smaller one, creates wait for room.
+_MAX_OPEN = 5
+_CONFIRM_OVER_USD = 20.0
+_READ_BYTES = 1 << 18
+# Creates under way get this long to be answered when the run is stopped.
+_GRACE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked for on the command line."""
+
+    file: str
+    out: str
+    template: Mapping[str, Any] | None
+    bounds: Bounds
+    confirm_over_usd: float | None
+    skip_invalid: bool
+    overwrite: bool
+    quiet: bool
+    report: Path | None
+
+
+@click.command(short_help="Do a whole job: from a file of requests to a file of results.")
+@click.argument("file", type=click.Path())
+@flag(
+    "--out", "-o", "out", required=True, metavar="OUT", type=click.Path(), help="Where the results go; - prints them."
+)
+@flag("--template", type=click.Path(path_type=Path), metavar="T.json", help="The params made of each row of FILE.")
+@flag("--retries", type=click.IntRange(0, 10), default=2, show_default=True, help="How often a row is sent again.")
+@flag(
+    "--max-open",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    default=_MAX_OPEN,
+    show_default=True,
+    help="How many batches may be in progress at a time.",
+)
+@flag(
+    "--confirm-over",
+    type=click.FloatRange(0),
+    metavar="USD",
+    default=_CONFIRM_OVER_USD,
+    show_default=True,
+    help="Ask first when it may cost more than this.",
+)
+@flag("--yes", is_flag=True, help="Do not ask.")
+@flag("--skip-invalid", is_flag=True, help="Leave out the rows with errors, instead of sending none.")
+@flag("--overwrite", is_flag=True, help="Replace OUT, whatever wrote it.")
+@flag("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the account of the job there, as JSON.")
+@flag("--quiet", is_flag=True, help="Show no progress and no account, only errors.")
+@upstream_flags
+@batch_flags
+@log_level
+def run(
+    *,
+    file: str,
+    out: str,
+    template: Path | None,
+    retries: int,
+    max_open: int,
+    confirm_over: float,
+    yes: bool,
+    skip_invalid: bool,
+    overwrite: bool,
+    report: Path | None,
+    quiet: bool,
+    upstream: UpstreamSettings,
+    batch: BatchSettings,
+    log_level: str,
+) -> int:
+    """Send the requests in FILE, wait for them, and write their results to OUT in the same order.
+
+    FILE holds {custom_id, params} in each line (JSONL, a JSON array, also gzipped), or rows (CSV, TSV, JSONL) of which
+    --template makes requests; - reads it from standard input. OUT is JSONL, or CSV when its name ends in .csv.
+
+    As many batches are made as are needed. What failed through no fault of the request is sent again. Stopped at any
+    moment, the same command goes on from there: nothing is submitted twice, nothing is lost, nothing is canceled.
+
+    Exit code 0: every row succeeded; 1: some failed for good, or it could not be done; 2: wrong usage.
+    """
+    gc.enable()
+    if not batch.ledger:
+        raise UsageError(
+            "run needs the ledger, without which it could submit the same rows twice; leave --no-ledger out"
+        )
+    bounds = Bounds(max_open, retries, batch.max_cost_usd)
+    confirm_usd = None if yes or upstream.sandbox else confirm_over
+    wish = Wish(file, out, _template(file, template), bounds, confirm_usd, skip_invalid, overwrite, quiet, report)
+    if file != "-" and not os.access(file, os.R_OK):
+        problem = "no access" if Path(file).exists() else "it is not there"
+        raise UnreadableFile(f"FILE: cannot read {file}: {problem}")
+    check_place("-o", out, file)
+    check_place("--report", "-" if report is None else str(report), file)
+    stopped: list[int] = []
+    with ready(upstream, Environment(warn=say), log_level, batch) as prepared:
+        tool = next((tool for tool in prepared.plan.tools if tool.behavior == "submit"), None)
+        if tool is None:
+            raise UsageError(
+                "the tool that creates batches is not among those to be used (--read-only, --tools, --exclude)"
+            )
+        try:
+            code = anyio.run(_until_stopped, _Run(wish, prepared, tool), stopped)
+        except BaseExceptionGroup as group:
+            raise _first(group, prepared) from group
+    if stopped:
+        leave(128 + stopped[0])
+    return code
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run of the command."""
+
+    wish: Wish
+    ready: Ready
+    tool: ToolPlan
+    started_s: float = field(default_factory=time.monotonic)
+    drive: Drive | None = None
+
+    async def main(self) -> int:
+        async with self._desk() as (desk, records):
+            cutting = await self._job(desk, records)
+            if cutting is None:
+                return 1
+            job, folder, around = cutting
+            out = Out(self.wish.out, folder, self.wish.overwrite)
+            out.check()
+            drive = Drive(desk, self.tool, records, around, folder, job, self.wish.bounds)
+            await drive.find()
+            if not await self._agreed(drive):
+                return 1
+            self.drive = drive
+            with watching(quiet=self.wish.quiet) as drive.watch:
+                await drive.run()
+                tally = await self._write(out, drive)
+            entries = [
+                await anyio.to_thread.run_sync(records.ledger.find, attempt.batch_id)
+                for part in drive.parts
+                for attempt in part.attempts
+            ]
+        report = self._report(drive, tally) | {"batches": [entry.job() for entry in entries if entry]}
+        if self.wish.report is not None:
+            self.wish.report.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        if not self.wish.quiet:
+            show_table(console(error=True), (), outcome(report))
+        return 1 if tally.failed else 0
+
+    @asynccontextmanager
+    async def _desk(self) -> AsyncIterator[tuple[Desk, Records]]:
+        """What a server would work with, for as long as this run lives."""
+        every = AllRecords(self.ready.state)
+        try:
+            async with Upstream() as upstream, anyio.create_task_group() as tasks:
+                desk = Desk(Forward(self.ready.variables, upstream), self.ready.state, tasks, every)
+                records = desk.records(self.tool)
+                assert records is not None  # noqa: S101 - there are records
+                try:
+                    yield desk, records
+                finally:
+                    await desk.underway.finish(_GRACE_S)
+                tasks.cancel_scope.cancel()
+        finally:
+            every.close()
+
+    async def _job(self, desk: Desk, records: Records) -> tuple[Job, JobFolder, Any] | None:
+        """The job that FILE makes, as it was cut once; None when there are errors in it, which are shown."""
+        around = frame(Call(desk, self.tool, {}, _silent), {"requests": []})
+        jobs = desk.account(self.tool, _JOBS)
+        wish = self.wish
+
+        def read() -> tuple[Scan | None, Job, JobFolder]:
+            tidy(jobs, time.time())
+            with _input(wish.file, jobs) as file:
+                name = job_id(file, wish.template, around, skip_invalid=wish.skip_invalid)
+                folder = JobFolder(jobs / name)
+                job = folder.load(records)
+                if job is not None:
+                    return None, job, folder
+                template = None if wish.template is None else Template(wish.template)
+                source = in_file("FILE", _row_name(wish.file, file), file, template)
+                found, job = cut(source, around, records, folder, skip_invalid=wish.skip_invalid)
+                return found, job, folder
+
+        found, job, folder = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
+        if found is not None and (found.problems or not job.parts):
+            self._show_problems(found, job)
+        return (job, folder, around) if job.parts else None
+
+    def _show_problems(self, found: Scan, job: Job) -> None:
+        for problem in found.problems:
+            _tell(f"{problem.severity}: {problem.text()}")
+        named = f"{count(found.count(Severity.ERROR), 'error')}, {count(found.count(Severity.WARNING), 'warning')}"
+        rest = sum(found.kinds.values()) - len(found.problems)
+        more = f" ({rest:,} more of the same kinds are not shown)" if rest else ""
+        _tell(f"{count(found.requests, 'request')}: {named}{more}")
+        if not job.parts:
+            _tell("Nothing was sent. Correct the rows with errors, or leave them out with --skip-invalid.")
+
+    async def _agreed(self, drive: Drive) -> bool:
+        """Whether what is still to be sent may cost what it may.
+
+        Raises:
+            UsageError: it may cost more than may go unasked, and there is nobody to ask.
+        """
+        job = drive.job
+        left = [part.estimate for part, known in zip(job.parts, drive.parts, strict=True) if not known.attempts]
+        batches = count(len(job.parts), "batch", "batches")
+        if not left:
+            self._say(f"{count(job.rows, 'request')} in {batches}: all submitted before")
+            return True
+        cost = together(left)
+        high = cost["cost_usd"]["high"]
+        before = f"; {len(job.parts) - len(left):,} of them submitted before" if len(left) < len(job.parts) else ""
+        unknown = (
+            f", without {', '.join(cost['unknown_models'])}, whose price is not known" if cost["unknown_models"] else ""
+        )
+        self._say(f"{count(job.rows, 'request')} in {batches}{before}; what is sent may cost {up_to(high)}{unknown}")
+        limit = self.wish.confirm_over_usd
+        if limit is None or high <= limit:
+            return True
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise UsageError(
+                f"it may cost up to {usd(high)}, more than the {usd(limit)} of --confirm-over, and nobody can be asked "
+                "here, so nothing was sent; add --yes, or raise --confirm-over"
+            )
+        question = f"It may cost up to {usd(high)}. Send it?"
+        return await anyio.to_thread.run_sync(lambda: click.confirm(question, err=True), abandon_on_cancel=True)
+
+    def _say(self, text: str) -> None:
+        if not self.wish.quiet:
+            _tell(text)
+
+    async def _write(self, out: Out, drive: Drive) -> Tally:
+        """Write OUT; what it came to.
+
+        Raises:
+            CallError: rows are missing, or a file cannot be read or written.
+        """
+        tally = Tally()
+        with out.writing() as file:
+            write = writer(file, out.kind)
+            ids = drive.folder.ids()
+            for number, part in enumerate(drive.job.parts):
+                spools = await drive.results(number)
+                mine = list(islice(ids, part.rows))
+                await anyio.to_thread.run_sync(write_part, write, mine, spools, tally, abandon_on_cancel=True)
+        if tally.rows != drive.job.rows:
+            raise ServeError(f"{out.name} holds {tally.rows:,} rows, and the job {drive.job.rows:,}; run it again")
+        return tally
+
+    def _report(self, drive: Drive, tally: Tally) -> dict[str, Any]:
+        again = [attempt.rows for part in drive.parts for attempt in part.attempts[1:]]
+        return {
+            "job": drive.job.id,
+            "source": drive.job.source,
+            "out": self.wish.out,
+            "left_out": drive.job.left_out,
+            **tally.data(),
+            "estimate": together(part.estimate for part in drive.job.parts),
+            "submitted": drive.sent,
+            "sent_again": sum(again),
+            "seconds": round(time.monotonic() - self.started_s, 3),
+        }
+
+
+async def _until_stopped(this: _Run, stopped: list[int]) -> int:
+    code = 1
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch_signals, stopped, tasks.cancel_scope)
+        code = await this.main()
+        tasks.cancel_scope.cancel()
+    if stopped:
+        _tell(_how_to_resume(this))
+    return code
+
+
+def _how_to_resume(this: _Run) -> str:
+    if this.drive is None or not any(part.attempts for part in this.drive.parts):
+        return "Stopped. The same command starts it again."
+    batches = sum(part.open for part in this.drive.parts)
+    return (
+        f"Stopped waiting; nothing is canceled: {count(batches, 'batch', 'batches')} in progress go on at the API, and "
+        "what is there already is kept. To resume, give the same command again."
+    )
+
+
+def _first(group: BaseExceptionGroup, prepared: Ready) -> BaseException:
+    """The error that counts: task groups wrap what is raised within them."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, InvalidArguments):
+        return UsageError(prepared.redactor.text(error.report.message))
+    return BatchesMcpError(prepared.redactor.text(str(error))) if isinstance(error, CallError) else error
+
+
+def _template(file: str, path: Path | None) -> Mapping[str, Any] | None:
+    if path is None:
+        if file.removesuffix(".gz").lower().endswith((".csv", ".tsv")):
+            raise UsageError(f"{file} holds rows: --template T.json says what request to make of each")
+        return None
+    try:
+        value = json.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise UnreadableFile(f"--template: cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"--template: {path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"--template: {path}: expected a JSON object, the params of each request")
+    return value
+
+
+def _input(name: str, jobs: Path) -> io.BufferedReader:
+    """FILE, open; what can be read only once is written down first."""
+    if name != "-" and Path(name).is_file():
+        return io.BufferedReader(io.FileIO(name), _READ_BYTES)
+    source = sys.stdin.buffer if name == "-" else Path(name).open("rb")  # noqa: SIM115 - read to its end, once
+    return spooled_input(source, jobs / f"input-{token_hex(8)}")
+
+
+def _row_name(name: str, file: io.BufferedReader) -> str:
+    """The name of the input, whose ending says how rows are read; for standard input, its first characters do."""
+    if name != "-":
+        return name
+    file.seek(0)
+    start = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
+    return "standard input" if start.startswith((b"{", b"[", b"\x1f\x8b")) else "standard input.csv"
+
+
+def _tell(text: str) -> None:
+    click.echo(printable(text), err=True)
+
+
+async def _silent(_done: float, _total: float, _words: str) -> None:
+    pass

@@ -1,0 +1,12 @@
+"""Our program with batches of a few requests: a job of many parts is a small one then. The number comes first."""
+
+from __future__ import annotations
+
+import sys
+
+from batches_mcp.__main__ import main
+from batches_mcp.batch import requests
+
+if __name__ == "__main__":
+    requests.MAX_REQUESTS = int(sys.argv.pop(1))
+    main()
