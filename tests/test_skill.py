@@ -18,7 +18,7 @@ from mcp.client.client import Client
 from batches_mcp import capability
 from batches_mcp.arguments import ArgumentCheck
 from batches_mcp.batch.behaviors import behaviors, contributions
-from batches_mcp.batch.requests import MAX_BODY_BYTES, MAX_REQUESTS
+from batches_mcp.batch.requests.scan import MAX_BODY_BYTES, MAX_REQUESTS
 from batches_mcp.cli import cli
 from batches_mcp.compile import compile_server
 from batches_mcp.sandbox import ManualClock, Sandbox

@@ -370,7 +370,7 @@ class TestWhatIsKept:
     async def test_an_outcome_that_cannot_be_written_down_loses_no_batch(
         self, sandbox: Sandbox, key: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from batches_mcp.batch import ledger
+        from batches_mcp.batch.create import ledger
 
         def full(*_: object, **__: object) -> None:
             raise sqlite3.OperationalError("database or disk is full")

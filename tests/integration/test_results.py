@@ -24,7 +24,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcp.client.client import Client
 
-from batches_mcp.batch import results, spool, spooling
+from batches_mcp.batch.results import answer as results
+from batches_mcp.batch.results import spool, spooling
 from batches_mcp.sandbox import ManualClock, Sandbox
 from batches_mcp.state import create
 from batches_mcp.upstream import Clock, Limits

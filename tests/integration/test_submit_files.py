@@ -14,7 +14,7 @@ import anyio
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp.batch import send, submit
+from batches_mcp.batch.create import send, submit
 from batches_mcp.sandbox import Sandbox
 from tests.support.scripted import HANG, answer, scripted_upstream
 from tests.support.servers import CREATE, REQUEST, RETRIEVE, Era, Transport, connected, error_of, server_for, text_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from batches_mcp.__main__ import main
-from batches_mcp.batch import requests
+from batches_mcp.batch.requests import scan as requests
 
 if __name__ == "__main__":
     requests.MAX_REQUESTS = int(sys.argv.pop(1))

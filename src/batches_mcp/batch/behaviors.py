@@ -8,7 +8,7 @@ from typing import Any
 
 from batches_mcp.batch import about, ending, listing, wait
 from batches_mcp.batch.call import Call, Desk
-from batches_mcp.batch.retryable import ON_REQUEST, PASSING
+from batches_mcp.batch.create.retryable import ON_REQUEST, PASSING
 from batches_mcp.batch.siblings import BATCH_ID
 from batches_mcp.plan import Contribution, JsonSchema, ToolPlan
 from batches_mcp.settings import BatchSettings
@@ -44,12 +44,12 @@ def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
     """The behaviours of a server with these settings."""
 
     async def submit(call: Call) -> dict[str, Any]:
-        from batches_mcp.batch import submit  # brings msgspec, which only creates need
+        from batches_mcp.batch.create import submit  # brings msgspec, which only creates need
 
         return await submit.create(call, settings)
 
     async def recover(desk: Desk, tool: ToolPlan) -> None:
-        from batches_mcp.batch import reconcile
+        from batches_mcp.batch.create import reconcile
 
         await reconcile.recover(desk, tool)
 
@@ -57,7 +57,7 @@ def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
         return await wait.state(call, settings.wait_cap_s)
 
     async def results(call: Call) -> dict[str, Any]:
-        from batches_mcp.batch import results  # as above
+        from batches_mcp.batch.results import answer as results  # as above
 
         return await results.answer(call)
 

@@ -12,15 +12,15 @@ import anyio
 from anyio.abc import TaskGroup
 
 from batches_mcp.batch.account import account_id
-from batches_mcp.batch.delivery import Underway
+from batches_mcp.batch.create.delivery import Underway
+from batches_mcp.batch.create.records import AllRecords, Records
 from batches_mcp.batch.newest import NewestIds
-from batches_mcp.batch.records import AllRecords, Records
 from batches_mcp.forward import Forward
 from batches_mcp.plan import ToolPlan
 from batches_mcp.state import StateFolder
 
 if TYPE_CHECKING:
-    from batches_mcp.batch.download import Download
+    from batches_mcp.batch.results.download import Download
 
 # Longer than a page takes, and shorter than anybody notices.
 _MOST_TURN_S = 0.25

@@ -14,7 +14,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from batches_mcp.batch.demand import BYTES_PER_TOKEN, FEWEST_BYTES_PER_TOKEN, MOST_BYTES_PER_TOKEN, Demand
+from batches_mcp.batch.requests.demand import BYTES_PER_TOKEN, FEWEST_BYTES_PER_TOKEN, MOST_BYTES_PER_TOKEN, Demand
 from batches_mcp.batch.tokens import LONG_PROMPT_TOKENS, Tariff, Tokens
 
 _BATCH_SHARE = Decimal("0.5")

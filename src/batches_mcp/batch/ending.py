@@ -40,7 +40,7 @@ async def delete(call: Call) -> dict[str, Any]:
 
 async def forget(desk: Desk, tool: ToolPlan, batch_id: str) -> None:
     """Keep nothing of a batch that is gone."""
-    from batches_mcp.batch import spool  # brings msgspec
+    from batches_mcp.batch.results import spool  # brings msgspec
 
     try:
         await anyio.to_thread.run_sync(spool.forget, desk.account(tool, "spool"), batch_id)

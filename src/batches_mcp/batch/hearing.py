@@ -8,7 +8,7 @@ import anyio.to_thread
 
 from batches_mcp.batch.account import account_id
 from batches_mcp.batch.call import Call
-from batches_mcp.batch.reconcile import confirm
+from batches_mcp.batch.create.reconcile import confirm
 from batches_mcp.errors import CallError
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from batches_mcp.batch.drive import Silence, Watch
-from batches_mcp.batch.job import Job, Part
+from batches_mcp.batch.job.drive import Silence, Watch
+from batches_mcp.batch.job.steps import Job, Part
 from batches_mcp.redact import excerpt, printable
 
 # In a pipe the state is told anew this often, so that a log shows that it goes on.

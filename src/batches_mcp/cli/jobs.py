@@ -13,9 +13,9 @@ import anyio
 import click
 
 from batches_mcp.batch.account import account_id
-from batches_mcp.batch.entry import Entry, State
-from batches_mcp.batch.ledger import Ledger
-from batches_mcp.batch.records import LEDGER
+from batches_mcp.batch.create.entry import Entry, State
+from batches_mcp.batch.create.ledger import Ledger
+from batches_mcp.batch.create.records import LEDGER
 from batches_mcp.batch.siblings import BATCH_ID, Siblings
 from batches_mcp.cli.display import console, count, show_table, span, up_to, usd
 from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags

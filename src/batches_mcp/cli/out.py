@@ -11,7 +11,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO, Literal
 
-from batches_mcp.batch.intake import JobFolder
+from batches_mcp.batch.job.intake import JobFolder
 from batches_mcp.errors import ServeError, UsageError
 
 # What a job wrote, in its folder: the latest few `[path, bytes, time of change in ns]`.

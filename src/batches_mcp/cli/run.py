@@ -20,17 +20,17 @@ import anyio
 import anyio.to_thread
 import click
 
-from batches_mcp.batch.body import frame
 from batches_mcp.batch.call import Call, Desk
-from batches_mcp.batch.drive import Bounds, Drive
-from batches_mcp.batch.intake import JobFolder, cut, job_id, spooled_input, tidy
-from batches_mcp.batch.job import Job, together
-from batches_mcp.batch.outcome import Tally, write_part, writer
-from batches_mcp.batch.problems import Severity
-from batches_mcp.batch.reading import Template
-from batches_mcp.batch.records import AllRecords, Records
-from batches_mcp.batch.requests import Scan
-from batches_mcp.batch.source import in_file
+from batches_mcp.batch.create.records import AllRecords, Records
+from batches_mcp.batch.job.drive import Bounds, Drive
+from batches_mcp.batch.job.intake import JobFolder, cut, job_id, spooled_input, tidy
+from batches_mcp.batch.job.outcome import Tally, write_part, writer
+from batches_mcp.batch.job.steps import Job, together
+from batches_mcp.batch.requests.body import frame
+from batches_mcp.batch.requests.problems import Severity
+from batches_mcp.batch.requests.reading import Template
+from batches_mcp.batch.requests.scan import Scan
+from batches_mcp.batch.requests.source import in_file
 from batches_mcp.cli.display import console, count, outcome, show_table, up_to, usd, watching
 from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
 from batches_mcp.cli.out import Out, check_place

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio.to_thread
 from starlette.requests import Request
 
-from batches_mcp.batch.received import Received, received
+from batches_mcp.batch.requests.received import Received, received
 from batches_mcp.errors import CallError, ErrorReport
 from batches_mcp.state import unusable
 

@@ -92,7 +92,7 @@ class Exchange:
 
     async def _created(self) -> Response:
         """What became of a create, whose body is on disk before the first byte of it is sent."""
-        from batches_mcp.batch import exposed  # brings msgspec, which only creates need
+        from batches_mcp.batch.create import exposed  # brings msgspec, which only creates need
 
         # Checked before the body is waited for: it may be large. An empty list stands for its requests.
         call = self._call(None)
@@ -124,7 +124,7 @@ class Exchange:
         """Learn from an answer what a tool's call would have."""
         content = _value(answer.body) if answer.succeeded and is_json(answer.media_type) else None
         if isinstance(content, dict):
-            from batches_mcp.batch import exposed
+            from batches_mcp.batch.create import exposed
 
             now_s = call.forward.upstream.clock.now_s()
             call.forward.recent.note(call.tool.request, call.arguments, content, now_s)

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batches_mcp import __version__
-from batches_mcp.batch import results_files
+from batches_mcp.batch.results import stored as results_files
 from batches_mcp.errors import ServeError
 from batches_mcp.serve.auth import HEALTH_PATH, Gate, host_names
 from batches_mcp.serve.envelope import refusal

@@ -17,7 +17,7 @@ from batches_mcp import __version__
 from batches_mcp.arguments import ArgumentCheck
 from batches_mcp.batch.behaviors import Behavior
 from batches_mcp.batch.call import Desk
-from batches_mcp.batch.records import AllRecords
+from batches_mcp.batch.create.records import AllRecords
 from batches_mcp.forward import Forward
 from batches_mcp.plan import ServerPlan, ToolPlan
 from batches_mcp.redact import Redactor

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batches_mcp.batch.cost import actual_usd, actual_usd_by_category, estimate, price_table, prices_of
-from batches_mcp.batch.demand import BYTES_PER_TOKEN, Demand, text_bytes
-from batches_mcp.batch.requests import Rules, scan
+from batches_mcp.batch.requests.demand import BYTES_PER_TOKEN, Demand, text_bytes
+from batches_mcp.batch.requests.scan import Rules, scan
 from batches_mcp.batch.tokens import Tariff, Tokens, tariff
 
 MILLION = 1_000_000

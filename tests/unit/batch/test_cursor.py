@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from batches_mcp.batch.cursor import cursor_to, digest, read_cursor
+from batches_mcp.batch.results.cursor import cursor_to, digest, read_cursor
 from batches_mcp.errors import InvalidArguments
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from batches_mcp.batch.evidence import (
+from batches_mcp.batch.create.evidence import (
     Adopt,
     NoneFound,
     Several,
@@ -18,7 +18,7 @@ from batches_mcp.batch.evidence import (
     size,
     verdict,
 )
-from batches_mcp.batch.retryable import ON_REQUEST, PASSING, kind_of, matters
+from batches_mcp.batch.create.retryable import ON_REQUEST, PASSING, kind_of, matters
 from batches_mcp.errors import (
     CallError,
     ErrorReport,

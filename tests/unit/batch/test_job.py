@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batches_mcp.batch.job import Attempt, Done, Part, Save, Submit, Wait, next_step, retryable, together
+from batches_mcp.batch.job.steps import Attempt, Done, Part, Save, Submit, Wait, next_step, retryable, together
 
 
 @given(

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from batches_mcp.batch.entry import Begun, Busy, Draft, Made, OverCap, State, Unsettled
-from batches_mcp.batch.kept import KeptRequests
-from batches_mcp.batch.ledger import Ledger
-from batches_mcp.batch.presence import Presence
-from batches_mcp.batch.records import AllRecords, Records
+from batches_mcp.batch.create.entry import Begun, Busy, Draft, Made, OverCap, State, Unsettled
+from batches_mcp.batch.create.kept import KeptRequests
+from batches_mcp.batch.create.ledger import Ledger
+from batches_mcp.batch.create.presence import Presence
+from batches_mcp.batch.create.records import AllRecords, Records
 from batches_mcp.errors import StateUnusable
 from batches_mcp.state import StateFolder
 

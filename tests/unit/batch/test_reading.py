@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batches_mcp.batch import reading
-from batches_mcp.batch.reading import Row, Template, request_rows, template_rows
+from batches_mcp.batch.requests import reading
+from batches_mcp.batch.requests.reading import Row, Template, request_rows, template_rows
 from batches_mcp.errors import InvalidArguments
 
 JSON = st.recursive(

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batches_mcp.batch import requests
-from batches_mcp.batch.problems import Severity
-from batches_mcp.batch.requests import MOST_SHOWN, Rules, Scan, chosen, scan
+from batches_mcp.batch.requests import scan as requests
+from batches_mcp.batch.requests.problems import Severity
+from batches_mcp.batch.requests.scan import MOST_SHOWN, Rules, Scan, chosen, scan
 
 RULES = Rules("2023-06-01")
 

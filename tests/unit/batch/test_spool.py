@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batches_mcp.batch.spool import Spool, index_path, load, order_of
-from batches_mcp.batch.spooling import Writer
+from batches_mcp.batch.results.spool import Spool, index_path, load, order_of
+from batches_mcp.batch.results.spooling import Writer
 from batches_mcp.batch.tokens import Tariff, Tokens
 
 
@@ -110,7 +110,7 @@ def test_more_kinds_than_a_byte_can_tell_apart(tmp_path: Path) -> None:
 
 
 def test_the_order_can_be_told_line_by_line(tmp_path: Path) -> None:
-    from batches_mcp.batch.rows import read_row
+    from batches_mcp.batch.results.rows import read_row
 
     spool = written(tmp_path, STREAM)
     order = 0

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batches_mcp import result
-from batches_mcp.batch.page import Page
-from batches_mcp.batch.rows import Lines, read_row, read_rows
-from batches_mcp.batch.view import view
+from batches_mcp.batch.results.page import Page
+from batches_mcp.batch.results.rows import Lines, read_row, read_rows
+from batches_mcp.batch.results.view import view
 from tests.support.golden import assert_golden
 
 TEXT = {"type": "text", "text": "Hello"}

@@ -13,10 +13,10 @@ import anyio.to_thread
 
 from batches_mcp.batch.call import Desk, Progress
 from batches_mcp.batch.cost import actual_usd
-from batches_mcp.batch.ended import Ended, none_there
+from batches_mcp.batch.results.ended import Ended, none_there
+from batches_mcp.batch.results.spool import Spool, load, make_room
+from batches_mcp.batch.results.spooling import Writer
 from batches_mcp.batch.siblings import BATCH_ID, Siblings
-from batches_mcp.batch.spool import Spool, load, make_room
-from batches_mcp.batch.spooling import Writer
 from batches_mcp.errors import CallError, UpstreamError
 from batches_mcp.plan import ToolPlan
 from batches_mcp.result import Answer

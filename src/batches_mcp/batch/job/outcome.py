@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from batches_mcp.batch.cost import actual_usd_by_category
-from batches_mcp.batch.export import COLUMNS, Format, cells
-from batches_mcp.batch.job import Kind, retryable
-from batches_mcp.batch.retryable import kind_of
-from batches_mcp.batch.rows import loads, read_row
-from batches_mcp.batch.spool import OUTCOMES, Spool
+from batches_mcp.batch.create.retryable import kind_of
+from batches_mcp.batch.job.steps import Kind, retryable
+from batches_mcp.batch.results.export import COLUMNS, Format, cells
+from batches_mcp.batch.results.rows import loads, read_row
+from batches_mcp.batch.results.spool import OUTCOMES, Spool
+from batches_mcp.batch.results.view import ATTENTION, error_of
 from batches_mcp.batch.tokens import Tariff, Tokens
-from batches_mcp.batch.view import ATTENTION, error_of
 from batches_mcp.errors import CallError, ErrorReport
 from batches_mcp.redact import excerpt
 

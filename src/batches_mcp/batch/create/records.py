@@ -7,10 +7,10 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batches_mcp.batch.entry import Claim, Draft, Entry
-from batches_mcp.batch.kept import KeptRequests
-from batches_mcp.batch.ledger import Ledger
-from batches_mcp.batch.presence import Presence
+from batches_mcp.batch.create.entry import Claim, Draft, Entry
+from batches_mcp.batch.create.kept import KeptRequests
+from batches_mcp.batch.create.ledger import Ledger
+from batches_mcp.batch.create.presence import Presence
 from batches_mcp.errors import ErrorReport, StateUnusable
 from batches_mcp.state import StateFolder
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batches_mcp.batch.cursor import Cursor, read_cursor
-from batches_mcp.batch.page import Page
+from batches_mcp.batch.results.cursor import Cursor, read_cursor
+from batches_mcp.batch.results.page import Page
+from batches_mcp.batch.results.view import View
 from batches_mcp.batch.siblings import BATCH_ID
-from batches_mcp.batch.view import View
 from batches_mcp.request import invalid
 
 _DEFAULT_LIMIT = 20

@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from batches_mcp.batch.rows import Lines, Row, read_row, read_rows
-from batches_mcp.batch.spool import MAGIC, OUTCOMES, Head, Spool, check_of, index_path, key, load, remove
+from batches_mcp.batch.results.rows import Lines, Row, read_row, read_rows
+from batches_mcp.batch.results.spool import MAGIC, OUTCOMES, Head, Spool, check_of, index_path, key, load, remove
 from batches_mcp.batch.tokens import LONG_PROMPT_TOKENS, Tariff, Tokens
 from batches_mcp.state import create
 

@@ -19,7 +19,7 @@ from typing import IO
 
 import msgspec
 
-from batches_mcp.batch.reading import request_rows
+from batches_mcp.batch.requests.reading import request_rows
 from batches_mcp.state import unusable
 
 _PIECE_BYTES = 1 << 18

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batches_mcp import result
-from batches_mcp.batch.view import CUT_CHARS, View, view
+from batches_mcp.batch.results.view import CUT_CHARS, View, view
 
 # A row that is cut to this still names itself, and always fits.
 _LEAST_CHARS = 16

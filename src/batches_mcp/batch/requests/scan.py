@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
-from batches_mcp.batch.demand import LARGE_BYTES, LONG_PROMPT_BYTES, Demand, text_bytes
-from batches_mcp.batch.models import EXTENDED_MAX_TOKENS, EXTENDED_OUTPUT_BETA, MAX_TOKENS
-from batches_mcp.batch.problems import CUSTOM_ID, Problem, Severity, at, custom_id_problem, params_problems
+from batches_mcp.batch.requests.demand import LARGE_BYTES, LONG_PROMPT_BYTES, Demand, text_bytes
+from batches_mcp.batch.requests.models import EXTENDED_MAX_TOKENS, EXTENDED_OUTPUT_BETA, MAX_TOKENS
+from batches_mcp.batch.requests.problems import CUSTOM_ID, Problem, Severity, at, custom_id_problem, params_problems
 from batches_mcp.batch.tokens import Tariff
 from batches_mcp.capability.diagnostics import did_you_mean
 from batches_mcp.redact import excerpt

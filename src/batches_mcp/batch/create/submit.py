@@ -14,16 +14,16 @@ import anyio
 import anyio.to_thread
 
 from batches_mcp.batch import OUR_KEY
-from batches_mcp.batch.body import Frame, frame
 from batches_mcp.batch.call import Call
 from batches_mcp.batch.cost import estimate
-from batches_mcp.batch.entry import Draft
-from batches_mcp.batch.problems import Severity
-from batches_mcp.batch.refusals import unpriced
-from batches_mcp.batch.requests import MOST_SHOWN, Part, Scan, scan
-from batches_mcp.batch.retry import Retried, nothing, retried
-from batches_mcp.batch.send import Parcel, Rules, Sent, submit
-from batches_mcp.batch.source import SOURCES, Source, source_of
+from batches_mcp.batch.create.entry import Draft
+from batches_mcp.batch.create.refusals import unpriced
+from batches_mcp.batch.create.retry import Retried, nothing, retried
+from batches_mcp.batch.create.send import Parcel, Rules, Sent, submit
+from batches_mcp.batch.requests.body import Frame, frame
+from batches_mcp.batch.requests.problems import Severity
+from batches_mcp.batch.requests.scan import MOST_SHOWN, Part, Scan, scan
+from batches_mcp.batch.requests.source import SOURCES, Source, source_of
 from batches_mcp.errors import CallError, ErrorReport
 from batches_mcp.request import invalid
 from batches_mcp.settings import BatchSettings

@@ -17,22 +17,22 @@ from typing import Any, Protocol, TypeVar
 import anyio.to_thread
 
 from batches_mcp import result
-from batches_mcp.batch.body import Frame
 from batches_mcp.batch.call import Call, Desk
 from batches_mcp.batch.cost import actual_usd, estimate
-from batches_mcp.batch.download import Download, is_whole, spooled
-from batches_mcp.batch.ended import ended
-from batches_mcp.batch.entry import Draft
+from batches_mcp.batch.create.entry import Draft
+from batches_mcp.batch.create.records import Records
+from batches_mcp.batch.create.refusals import unpriced
+from batches_mcp.batch.create.retry import retried
+from batches_mcp.batch.create.send import Parcel, Rules, Sent, submit
 from batches_mcp.batch.hearing import heard
-from batches_mcp.batch.intake import JobFolder
-from batches_mcp.batch.job import Attempt, Done, Job, Part, Save, Submit, Wait, next_step, retryable
-from batches_mcp.batch.records import Records
-from batches_mcp.batch.refusals import unpriced
-from batches_mcp.batch.requests import Scan
-from batches_mcp.batch.retry import retried
-from batches_mcp.batch.send import Parcel, Rules, Sent, submit
+from batches_mcp.batch.job.intake import JobFolder
+from batches_mcp.batch.job.steps import Attempt, Done, Job, Part, Save, Submit, Wait, next_step, retryable
+from batches_mcp.batch.requests.body import Frame
+from batches_mcp.batch.requests.scan import Scan
+from batches_mcp.batch.results.download import Download, is_whole, spooled
+from batches_mcp.batch.results.ended import ended
+from batches_mcp.batch.results.spool import Spool, load
 from batches_mcp.batch.siblings import BATCH_ID, Siblings
-from batches_mcp.batch.spool import Spool, load
 from batches_mcp.errors import CallError, ErrorReport, Retry
 from batches_mcp.failure import retry_after_s
 from batches_mcp.plan import ToolPlan

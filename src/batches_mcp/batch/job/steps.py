@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from batches_mcp.batch.retryable import PASSING, kind_of
+from batches_mcp.batch.create.retryable import PASSING, kind_of
 
 Kind = tuple[str, str | None]
 """The type of a row, with the type of its error or its stop_reason."""

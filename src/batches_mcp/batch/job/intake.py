@@ -21,15 +21,15 @@ from typing import IO, Any
 import msgspec
 
 from batches_mcp import result
-from batches_mcp.batch.body import Frame
 from batches_mcp.batch.cost import estimate
-from batches_mcp.batch.entry import KEPT_DAYS
-from batches_mcp.batch.job import Job, JobPart
-from batches_mcp.batch.kept import Copy, custom_id_of
-from batches_mcp.batch.problems import Severity
-from batches_mcp.batch.records import Records
-from batches_mcp.batch.requests import Scan
-from batches_mcp.batch.source import Source
+from batches_mcp.batch.create.entry import KEPT_DAYS
+from batches_mcp.batch.create.kept import Copy, custom_id_of
+from batches_mcp.batch.create.records import Records
+from batches_mcp.batch.job.steps import Job, JobPart
+from batches_mcp.batch.requests.body import Frame
+from batches_mcp.batch.requests.problems import Severity
+from batches_mcp.batch.requests.scan import Scan
+from batches_mcp.batch.requests.source import Source
 from batches_mcp.errors import UsageError
 from batches_mcp.request import invalid
 from batches_mcp.state import create, unusable

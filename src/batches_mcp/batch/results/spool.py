@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from batches_mcp.batch.rows import Row, read_row
+from batches_mcp.batch.results.rows import Row, read_row
 from batches_mcp.batch.tokens import Tariff, Tokens
 
 OUTCOMES = ("succeeded", "errored", "canceled", "expired")

@@ -16,13 +16,13 @@ import anyio.to_thread
 from batches_mcp import result
 from batches_mcp.batch.account import account_id
 from batches_mcp.batch.call import Desk, Progress
-from batches_mcp.batch.delivery import Delivery, Key
-from batches_mcp.batch.entry import Begun, Busy, Draft, Entry, Made, OverCap, State, Unsettled
-from batches_mcp.batch.evidence import Adopt, Several, Unknown, maybe_accepted
-from batches_mcp.batch.kept import Copy
-from batches_mcp.batch.reconcile import look
-from batches_mcp.batch.records import Records
-from batches_mcp.batch.refusals import duplicate, over_cap, unsettled
+from batches_mcp.batch.create.delivery import Delivery, Key
+from batches_mcp.batch.create.entry import Begun, Busy, Draft, Entry, Made, OverCap, State, Unsettled
+from batches_mcp.batch.create.evidence import Adopt, Several, Unknown, maybe_accepted
+from batches_mcp.batch.create.kept import Copy
+from batches_mcp.batch.create.reconcile import look
+from batches_mcp.batch.create.records import Records
+from batches_mcp.batch.create.refusals import duplicate, over_cap, unsettled
 from batches_mcp.errors import CallError, ErrorReport, Retry, UnusableAnswer
 from batches_mcp.plan import ToolPlan
 from batches_mcp.request import Upload

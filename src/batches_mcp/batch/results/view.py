@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from batches_mcp import result
-from batches_mcp.batch.rows import loads, read_row
+from batches_mcp.batch.results.rows import loads, read_row
 
 View = Literal["text", "full"]
 

@@ -14,17 +14,17 @@ import anyio
 import anyio.to_thread
 
 from batches_mcp import result
-from batches_mcp.batch.body import frame
 from batches_mcp.batch.call import Call
 from batches_mcp.batch.cost import estimate
+from batches_mcp.batch.create.entry import Draft
+from batches_mcp.batch.create.refusals import unpriced
+from batches_mcp.batch.create.send import Parcel, Rules, submit
 from batches_mcp.batch.ending import forget
-from batches_mcp.batch.entry import Draft
 from batches_mcp.batch.hearing import heard
-from batches_mcp.batch.reading import wrapped_rows
-from batches_mcp.batch.received import Received
-from batches_mcp.batch.refusals import unpriced
-from batches_mcp.batch.requests import Scan, scan
-from batches_mcp.batch.send import Parcel, Rules, submit
+from batches_mcp.batch.requests.body import frame
+from batches_mcp.batch.requests.reading import wrapped_rows
+from batches_mcp.batch.requests.received import Received
+from batches_mcp.batch.requests.scan import Scan, scan
 from batches_mcp.errors import CallError, ErrorReport, Retry
 from batches_mcp.plan import RoutePlan
 from batches_mcp.request import invalid

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from batches_mcp import result
-from batches_mcp.batch.files import identity, opened
-from batches_mcp.batch.reading import Row, Template, request_rows, template_rows
+from batches_mcp.batch.requests.files import identity, opened
+from batches_mcp.batch.requests.reading import Row, Template, request_rows, template_rows
 from batches_mcp.request import invalid
 
 SOURCES = ("requests", "requests_file", "rows_file")

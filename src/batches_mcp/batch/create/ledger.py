@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from batches_mcp import result
-from batches_mcp.batch.entry import KEPT_DAYS, Begun, Busy, Claim, Draft, Entry, Made, OverCap, State, Unsettled
+from batches_mcp.batch.create.entry import KEPT_DAYS, Begun, Busy, Claim, Draft, Entry, Made, OverCap, State, Unsettled
 from batches_mcp.errors import ErrorReport, Retry, StateUnusable
 from batches_mcp.state import unusable
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from batches_mcp.batch.entry import Draft, Entry
-from batches_mcp.batch.evidence import Adopt, NoneFound, Several, Unknown, Verdict
+from batches_mcp.batch.create.entry import Draft, Entry
+from batches_mcp.batch.create.evidence import Adopt, NoneFound, Several, Unknown, Verdict
 from batches_mcp.errors import CallError, ErrorReport, Retry
 
 

@@ -13,16 +13,16 @@ import anyio
 import anyio.to_thread
 
 from batches_mcp import result
-from batches_mcp.batch.asked import Asked, Found, read_arguments
 from batches_mcp.batch.call import Call
 from batches_mcp.batch.cost import actual_usd
-from batches_mcp.batch.cursor import cursor_to, digest
-from batches_mcp.batch.download import Download, is_whole, spooled, stream
-from batches_mcp.batch.ended import Ended, ended
-from batches_mcp.batch.export import export
-from batches_mcp.batch.page import Page
-from batches_mcp.batch.picking import Picker, from_spool
-from batches_mcp.batch.spool import Spool, load
+from batches_mcp.batch.results.asked import Asked, Found, read_arguments
+from batches_mcp.batch.results.cursor import cursor_to, digest
+from batches_mcp.batch.results.download import Download, is_whole, spooled, stream
+from batches_mcp.batch.results.ended import Ended, ended
+from batches_mcp.batch.results.export import export
+from batches_mcp.batch.results.page import Page
+from batches_mcp.batch.results.picking import Picker, from_spool
+from batches_mcp.batch.results.spool import Spool, load
 from batches_mcp.batch.tokens import Tokens
 from batches_mcp.errors import CallError, ErrorReport, Retry, StateUnusable
 from batches_mcp.state import unusable

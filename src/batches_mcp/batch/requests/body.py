@@ -8,8 +8,8 @@ from typing import Any
 
 from batches_mcp import request
 from batches_mcp.batch.call import Call
-from batches_mcp.batch.requests import EMPTY_BODY, SEPARATOR, Part, Rules, Scan, chosen
-from batches_mcp.batch.source import Source
+from batches_mcp.batch.requests.scan import EMPTY_BODY, SEPARATOR, Part, Rules, Scan, chosen
+from batches_mcp.batch.requests.source import Source
 from batches_mcp.request import invalid
 
 _PIECE_BYTES = 1 << 18

@@ -12,8 +12,8 @@ import anyio.to_thread
 from batches_mcp import result
 from batches_mcp.batch.account import account_id
 from batches_mcp.batch.call import Desk
-from batches_mcp.batch.entry import Entry, State
-from batches_mcp.batch.evidence import (
+from batches_mcp.batch.create.entry import Entry, State
+from batches_mcp.batch.create.evidence import (
     Adopt,
     Batch,
     NoneFound,
@@ -25,7 +25,7 @@ from batches_mcp.batch.evidence import (
     since_s,
     verdict,
 )
-from batches_mcp.batch.records import Records
+from batches_mcp.batch.create.records import Records
 from batches_mcp.batch.siblings import BATCH_ID, Siblings
 from batches_mcp.errors import CallError, ErrorReport, MissingVariable, UnusableAnswer
 from batches_mcp.plan import ToolPlan

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import islice
 
-from batches_mcp.batch.asked import Asked, Found
-from batches_mcp.batch.cursor import other_order
-from batches_mcp.batch.page import Page
-from batches_mcp.batch.rows import Lines, Row, read_row
-from batches_mcp.batch.spool import Spool, order_of
+from batches_mcp.batch.results.asked import Asked, Found
+from batches_mcp.batch.results.cursor import other_order
+from batches_mcp.batch.results.page import Page
+from batches_mcp.batch.results.rows import Lines, Row, read_row
+from batches_mcp.batch.results.spool import Spool, order_of
 
 
 def from_spool(asked: Asked, page: Page, spool: Spool) -> Found:

@@ -11,15 +11,15 @@ import anyio.to_thread
 import msgspec
 
 from batches_mcp.batch.call import Call
-from batches_mcp.batch.download import Download, is_whole, spooled
-from batches_mcp.batch.ended import ended
-from batches_mcp.batch.entry import Entry
-from batches_mcp.batch.kept import KeptRequests, custom_id_of
-from batches_mcp.batch.reading import Row, request_rows
-from batches_mcp.batch.retryable import PASSING, kind_of, matters
-from batches_mcp.batch.rows import loads
-from batches_mcp.batch.source import Source
-from batches_mcp.batch.spool import Spool
+from batches_mcp.batch.create.entry import Entry
+from batches_mcp.batch.create.kept import KeptRequests, custom_id_of
+from batches_mcp.batch.create.retryable import PASSING, kind_of, matters
+from batches_mcp.batch.requests.reading import Row, request_rows
+from batches_mcp.batch.requests.source import Source
+from batches_mcp.batch.results.download import Download, is_whole, spooled
+from batches_mcp.batch.results.ended import ended
+from batches_mcp.batch.results.rows import loads
+from batches_mcp.batch.results.spool import Spool
 from batches_mcp.errors import CallError, ErrorReport, Retry
 from batches_mcp.redact import excerpt
 from batches_mcp.request import invalid

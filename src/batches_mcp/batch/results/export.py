@@ -16,11 +16,11 @@ from typing import Any, Literal
 import anyio.to_thread
 
 from batches_mcp.batch.call import Call
-from batches_mcp.batch.cursor import digest
-from batches_mcp.batch.results_files import FOLDER, SAFE_NAME
-from batches_mcp.batch.rows import loads, read_row
-from batches_mcp.batch.spool import OUTCOMES, Spool, key
-from batches_mcp.batch.view import content_text, error_of
+from batches_mcp.batch.results.cursor import digest
+from batches_mcp.batch.results.rows import loads, read_row
+from batches_mcp.batch.results.spool import OUTCOMES, Spool, key
+from batches_mcp.batch.results.stored import FOLDER, SAFE_NAME
+from batches_mcp.batch.results.view import content_text, error_of
 from batches_mcp.state import create, unusable
 
 Format = Literal["jsonl", "csv"]

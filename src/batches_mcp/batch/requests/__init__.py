@@ -1,0 +1,1 @@
+"""What a batch is made of: requests read from where they are, checked, counted, and put into a body."""
