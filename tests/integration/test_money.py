@@ -347,7 +347,7 @@ class TestWhatIsKept:
     async def test_a_ledger_that_cannot_be_used_is_an_error_before_anything_is_sent(
         self, damage: str, state: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("batches_mcp.batch.ledger._BUSY_S", 0.05)
+        monkeypatch.setattr("batches_mcp.batch.create.ledger._BUSY_S", 0.05)
         with scripted_upstream(answer(200, {"id": "msgbatch_1"})) as upstream:
             async with agent(upstream.url, "k") as client:
                 assert (await create(client, THREE))[0] == "msgbatch_1"

@@ -207,7 +207,7 @@ def test_a_disk_that_fills_while_compressing_loses_nothing(records: Records, mon
             raise OSError(errno.ENOSPC, "No space left on device")
 
     keep(records, "x")
-    monkeypatch.setattr("batches_mcp.batch.kept.gzip.GzipFile", Full)
+    monkeypatch.setattr("batches_mcp.batch.create.kept.gzip.GzipFile", Full)
     records.kept.compress("x", threading.Event())
     assert [path.name for path in records.kept.folder.iterdir()] == ["x.json"]
 
