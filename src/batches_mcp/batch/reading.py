@@ -117,7 +117,7 @@ def _elements(source: Bytes, skip: int, line: int, *, closing: bool) -> Iterator
                 line += element.lstrip().count(b"\n")
                 start = position
                 if mark != b",":
-                    yield from _end(window[position:] + source.read(_READ_BYTES), line, b"}" if closing else b"")
+                    yield from _end(source, window[position:], line, b"}" if closing else b"")
                     return
         # What is known ends within an element: forget what is done, read on, and look at a cut text again.
         position = (token.start() if token else len(window)) - start
@@ -146,8 +146,10 @@ def _many(window: bytes) -> list[msgspec.Raw]:
         return []
 
 
-def _end(rest: bytes, line: int, expected: bytes) -> Iterator[Row]:
+def _end(source: Bytes, rest: bytes, line: int, expected: bytes) -> Iterator[Row]:
     found = rest.strip()
+    while len(found) <= len(expected) and (more := source.read(_READ_BYTES)):
+        found = (found + more).strip()
     if found != expected:
         wanted = "its closing brace" if expected else "nothing"
         yield (

@@ -127,6 +127,12 @@ def test_garbage_never_crashes(content: bytes) -> None:
         assert all(isinstance(row, bytes | str) for _, row in rows(form + content))
 
 
+def test_what_follows_the_array_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_READ_BYTES", 64)
+    assert rows(b'{"requests":[1]' + b" " * 500 + b"}" + b"\n" * 500) == [(1, b"1")]
+    assert rows(b"[1]" + b" " * 500 + b"2")[1:] == [(1, "after the array nothing is expected, found '2'")]
+
+
 def test_a_row_without_end_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MAX_ROW_BYTES", 100)
     monkeypatch.setattr(reading, "_READ_BYTES", 64)
