@@ -7,7 +7,8 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import anthropic
@@ -27,6 +28,7 @@ _REQUESTS = 100_000
 _READ_BYTES = 1 << 18
 _PATH = "/v1/messages/batches"
 _MOST_GROWTH_MB = 32.0
+_AGAIN = {"allow_duplicate": True}
 _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
@@ -38,20 +40,25 @@ class _Request(msgspec.Struct):
 def run(*, quick: bool) -> Report:
     """Time each way of sending the same file, in turns."""
     with tempfile.TemporaryDirectory() as folder, processes.sink() as port:
-        path = Path(folder, "requests.jsonl")
+        path, wrapped, few = (Path(folder, name) for name in ("requests.jsonl", "requests.json", "few.json"))
         _write(path, 10_000 if quick else _REQUESTS)
+        _wrap(path, wrapped, _REQUESTS)
+        _wrap(path, few, 100)
         url = f"http://127.0.0.1:{port}{_PATH}"
-        state = Path(folder, "state")
+        state, rest_state = Path(folder, "state"), Path(folder, "rest-state")
         arguments = (*SUBJECT.stdio, "--root", folder, "--state-dir", str(state))
         environment = processes.upstream_environment(port)
         with (
             processes.python(arguments, environment) as running,
             processes.python((*arguments, "--no-ledger"), environment) as forgetful,
+            processes.rest_server(port, "--state-dir", str(rest_state)) as served,
         ):
             wire, forgetful_wire = StdioWire(running.process), StdioWire(forgetful.process)
             for each in (wire, forgetful_wire):
                 _create(each, path, dry_run=True)
-            before = status_mb(running.process.pid, "VmRSS")
+            rest_url = f"http://127.0.0.1:{served.port}{_PATH}"
+            _upload(rest_url, few)
+            before, rest_before = (status_mb(pid, "VmRSS") for pid in (running.process.pid, served.pid))
             samples = in_turns(
                 {
                     "httpx2, async, no check": lambda: _timed(lambda: asyncio.run(_async_upload(url, path))),
@@ -60,15 +67,25 @@ def run(*, quick: bool) -> Report:
                     ),
                     "official SDK, from a parsed list": lambda: _timed(lambda: _sdk_create(port, path)),
                     "batches-mcp --no-ledger, through the tool": lambda: _timed(lambda: _create(forgetful_wire, path)),
-                    "batches-mcp, through the tool": lambda: _remembered(wire, path, state),
+                    "batches-mcp, through the tool": lambda: _remembered(lambda: _create(wire, path, **_AGAIN), state),
+                    "batches-mcp, through the tool, a JSON array": lambda: _remembered(
+                        lambda: _create(wire, wrapped, **_AGAIN), state
+                    ),
+                    "batches-mcp, over REST": lambda: _remembered(lambda: _upload(rest_url, wrapped), rest_state),
                 },
                 3 if quick else 7,
             )
             growth = status_mb(running.process.pid, "VmHWM") - before
+            rest_growth = status_mb(served.pid, "VmHWM") - rest_before
         megabytes = path.stat().st_size / 1e6
-    unchecked, checked, sdk, ours, remembered = samples.values()
+    unchecked, checked, sdk, ours, remembered, from_array, over_rest = samples.values()
     to_unchecked, to_checked, to_sdk = ratios(unchecked, ours), ratios(checked, ours), ratios(sdk, remembered)
     to_ours = ratios(ours, remembered)
+    to_lines, to_tool, to_direct = (
+        ratios(remembered, from_array),
+        ratios(remembered, over_rest),
+        ratios(unchecked, over_rest),
+    )
     rows = [
         (name, Series.of(taken).text(3), f"{megabytes / Series.of(taken).median:,.0f}")
         for name, taken in samples.items()
@@ -84,11 +101,20 @@ def run(*, quick: bool) -> Report:
             to_ours.median >= 0.35,
         ),
         Target("at least 5x of the SDK", f"{to_sdk.text(1)}x", to_sdk.median >= 5),
+        Target("from an array at least 0.5x of from lines", f"{to_lines.text(2)}x", to_lines.median >= 0.5),
+        Target("over REST at least 0.5x of the tool", f"{to_tool.text(2)}x", to_tool.median >= 0.5),
         Target(f"memory grows by at most {_MOST_GROWTH_MB:g} MB", f"{growth:+.1f} MB", growth <= _MOST_GROWTH_MB),
+        Target(
+            f"over REST as well by at most {_MOST_GROWTH_MB:g} MB",
+            f"{rest_growth:+.1f} MB",
+            rest_growth <= _MOST_GROWTH_MB,
+        ),
     ]
-    return Report(
-        ("way", "seconds", "MB/s"), rows, targets, [f"A file of {megabytes:.0f} MB; the upstream reads and answers."]
-    )
+    notes = [
+        f"A file of {megabytes:.0f} MB; the upstream reads and answers.",
+        f"Over REST the body is received to its end, and then sent: {to_direct.text(2)}x of no check.",
+    ]
+    return Report(("way", "seconds", "MB/s"), rows, targets, notes)
 
 
 def _write(path: Path, count: int) -> None:
@@ -97,6 +123,14 @@ def _write(path: Path, count: int) -> None:
         for number in range(count):
             params = {"model": "claude-haiku-5-5", "max_tokens": 100, "system": "x" * 300, "messages": [message]}
             file.write(json.dumps({"custom_id": f"row-{number:06}", "params": params}, separators=(",", ":")) + "\n")
+
+
+def _wrap(lines: Path, path: Path, most: int) -> None:
+    """The same requests, up to `most`, as a body."""
+    with lines.open("rb") as source, path.open("wb") as file:
+        for number, line in enumerate(islice(source, most)):
+            file.write((b"," if number else b'{"requests":[') + line.rstrip())
+        file.write(b"]}")
 
 
 def _timed(action: object) -> float:
@@ -112,9 +146,9 @@ def _create(wire: StdioWire, path: Path, **more: bool) -> None:
     result_of(wire.receive())
 
 
-def _remembered(wire: StdioWire, path: Path, state: Path) -> float:
+def _remembered(create: Callable[[], None], state: Path) -> float:
     """The time of a create that is written down and kept; the copy is compressed before the next sample begins."""
-    seconds = _timed(lambda: _create(wire, path, allow_duplicate=True))
+    seconds = _timed(create)
     while any(state.glob("*/kept/*.json")):
         time.sleep(0.05)
     return seconds
@@ -139,8 +173,12 @@ def _checked_upload(url: str, path: Path) -> None:
             if not _CUSTOM_ID.fullmatch(custom_id) or custom_id in ids:
                 raise ValueError(custom_id)
             ids.add(custom_id)
-    with httpx2.Client() as client:
-        headers = {"content-length": str(path.stat().st_size)}
+    _upload(url, path)
+
+
+def _upload(url: str, path: Path) -> None:
+    headers = {"content-length": str(path.stat().st_size), "batches-mcp-allow-duplicate": "true"}
+    with httpx2.Client(timeout=60) as client:
         client.post(url, content=_pieces(path), headers=headers).raise_for_status()
 
 

@@ -149,10 +149,10 @@ class Served:
 
 
 @contextmanager
-def rest_server(upstream_port: int) -> Iterator[Served]:
+def rest_server(upstream_port: int, *flags: str) -> Iterator[Served]:
     """Ours, once it serves REST."""
     port = _free_port()
-    arguments = [*SUBJECT.http, str(_free_port()), "--rest", "--rest-port", str(port)]
+    arguments = [*SUBJECT.http, str(_free_port()), "--rest", "--rest-port", str(port), *flags]
     with python(arguments, upstream_environment(upstream_port)) as running:
         _wait(port, running, SUBJECT)
         try:

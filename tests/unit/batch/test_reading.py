@@ -72,10 +72,65 @@ def test_arrays_of_any_values_are_split_whatever_the_reading_size(values: list[A
             assert [json.loads(row) for _, row in rows(content)] == values
 
 
+# Elements that begin alike, as requests do, with what could be taken for such a beginning within them.
+LURES = st.sampled_from(["[", "]", "{", "}", ",", '"', "\\", '},{"a"', '{"a":1},', '\\"},{\\"a', "\n", "é", ""])
+ALIKE = st.lists(
+    st.fixed_dictionaries(
+        {"a": st.lists(LURES).map("".join) | st.lists(st.fixed_dictionaries({"a": LURES})) | JSON}, optional={"b": JSON}
+    ),
+    max_size=12,
+)
+FRAMES = st.sampled_from(
+    [(b"[", b"]"), (b"\xef\xbb\xbf \n[", b"]\n"), (b'{"requests":[', b"]}"), (b'\n{ "requests"\n: [', b"\n] }\n")]
+)
+
+
+def marked(content: bytes, *, many: bool, size: int = 64) -> list[Row]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "_READ_BYTES", size)
+        if not many:
+            patch.setattr(reading, "_many", lambda _: [])
+        return rows(content)
+
+
+@given(ALIKE, FRAMES, st.sampled_from([None, 0, 3]), st.booleans(), st.integers(1, 300))
+def test_elements_that_begin_alike_are_split_many_at_a_time(
+    values: list[Any], frame: tuple[bytes, bytes], indent: int | None, ascii_only: bool, size: int
+) -> None:
+    content = frame[0] + json.dumps(values, indent=indent, ensure_ascii=ascii_only).encode()[1:-1] + frame[1]
+    found = marked(content, many=True, size=size)
+    assert [json.loads(row) for _, row in found] == values
+    assert found == marked(content, many=False, size=size)
+    lines = content.split(b"\n")
+    assert all(isinstance(row, bytes) and row.split(b"\n")[0] in lines[line - 1] for line, row in found)
+
+
+@given(ALIKE, FRAMES, st.data(), st.integers(1, 300))
+def test_a_damaged_array_is_told_apart_as_by_its_brackets_alone(
+    values: list[Any], frame: tuple[bytes, bytes], data: st.DataObject, size: int
+) -> None:
+    content = frame[0] + json.dumps(values).encode()[1:-1] + frame[1]
+    first = len(frame[0])
+    begin = data.draw(st.integers(first, len(content)))
+    end = data.draw(st.integers(begin, min(begin + 3, len(content))))
+    damaged = (
+        content[:begin]
+        + data.draw(st.sampled_from([b"", b'"', b"\\", b",", b"{", b"]", b"x", b"\xff"]))
+        + content[end:]
+    )
+    assert marked(damaged, many=True, size=size) == marked(damaged, many=False, size=size)
+
+
 @given(st.binary(max_size=200).filter(lambda content: content[:2] != bytes([0x1F, 0x8B])))
 def test_garbage_never_crashes(content: bytes) -> None:
     for form in (b"", b"[", b'{"requests":['):
         assert all(isinstance(row, bytes | str) for _, row in rows(form + content))
+
+
+def test_what_follows_the_array_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_READ_BYTES", 64)
+    assert rows(b'{"requests":[1]' + b" " * 500 + b"}" + b"\n" * 500) == [(1, b"1")]
+    assert rows(b"[1]" + b" " * 500 + b"2")[1:] == [(1, "after the array nothing is expected, found '2'")]
 
 
 def test_a_row_without_end_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,13 +27,15 @@ Row = tuple[int, bytes | str]
 
 # One request may be as large as the Messages API takes: 32 MB.
 MAX_ROW_BYTES = 32_000_000
-_READ_BYTES = 1 << 18
+_READ_BYTES = 1 << 19
 
 _BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 _ARRAY = re.compile(rb"\s*\[")
 _WRAPPED = re.compile(rb'\s*\{\s*"requests"\s*:\s*\[')
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|"|[\[\]{},]', re.DOTALL)
+_OPENING = re.compile(rb'\s*(\{\s*"(?:[^"\\]++|\\.)*+")', re.DOTALL)
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _COLUMN = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
 
 csv.field_size_limit(MAX_ROW_BYTES)
@@ -77,43 +79,77 @@ def _lines(source: Bytes) -> Iterator[Row]:
 
 
 def _elements(source: Bytes, skip: int, line: int, *, closing: bool) -> Iterator[Row]:
-    """The elements of an array that has been opened, found by their brackets; their own JSON is checked later."""
+    """The elements of an array that has been opened; their own JSON is checked later.
+
+    Most are split off many at a time. The others, at least the last one and whatever is not JSON, are found by their
+    brackets.
+    """
     source.read(skip)
-    window, position, start, depth = b"", 0, 0, 0
+    # The window begins with an element, of which the brackets before `position` are known.
+    window, position, depth = b"", 0, 0
     while True:
-        token = _TOKEN.search(window, position)
-        if token is None or token[0] == b'"':
-            # What is known ends within an element: forget what is done, read on, and look at a cut text again.
-            rest = token.start() if token else len(window)
-            window, position, start = window[start:], rest - start, 0
-            more = source.read(max(_READ_BYTES, len(window)))
-            if not more:
-                yield line, "the array that holds the requests is not closed"
-                return
-            if len(window) > MAX_ROW_BYTES:
-                yield line, f"is longer than {MAX_ROW_BYTES:,} bytes"
-                return
-            window += more
-            continue
-        position, mark = token.end(), token[0]
-        if mark in b"{[":
-            depth += 1
-        elif mark in b"}]" and depth:
-            depth -= 1
-        elif mark in b",]}" and not depth:
-            element = window[start : token.start()]
-            line += element[: len(element) - len(element.lstrip())].count(b"\n")
-            if element.strip() or mark == b",":
-                yield line, element.strip()
-            line += element.lstrip().count(b"\n")
-            start = position
-            if mark != b",":
-                yield from _end(window[position:] + source.read(_READ_BYTES), line, b"}" if closing else b"")
-                return
+        more = source.read(max(_READ_BYTES, len(window)))
+        window += more
+        start = 0
+        for row in map(bytes, _many(window) if more else ()):
+            # A comma and white space are before it, in which no element begins.
+            begin = window.index(row, start)
+            line += window.count(b"\n", start, begin)
+            yield line, row
+            line += row.count(b"\n")
+            start = begin + len(row)
+        if start:
+            comma = window.index(b",", start)
+            line += window.count(b"\n", start, comma)
+            start = position = comma + 1
+            depth = 0
+        while (token := _TOKEN.search(window, position)) and token[0] != b'"':
+            position, mark = token.end(), token[0]
+            if mark in b"{[":
+                depth += 1
+            elif mark in b"}]" and depth:
+                depth -= 1
+            elif mark in b",]}" and not depth:
+                element = window[start : token.start()]
+                line += element[: len(element) - len(element.lstrip())].count(b"\n")
+                if element.strip() or mark == b",":
+                    yield line, element.strip()
+                line += element.lstrip().count(b"\n")
+                start = position
+                if mark != b",":
+                    yield from _end(source, window[position:], line, b"}" if closing else b"")
+                    return
+        # What is known ends within an element: forget what is done, read on, and look at a cut text again.
+        position = (token.start() if token else len(window)) - start
+        window = window[start:]
+        if not more:
+            yield line, "the array that holds the requests is not closed"
+            return
+        if len(window) > MAX_ROW_BYTES:
+            yield line, f"is longer than {MAX_ROW_BYTES:,} bytes"
+            return
 
 
-def _end(rest: bytes, line: int, expected: bytes) -> Iterator[Row]:
+def _many(window: bytes) -> list[msgspec.Raw]:
+    """Elements with which the window begins, without those at its end; none when it takes a closer look to tell.
+
+    Elements mostly begin alike, so the last such beginning is taken for one. It is, if all before it is JSON: a cut
+    inside of an element or of a text leaves something open.
+    """
+    opening = _OPENING.match(window)
+    comma = window.rfind(b",", 0, window.rfind(opening[1])) if opening else -1
+    if comma < 0:
+        return []
+    try:
+        return _split(b"[%b]" % window[:comma])
+    except (msgspec.DecodeError, RecursionError):
+        return []
+
+
+def _end(source: Bytes, rest: bytes, line: int, expected: bytes) -> Iterator[Row]:
     found = rest.strip()
+    while len(found) <= len(expected) and (more := source.read(_READ_BYTES)):
+        found = (found + more).strip()
     if found != expected:
         wanted = "its closing brace" if expected else "nothing"
         yield (
