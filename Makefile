@@ -13,7 +13,7 @@ demo: $(VENV)/.installed  ## play the whole journey of a batch against the sandb
 	@$(BIN)/batches-mcp demo
 
 test: $(VENV)/.installed-dev  ## run the test suite
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 8
 
 soak: $(VENV)/.installed-dev  ## run the long fault and kill matrices
 	@$(BIN)/python -m pytest -q -m soak --timeout 3000
