@@ -27,7 +27,7 @@ Row = tuple[int, bytes | str]
 
 # One request may be as large as the Messages API takes: 32 MB.
 MAX_ROW_BYTES = 32_000_000
-_READ_BYTES = 1 << 19
+_READ_BYTES = 1 << 18
 
 _BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
