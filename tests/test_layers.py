@@ -41,8 +41,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("capability.__init__",),
     ("compile", "explain", "request", "uri"),
     ("narrow", "routes"),
-    ("result", "arguments", "recent", "incoming", "openapi"),
-    ("failure", "relayed"),
+    ("result", "arguments", "recent", "incoming"),
+    ("failure", "openapi", "relayed"),
     ("upstream",),
     ("forward",),
     (

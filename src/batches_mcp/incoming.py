@@ -14,6 +14,9 @@ from batches_mcp.request import invalid
 
 Pairs = Sequence[tuple[str, str]]
 
+# A header of a create: sends what was sent not long ago a second time, and pays it a second time.
+ALLOW_DUPLICATE = "batches-mcp-allow-duplicate"
+
 _INTEGER = re.compile(r"-?\d{1,18}")
 _NUMBER = re.compile(r"-?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,3})?")
 _MOST_QUERY_VALUES = 1_000

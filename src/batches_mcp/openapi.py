@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from batches_mcp import __version__
+from batches_mcp.incoming import ALLOW_DUPLICATE
 from batches_mcp.plan import Place, RestPlan, RoutePlan
 
 _PARAMETERS = (Place.PATH, Place.QUERY, Place.HEADER, Place.COOKIE)
@@ -33,6 +34,16 @@ _ERROR = {
 _FAILED = {
     "4XX": "The request cannot be answered: what is wrong with it is in the message.",
     "5XX": "The upstream failed, or could not be reached.",
+}
+
+# Whatever else it says counts as no.
+_ALLOW_DUPLICATE = {
+    "name": ALLOW_DUPLICATE,
+    "in": "header",
+    "required": False,
+    "description": "`true` creates a batch of requests that were sent within the last 24 hours once more, and pays for "
+    "it once more; without it such a create is refused, and names the earlier batch.",
+    "schema": {"type": "string"},
 }
 
 
@@ -87,6 +98,8 @@ def _parameters(route: RoutePlan) -> Iterator[dict[str, Any]]:
             **({"description": description} if description else {}),
             "schema": schema,
         }
+    if route.spools_body:
+        yield _ALLOW_DUPLICATE
 
 
 def _body(route: RoutePlan) -> dict[str, Any] | None:

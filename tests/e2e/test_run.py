@@ -300,7 +300,7 @@ def test_stopped_and_resumed(slow: Shell, number: signal.Signals, code: int) -> 
         done = slow.stopped(process, number)
     assert done.code == code
     assert done.err.splitlines()[-1] == (
-        "Stopped waiting; nothing is canceled: 3 batches in progress go on at the API, and what is there already is "
+        "Stopped waiting; nothing is canceled. What is in progress at the API (3 batches) goes on, and what is there already is "
         "kept. To resume, give the same command again."
     )
     batches = slow.batches()

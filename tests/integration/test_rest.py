@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from mcp.client.client import Client
 
+from tests.support.held import chunk
 from tests.support.rest import BATCHES, Served, raw, rest_server
 from tests.support.scripted import RESET, Received, Scripted, answer, failure, scripted_upstream
 from tests.support.servers import (
@@ -306,6 +308,23 @@ def test_what_the_requests_of_a_create_are_is_for_the_upstream_to_judge(
 def test_a_create_of_another_form_is_refused(upstream: Scripted, served: Served, body: bytes) -> None:
     reply = raw(served, "POST", BATCHES, body)
     assert (reply.status, error(reply.body)["type"]) == (400, "invalid_request_error")
+    assert upstream.received == []
+
+
+@pytest.mark.parametrize(("target", "limit"), [(f"{BATCHES}/a/cancel", 33_554_432), (BATCHES, 256_000_000)])
+def test_a_body_of_unknown_length_is_refused_when_it_grows_too_large(
+    upstream: Scripted, served: Served, target: str, limit: int
+) -> None:
+    connection = http.client.HTTPConnection(*served.address, timeout=20)
+    connection.putrequest("POST", target)
+    connection.putheader("transfer-encoding", "chunked")
+    connection.endheaders()
+    piece = b" " * (limit // 32)
+    for data in [*[piece] * 32, b"x"]:
+        connection.send(chunk(data))
+    reply = connection.getresponse()
+    assert (reply.status, error(reply.read())["type"]) == (413, "request_too_large")
+    connection.close()
     assert upstream.received == []
 
 

@@ -154,6 +154,8 @@ def test_the_description_says_what_a_create_takes() -> None:
     requests = create["requestBody"]["content"]["application/json"]["schema"]["properties"]["requests"]
     assert (requests["minItems"], requests["maxItems"]) == (1, 100_000)
     assert requests["items"]["properties"]["custom_id"]["pattern"] == "^[a-zA-Z0-9_-]{1,64}$"
+    [again] = [each for each in create["parameters"] if each["name"] == "batches-mcp-allow-duplicate"]
+    assert (again["in"], again["required"]) == ("header", False)
     batch = create["responses"]["200"]["content"]["application/json"]["schema"]
     assert len(batch["required"]) == 10
 

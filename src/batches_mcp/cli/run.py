@@ -327,8 +327,8 @@ def _how_to_resume(this: _Run) -> str:
         return "Stopped. The same command starts it again."
     batches = sum(part.open for part in this.drive.parts)
     return (
-        f"Stopped waiting; nothing is canceled: {count(batches, 'batch', 'batches')} in progress go on at the API, and "
-        "what is there already is kept. To resume, give the same command again."
+        f"Stopped waiting; nothing is canceled. What is in progress at the API ({count(batches, 'batch', 'batches')}) "
+        "goes on, and what is there already is kept. To resume, give the same command again."
     )
 
 

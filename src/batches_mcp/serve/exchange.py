@@ -25,7 +25,7 @@ from batches_mcp.arguments import ArgumentCheck
 from batches_mcp.batch.call import Call, Desk
 from batches_mcp.errors import CallError, Retry, UpstreamError
 from batches_mcp.failure import retry_of
-from batches_mcp.incoming import Matched, arguments, query_pairs, with_query
+from batches_mcp.incoming import ALLOW_DUPLICATE, Matched, arguments, query_pairs, with_query
 from batches_mcp.plan import Place, RoutePlan
 from batches_mcp.redact import Redactor
 from batches_mcp.relayed import Relayed
@@ -46,9 +46,6 @@ _HANDED_ON = {"cache-control", "content-encoding", "content-type", "request-id",
 _HANDED_ON_PARTS = ("ratelimit", "retry-after")
 
 _WITHOUT_BODY = {"GET", "HEAD"}
-
-# Sends what was sent not long ago a second time, and pays it a second time.
-ALLOW_DUPLICATE = "batches-mcp-allow-duplicate"
 
 Respond: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
