@@ -28,17 +28,27 @@ def run(server: Server[Any], protocol: Protocol, before_leaving: Callable[[], No
 
 async def _serve(server: Server[Any], protocol: Protocol, before_leaving: Callable[[], None]) -> None:
     received: list[int] = []
-    async with stdio_server() as (read_stream, write_stream):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch_signals, received, tasks.cancel_scope)
-            if protocol == "legacy":
-                # The handshake only. A client that probes with `server/discover` and then sends `initialize` on the
-                # same pipe would otherwise be held to the revision of its first message.
-                async with server.lifespan(server) as state:
-                    await serve_loop(server, read_stream, write_stream, lifespan_state=state)
-            else:
-                await server.run(read_stream, write_stream, server.create_initialization_options())
-            tasks.cancel_scope.cancel()
-        if received:
-            before_leaving()
-            leave(128 + received[0])
+    try:
+        async with stdio_server() as (read_stream, write_stream):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(watch_signals, received, tasks.cancel_scope)
+                if protocol == "legacy":
+                    # The handshake only. A client that probes with `server/discover` and then sends `initialize` on the
+                    # same pipe would otherwise be held to the revision of its first message.
+                    async with server.lifespan(server) as state:
+                        await serve_loop(server, read_stream, write_stream, lifespan_state=state)
+                else:
+                    await server.run(read_stream, write_stream, server.create_initialization_options())
+                tasks.cancel_scope.cancel()
+            _leave(received, before_leaving)
+    except* anyio.BrokenResourceError:
+        # The SDK's reader had a message for a server that a signal had just stopped.
+        if not received:
+            raise
+    _leave(received, before_leaving)
+
+
+def _leave(received: list[int], before_leaving: Callable[[], None]) -> None:
+    if received:
+        before_leaving()
+        leave(128 + received[0])
