@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,6 +103,23 @@ def test_a_damaged_spool_counts_as_none(data: st.DataObject) -> None:
         spool = written(Path(name), STREAM)
         spool.path.unlink()
         assert load(Path(name), "batch") is None
+
+
+def test_a_disk_that_fails_while_more_arrives_is_not_overlooked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system tells such a failure once: to the call that was under way, and not to the one at the end."""
+    failures = [OSError(errno.EIO, "the disk is broken")]
+
+    def sync(_: int) -> None:
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr("batches_mcp.batch.results.spooling._SYNC_EVERY_BYTES", 1)
+    monkeypatch.setattr(os, "fsync", sync)
+    with pytest.raises(OSError, match="the disk is broken"):
+        written(tmp_path, STREAM, 100)
+    assert load(tmp_path, "batch") is None
 
 
 def test_more_kinds_than_a_byte_can_tell_apart(tmp_path: Path) -> None:

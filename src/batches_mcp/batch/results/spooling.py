@@ -7,6 +7,7 @@ import shutil
 import zlib
 from array import array
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field
 from itertools import accumulate
@@ -91,6 +92,11 @@ class _Columns:
         return self.classes.setdefault(short, len(self.classes) + 1)
 
 
+# One is enough: the disk is the same for all.
+_SYNCING = ThreadPoolExecutor(1, "sync")
+_SYNC_EVERY_BYTES = 32 << 20
+
+
 class Writer:
     """Writes a spool: first a stream as it is, then, when that was cut, what later streams have beyond it.
 
@@ -115,6 +121,8 @@ class Writer:
             self._columns = _Columns.of(begun)
         self._bytes = begun.head.data_bytes if begun else 0
         self._stream = Lines()
+        self._synced_bytes = self._bytes
+        self._syncing: Future[None] | None = None
 
     @property
     def rows(self) -> int:
@@ -143,6 +151,7 @@ class Writer:
             self._file.write(chunk)
             if lines:
                 self._note(lines)
+                self._sync_soon()
         else:
             self._append(line for line in lines if line.strip())
         return True
@@ -161,6 +170,7 @@ class Writer:
     def save(self, *, complete: bool) -> Spool:
         """Make what there is the batch's spool."""
         self._file.flush()
+        self._synced()
         os.fsync(self._file.fileno())
         self._file.close()
         changed_ns = self._temporary.stat().st_mtime_ns
@@ -203,8 +213,23 @@ class Writer:
     def discard(self) -> None:
         """Leave nothing of it."""
         with suppress(OSError):  # what is still buffered may not fit on the disk either
+            self._synced()
+        with suppress(OSError):
             self._file.close()
         remove(self._temporary)
+
+    def _sync_soon(self) -> None:
+        """Have what there is written to the disk while more arrives, so that little is left to do at the end."""
+        if self._bytes - self._synced_bytes >= _SYNC_EVERY_BYTES and (self._syncing is None or self._syncing.done()):
+            self._synced()
+            self._synced_bytes = self._bytes
+            self._syncing = _SYNCING.submit(os.fsync, self._file.fileno())
+
+    def _synced(self) -> None:
+        """Wait for the disk. What went wrong there is told once, and so must be heard here."""
+        if self._syncing is not None:
+            syncing, self._syncing = self._syncing, None
+            syncing.result()
 
     def _note(self, lines: Sequence[bytes], ends: int = 1) -> None:
         """Lines that are in the file as they came, each with `ends` bytes after it."""
