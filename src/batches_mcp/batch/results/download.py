@@ -125,7 +125,7 @@ def _note_cost(desk: Desk, tool: ToolPlan, spool: Spool) -> None:
     cost_usd = actual_usd(spool.tokens)
     try:
         records = desk.records(tool)
-        if records is not None and cost_usd is not None:
+        if records is not None and cost_usd is not None and records.ledger.path.exists():
             records.ledger.cost(spool.head.batch_id, cost_usd)
     except CallError as error:
         log.warning("the cost of batch %s could not be written down: %s", spool.head.batch_id, error)

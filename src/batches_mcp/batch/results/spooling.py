@@ -94,7 +94,7 @@ class _Columns:
 
 # One is enough: the disk is the same for all.
 _SYNCING = ThreadPoolExecutor(1, "sync")
-_SYNC_EVERY_BYTES = 32 << 20
+_SYNC_EVERY_BYTES = 16 << 20
 
 
 class Writer:
