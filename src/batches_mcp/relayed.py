@@ -12,7 +12,7 @@ import anyio.to_thread
 from batches_mcp.errors import CallError
 from batches_mcp.result import Answer
 
-_PIECE_BYTES = 1 << 19
+_PIECE_BYTES = 1 << 20
 
 
 @dataclass(slots=True)
