@@ -6,7 +6,6 @@ Waiting only ever asks: whatever happens to the call, the batch goes on.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import anyio
@@ -14,6 +13,7 @@ import anyio
 from batches_mcp import result
 from batches_mcp.batch import OUR_KEY
 from batches_mcp.batch.call import Call
+from batches_mcp.batch.facts import counts, time_s
 from batches_mcp.batch.hearing import heard
 from batches_mcp.errors import CallError, Retry
 from batches_mcp.failure import retry_after_s
@@ -120,7 +120,7 @@ def _progress(batch: Mapping[str, Any] | None) -> str:
     """Never a share of the requests: the upstream counts all of them as processing until the batch has ended."""
     if batch is None:
         return "waiting for the upstream to answer"
-    requests = sum(_counts(batch).values())
+    requests = sum(counts(batch).values())
     return f"{batch.get('processing_status')}: {requests:,} request{'' if requests == 1 else 's'}"
 
 
@@ -147,28 +147,19 @@ def _next_step(batch: Mapping[str, Any], answer: Answer, now_s: float) -> str:
 
 
 def _after_the_end(batch: Mapping[str, Any]) -> str:
-    counts = _counts(batch)
+    by_state = counts(batch)
     if batch.get("archived_at"):
         return "Its results are no longer available: they are kept for 29 days after its creation."
-    failed = {name: number for name, number in counts.items() if name != "succeeded" and number}
+    failed = {name: number for name, number in by_state.items() if name != "succeeded" and number}
     if not failed:
         return "Every request succeeded: retrieve the results."
     named = ", ".join(f"{number:,} {name}" for name, number in failed.items())
     return (
-        f"{counts.get('succeeded', 0):,} succeeded, but {named}: retrieve the results with result_types "
+        f"{by_state.get('succeeded', 0):,} succeeded, but {named}: retrieve the results with result_types "
         f"{list(failed)} to see which and why."
     )
 
 
-def _counts(batch: Mapping[str, Any]) -> dict[str, int]:
-    counts = batch.get("request_counts")
-    if not isinstance(counts, dict):
-        return {}
-    return {name: number for name, number in counts.items() if isinstance(number, int)}
-
-
 def _age_s(batch: Mapping[str, Any], now_s: float) -> float:
-    try:
-        return max(0.0, now_s - datetime.fromisoformat(str(batch.get("created_at"))).timestamp())
-    except ValueError:
-        return 0.0
+    created_s = time_s(batch, "created_at")
+    return 0.0 if created_s is None else max(0.0, now_s - created_s)

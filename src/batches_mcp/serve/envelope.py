@@ -30,7 +30,6 @@ _TYPES = {
     529: "overloaded_error",
 }
 _SERVER_FAULT = 500
-TYPES = tuple(dict.fromkeys((*_TYPES.values(), "invalid_request_error", "api_error")))
 
 
 def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
+from batches_mcp.batch.facts import counts, time_s, upstream_now_s
 from batches_mcp.errors import CallError, Retry, UnusableAnswer, UpstreamUnreachable
 
 Batch = Mapping[str, Any]
@@ -37,10 +36,7 @@ def since_s(date: str | None, wall_s: float, elapsed_s: float, *, measured: bool
     `date` is the `Date` of an answer of just now, `wall_s` our own time of day in case there is none. `elapsed_s` tells
     how long ago the create began: `measured` by a clock that nobody sets, or else taken from the time of day.
     """
-    try:
-        now_s = parsedate_to_datetime(date or "").timestamp()
-    except ValueError:
-        now_s = wall_s
+    now_s = upstream_now_s(date, wall_s)
     if measured:
         return now_s - elapsed_s - _SLACK_S
     return now_s - (elapsed_s + _WALL_SLACK_S if elapsed_s >= 0 else _DAY_S)
@@ -48,17 +44,13 @@ def since_s(date: str | None, wall_s: float, elapsed_s: float, *, measured: bool
 
 def created_s(batch: Batch) -> float:
     """When a batch was made (Unix time); a time that cannot be read counts as just now."""
-    try:
-        created = datetime.fromisoformat(str(batch.get("created_at")))
-    except ValueError:
-        return float("inf")
-    return created.replace(tzinfo=created.tzinfo or UTC).timestamp()
+    created = time_s(batch, "created_at")
+    return float("inf") if created is None else created
 
 
 def size(batch: Batch) -> int:
     """How many requests a batch has, in whatever state they are."""
-    counts = batch.get("request_counts")
-    return sum(n for n in counts.values() if isinstance(n, int)) if isinstance(counts, dict) else 0
+    return sum(counts(batch).values())
 
 
 def candidates(batches: Sequence[Batch], rows: int, oldest_s: float, known: Collection[str]) -> list[Batch]:

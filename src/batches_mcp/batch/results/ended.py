@@ -6,14 +6,13 @@ are to be.
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from batches_mcp import result
 from batches_mcp.batch.call import Desk
+from batches_mcp.batch.facts import time_s, upstream_now_s
 from batches_mcp.batch.siblings import BATCH_ID, Siblings
 from batches_mcp.errors import CallError, ErrorReport, Retry, UnusableAnswer
 from batches_mcp.failure import retry_after_s
@@ -22,10 +21,10 @@ from batches_mcp.redact import excerpt
 from batches_mcp.result import Answer
 
 # https://platform.claude.com/docs/en/build-with-claude/batch-processing: results stay for 29 days after creation.
-_KEPT = datetime.timedelta(days=29)
+_KEPT_S = 29 * 86_400.0
 # Right after the end, the results of some batches were answered 404:
 # https://github.com/anthropics/anthropic-sdk-python/issues/1432
-_SETTLING = datetime.timedelta(minutes=1)
+_SETTLING_S = 60.0
 # The upstream's own hint is 10 s; most batches take minutes, and every look costs an agent a turn.
 _ASK_AGAIN_S = 60.0
 
@@ -57,9 +56,9 @@ async def ended(desk: Desk, tool: ToolPlan, batch_id: str) -> Ended:
     batch = result.whole(retrieve.result, answer)
     if batch.get("processing_status") != "ended":
         raise _not_ended(batch_id, batch, answer)
-    now = _now(answer, desk.forward.upstream.clock.wall_s())
-    created, over = _time(batch, "created_at"), _time(batch, "ended_at")
-    old = created is not None and now - created > _KEPT
+    now_s = upstream_now_s(answer.headers.get("date"), desk.forward.upstream.clock.wall_s())
+    created_s, over_s = time_s(batch, "created_at"), time_s(batch, "ended_at")
+    old = created_s is not None and now_s - created_s > _KEPT_S
     if batch.get("archived_at"):
         raise _gone(batch_id)
     counts = batch.get("request_counts")
@@ -68,7 +67,7 @@ async def ended(desk: Desk, tool: ToolPlan, batch_id: str) -> Ended:
             "unusable_answer", "the batch has no request_counts.", "Tell the user: that is not the API."
         )
         raise UnusableAnswer(report)
-    just_ended = over is not None and abs(now - over) < _SETTLING
+    just_ended = over_s is not None and abs(now_s - over_s) < _SETTLING_S
     return Ended(batch_id, counts, fresh or just_ended, old)
 
 
@@ -108,19 +107,3 @@ def _not_ended(batch_id: str, batch: Mapping[str, Any], answer: Answer) -> CallE
             retry_after_s=wait_s,
         )
     )
-
-
-def _now(answer: Answer, wall_s: float) -> datetime.datetime:
-    """The time as the upstream has it."""
-    try:
-        return parsedate_to_datetime(answer.headers["date"]).astimezone(datetime.UTC)
-    except (KeyError, ValueError):
-        return datetime.datetime.fromtimestamp(wall_s, datetime.UTC)
-
-
-def _time(batch: Mapping[str, Any], name: str) -> datetime.datetime | None:
-    try:
-        time = datetime.datetime.fromisoformat(batch[name])
-    except (KeyError, TypeError, ValueError):
-        return None
-    return time if time.tzinfo else time.replace(tzinfo=datetime.UTC)

@@ -1,0 +1,33 @@
+"""What an upstream batch says of itself, however it says it. Pure; times are Unix time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+
+def time_s(batch: Mapping[str, Any], name: str) -> float | None:
+    """One of a batch's times; None when there is none, or none that can be read."""
+    try:
+        time = datetime.fromisoformat(str(batch.get(name)))
+    except ValueError:
+        return None
+    return time.replace(tzinfo=time.tzinfo or UTC).timestamp()
+
+
+def counts(batch: Mapping[str, Any]) -> dict[str, int]:
+    """Its requests by state; together they are all it has."""
+    found = batch.get("request_counts")
+    if not isinstance(found, dict):
+        return {}
+    return {name: number for name, number in found.items() if isinstance(number, int)}
+
+
+def upstream_now_s(date: str | None, wall_s: float) -> float:
+    """The time as the upstream has it, by the `Date` of an answer of just now; else `wall_s`, our own."""
+    try:
+        return parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return wall_s
