@@ -61,10 +61,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "batch.tokens",
     ),
     ("batch.about", "batch.newest"),
-    ("batch.requests.demand",),
+    ("batch.create.entry", "batch.requests.demand"),
     (
+        "batch.create.database",
         "batch.create.delivery",
-        "batch.create.entry",
         "batch.create.evidence",
         "batch.requests.files",
         "batch.create.presence",

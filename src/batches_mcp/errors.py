@@ -62,7 +62,7 @@ class ErrorReport:
     """What a failed call tells its caller, as data.
 
     `status` is the upstream's HTTP status and `request_id` its id for the exchange, where there was an answer.
-    `retry_after_s` is how long to wait before a retry that may help.
+    `retry_after_s` is how long to wait before a retry that may help. `in_doubt`: the call may have been carried out.
     """
 
     type: str
@@ -73,6 +73,7 @@ class ErrorReport:
     status: int | None = None
     request_id: str | None = None
     error_code: str | None = None
+    in_doubt: bool = False
 
     def text(self) -> str:
         """`type (HTTP status, request id): message`, then what to do next and whether a retry helps."""
@@ -95,6 +96,7 @@ class ErrorReport:
             "next_step": self.next_step,
             "retryable": self.retry is Retry.HELPS,
             "retry_after_s": self.retry_after_s,
+            "in_doubt": self.in_doubt or None,
         }
         return {name: value for name, value in values.items() if value is not None}
 

@@ -100,6 +100,14 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return seconds if seconds < _YEAR_S else None
 
 
+def time_of(date: str | None) -> float | None:
+    """A `Date` header as Unix time; None when there is none that can be read."""
+    try:
+        return parsedate_to_datetime(date or "").timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
 def _next_step(status: int, retry: Retry, variables: Collection[str]) -> str:
     if retry is Retry.UNSAFE:
         return "The request may have been carried out. Look at what exists upstream now (list it) before anything else."

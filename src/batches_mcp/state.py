@@ -48,6 +48,21 @@ def create(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "wb", _BUFFER_BYTES)
 
 
+def sync_folder(path: Path) -> None:
+    """See to it that the names of the files in a folder outlive a power failure; Windows has no such call.
+
+    Raises:
+        OSError: the disk cannot be written to.
+    """
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def unusable(path: Path, error: OSError) -> StateUnusable:
     """The error for something in the state folder that cannot be made, read or written."""
     report = ErrorReport(

@@ -23,7 +23,7 @@ import httpx2
 
 from batches_mcp import __version__
 from batches_mcp.errors import ErrorReport, Retry, UnusableAnswer, UpstreamUnreachable
-from batches_mcp.failure import retry_after_s, retry_of
+from batches_mcp.failure import retry_after_s, retry_of, time_of
 from batches_mcp.redact import excerpt
 from batches_mcp.relayed import Relayed
 from batches_mcp.request import Request, Upload, invalid
@@ -79,6 +79,16 @@ class Upstream:
         self.clock = clock or Clock()
         self._stack = AsyncExitStack()
         self._clients: dict[bool, httpx2.AsyncClient] = {}
+        self._ahead_s: float | None = None
+
+    def time_s(self) -> float:
+        """The upstream's time of day (Unix time), by the last `Date` it gave; our own as long as there was none."""
+        return self.clock.wall_s() if self._ahead_s is None else self.clock.now_s() + self._ahead_s
+
+    @property
+    def time_is_known(self) -> bool:
+        """Whether the upstream has told its time."""
+        return self._ahead_s is not None
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -163,6 +173,8 @@ class Upstream:
         attempt = 1
         while True:
             outcome = await self._attempt(request, exchange, repeatable)
+            if isinstance(outcome, Answer) and (date_s := time_of(outcome.headers.get("date"))) is not None:
+                self._ahead_s = date_s - self.clock.now_s()
             pause_s = self._pause_s(outcome, repeatable, settling, attempt)
             if pause_s is None or self.clock.now_s() + pause_s >= deadline_s:
                 if isinstance(outcome, UpstreamUnreachable):

@@ -13,6 +13,8 @@ import anyio
 import pytest
 from mcp.client.client import Client
 
+from batches_mcp.batch.create import database
+from batches_mcp.batch.create.entry import DOUBT_S
 from batches_mcp.errors import UsageError
 from batches_mcp.sandbox import Sandbox, fingerprint
 from batches_mcp.settings import BatchSettings
@@ -38,6 +40,12 @@ pytestmark = pytest.mark.anyio
 THREE = {"requests": requests(3)}
 
 
+def posts_of(sandbox: Sandbox, key: str) -> int:
+    """How many creates reached the upstream."""
+    mine = fingerprint(key)
+    return len([each for each in sandbox.requests if each.method == "POST" and each.header("x-api-key") == mine])
+
+
 @pytest.mark.parametrize(
     ("fault", "options", "posts"),
     [
@@ -56,18 +64,9 @@ async def test_after_a_fault_there_is_one_batch(
 ) -> None:
     sandbox.faults.add(fault, on="create", key=key, **options)
     async with agent(sandbox.url, key) as client:
-        batch_id = await persist(client, THREE)
+        batch_id = await persist(client, THREE, passing=sandbox)
     assert existing(sandbox.url, key) == [batch_id]
-    assert (
-        len(
-            [
-                each
-                for each in sandbox.requests
-                if each.method == "POST" and each.header("x-api-key") == fingerprint(key)
-            ]
-        )
-        <= posts
-    )
+    assert posts_of(sandbox, key) == posts
 
 
 # A fault, and how long until the client cancels its first call, if it does (s).
@@ -89,7 +88,8 @@ async def one_batch_in_the_end(name: str, seed: int, sandbox: Sandbox, key: str)
     """Whatever a fault does to some creates, each comes to one batch, which its caller is told."""
     chance = random.Random(f"{name} {seed}")  # noqa: S311
     fault, options, cancel_s = MATRIX[name]
-    contents = [{"requests": requests(10 * number + chance.randint(1, 9), f"s{number}-")} for number in range(3)]
+    rows = chance.randint(1, 9)  # the same for all, so that any batch might be anybody's
+    contents = [{"requests": requests(rows, f"s{number}-")} for number in range(3)]
     sandbox.faults.add(fault, on="create", key=key, count=chance.randint(1, 3), **options)
     limits = replace(QUICK, call_s=0.4) if name == "answer past the deadline" else QUICK
     made: list[str] = []
@@ -99,7 +99,7 @@ async def one_batch_in_the_end(name: str, seed: int, sandbox: Sandbox, key: str)
             if cancel_s is not None:
                 with anyio.move_on_after(chance.random() * cancel_s):
                     await create(client, arguments)
-            made.append(await persist(client, arguments, calls=100))
+            made.append(await persist(client, arguments, calls=100, passing=sandbox))
 
         for each in contents:
             tasks.start_soon(call, each)
@@ -132,88 +132,123 @@ async def test_a_refused_connection_leaves_nothing_behind(state: Path) -> None:
     assert not list(state.glob("*/kept/*"))
 
 
-async def test_a_lost_answer_is_found_in_the_list(sandbox: Sandbox, key: str) -> None:
+async def test_a_lost_answer_is_a_candidate_until_its_results_prove_it(sandbox: Sandbox, key: str) -> None:
     sandbox.faults.add("reset_after", on="create", key=key)
     async with agent(sandbox.url, key) as client:
-        batch_id, words = await create(client, THREE)
+        batch_id, words = await create(client, {**THREE, "label": "May"})
         assert [batch_id] == existing(sandbox.url, key)
+        assert words["candidate"] is True
         assert "submitting" not in words
+        assert await create(client, THREE) == (batch_id, words)
+        state = (await client.call_tool(RETRIEVE, {"message_batch_id": batch_id})).structured_content
+        assert state["batches_mcp"]["candidate"] is True
+        assert "create of 3 requests (label 'May') that was not answered" in state["batches_mcp"]["next_step"]
+        sandbox.end(str(batch_id))
+        state = (await client.call_tool(RETRIEVE, {"message_batch_id": batch_id})).structured_content
+        assert "candidate" not in state["batches_mcp"]
+        given, words = await create(client, THREE)
+        assert (given, "candidate" in words) == (batch_id, False)
         again, error = await create(client, THREE)
     assert again is None
     assert error["type"] == "duplicate_create"
     assert str(batch_id) in error["message"]
 
 
-async def test_none_exists_is_said_and_the_next_call_looks_first(sandbox: Sandbox, key: str) -> None:
+async def test_nothing_is_sent_again_while_a_batch_may_still_come_to_be(sandbox: Sandbox, key: str) -> None:
     sandbox.faults.add("server_error", on="create", key=key)
     async with agent(sandbox.url, key) as client:
         batch_id, error = await create(client, THREE)
-        assert (batch_id, error["type"], error["status"], error["retryable"]) == (None, "api_error", 500, True)
-        assert "no batch of these 3 requests exists" in error["message"]
+        assert (batch_id, error["type"], error["status"]) == (None, "api_error", 500)
+        assert (error["retryable"], error["in_doubt"]) == (True, True)
+        assert "one may still be made for 15 minutes" in error["message"]
+        sandbox.clock.advance(DOUBT_S - 1)
+        batch_id, error = await create(client, THREE)
+        assert (batch_id, error["type"], error["in_doubt"]) == (None, "create_unsettled", True)
+        assert "one may still be made for 1 minute." in error["message"]
+        assert posts_of(sandbox, key) == 1
+        sandbox.clock.advance(2)
         batch_id, _ = await create(client, THREE)
     assert existing(sandbox.url, key) == [batch_id]
-    calls = [each.method for each in sandbox.requests if each.header("x-api-key") == fingerprint(key)]
-    assert calls[-4:-1] == ["GET", "GET", "POST"]  # the last is ours
 
 
-async def test_a_batch_that_is_listed_late_is_found_by_the_next_call(sandbox: Sandbox, key: str) -> None:
-    sandbox.faults.add("reset", on="create", key=key)
+async def test_who_accepts_to_pay_twice_need_not_wait(sandbox: Sandbox, key: str) -> None:
+    sandbox.faults.add("server_error", on="create", key=key)
+    async with agent(sandbox.url, key) as client:
+        assert (await create(client, THREE))[1]["in_doubt"]
+        batch_id, _ = await create(client, {**THREE, "allow_duplicate": True})
+    assert existing(sandbox.url, key) == [batch_id]
+
+
+async def test_a_batch_that_is_made_late_is_found_by_the_next_call(sandbox: Sandbox, key: str) -> None:
+    sandbox.faults.add("timeout", on="create", key=key)
     async with agent(sandbox.url, key) as client:
         assert (await create(client, THREE))[0] is None
-        late = made_by_another(sandbox.url, key, 3)
+        late = made_by_another(sandbox.url, key, 3)  # with the ids of ours: it is the same create, carried out late
         assert (await create(client, THREE))[0] == late
+        assert await persist(client, THREE, passing=sandbox) == late
     assert existing(sandbox.url, key) == [late]
 
 
 async def test_several_are_named_and_the_one_that_ends_with_our_ids_is_taken(sandbox: Sandbox, key: str) -> None:
-    other = made_by_another(sandbox.url, key, 3, "other")
     sandbox.faults.add("reset_after", on="create", key=key)
     async with agent(sandbox.url, key) as client:
+        mine, words = await create(client, THREE)
+        assert words["candidate"]
+        other = made_by_another(sandbox.url, key, 3, "other")
         batch_id, error = await create(client, THREE)
         assert batch_id is None
-        assert not error["retryable"]
-        [mine] = set(existing(sandbox.url, key)) - {other}
-        assert mine in error["message"]
-        assert other in error["message"]
+        assert error["in_doubt"]
+        assert f"may be {other} (created " in error["message"]
+        assert f" or {mine} (created " in error["message"]
         for each in (mine, other):
-            sandbox.end(each)
+            sandbox.end(str(each))
         assert await persist(client, THREE) == mine
     assert set(existing(sandbox.url, key)) == {mine, other}
 
 
-async def test_a_batch_of_another_size_or_known_as_another_is_not_taken(sandbox: Sandbox, key: str) -> None:
+async def test_a_batch_that_was_there_before_is_of_another_size_or_known_is_not_taken(
+    sandbox: Sandbox, key: str
+) -> None:
+    made_by_another(sandbox.url, key, 3)
     async with agent(sandbox.url, key) as client:
+        sandbox.faults.add("reset", on="create", key=key)
+        assert (await create(client, THREE))[1]["in_doubt"]
         known, _ = await create(client, {"requests": requests(3, "known")})
         made_by_another(sandbox.url, key, 4)
-        sandbox.faults.add("reset", on="create", key=key)
         batch_id, error = await create(client, THREE)
         assert batch_id is None
-        assert "no batch of these 3 requests exists" in error["message"]
+        assert "No batch of these 3 requests is listed" in error["message"]
     assert known in existing(sandbox.url, key)
 
 
-async def test_an_adopted_batch_that_ends_with_other_ids_is_given_back(sandbox: Sandbox, key: str) -> None:
-    other = made_by_another(sandbox.url, key, 3, "other")
+async def test_a_candidate_that_ends_with_other_ids_is_another_programs(sandbox: Sandbox, key: str) -> None:
     sandbox.faults.add("reset", on="create", key=key)
     async with agent(sandbox.url, key) as client:
-        assert (await create(client, THREE))[0] == other  # nothing tells them apart as yet
+        assert (await create(client, THREE))[1]["in_doubt"]
+        other = made_by_another(sandbox.url, key, 3, "other")
+        batch_id, words = await create(client, THREE)
+        assert (batch_id, words["candidate"]) == (other, True)  # nothing tells them apart as yet
         sandbox.end(other)
-        await client.call_tool(CANCEL, {"message_batch_id": other})
-    async with agent(sandbox.url, key, clock=replace(INSTANT)) as client:
-        made = await persist(client, {**THREE, "allow_duplicate": True})
+        state = (await client.call_tool(RETRIEVE, {"message_batch_id": other})).structured_content
+        assert "candidate" not in state["batches_mcp"]
+        batch_id, error = await create(client, THREE)
+        assert (batch_id, error["type"], posts_of(sandbox, key)) == (None, "create_unsettled", 2)
+        made = await persist(client, THREE, passing=sandbox)
     assert made != other
+    assert set(existing(sandbox.url, key)) == {made, other}
 
 
 async def test_while_it_cannot_be_looked_nothing_is_sent(sandbox: Sandbox, key: str) -> None:
     sandbox.faults.add("reset_after", on="create", key=key)
-    sandbox.faults.add("spend_limit", on="list", count=12, key=key)
+    sandbox.faults.add("spend_limit", on="list", count=100, key=key)
     async with agent(sandbox.url, key) as client:
         for _ in range(2):
             batch_id, error = await create(client, THREE)
             assert batch_id is None
             assert "could not be found out" in error["message"]
+            assert error["in_doubt"]
         sandbox.faults.clear()
-        assert [await persist(client, THREE)] == existing(sandbox.url, key)
+        assert [await persist(client, THREE, passing=sandbox)] == existing(sandbox.url, key)
 
 
 class TestALongCreate:
@@ -258,18 +293,18 @@ class TestALongCreate:
         self, sandbox: Sandbox, key: str
     ) -> None:
         sandbox.faults.add("reset_after", on="create", key=key)
-        sandbox.faults.add("delay", on="list", key=key, seconds=30)
-        async with agent(sandbox.url, key, limits=replace(QUICK, call_s=0.4)) as client:
+        sandbox.faults.add("delay", on="list", key=key, count=2, seconds=30)
+        async with agent(sandbox.url, key, limits=replace(QUICK, call_s=2.0)) as client:
             assert (await create(client, THREE))[1]["submitting"]
         sandbox.faults.clear()
         async with agent(sandbox.url, key) as client:
-            assert [await persist(client, THREE)] == existing(sandbox.url, key)
+            assert [await persist(client, THREE, passing=sandbox)] == existing(sandbox.url, key)
 
     async def test_silence_is_submitting_and_ends_with_the_server(self) -> None:
-        with scripted_upstream(HANG) as upstream:
-            async with Client(server_for(upstream.url, limits=Limits(call_s=0.5), clock=INSTANT)) as client:
+        with scripted_upstream(answer(200, {"data": []}), HANG) as upstream:
+            async with Client(server_for(upstream.url, limits=Limits(call_s=2.0), clock=INSTANT)) as client:
                 assert (await create(client, THREE))[1]["submitting"]
-            assert len(upstream.received) == 1
+            assert [each.method for each in upstream.received] == ["GET", "POST"]
 
 
 class TestTheSameContent:
@@ -293,13 +328,14 @@ class TestTheSameContent:
             await persist(client, {**THREE, "betas": ["output-300k-2026-03-24"]})
         assert len(existing(sandbox.url, key)) == 2
 
-    async def test_after_a_day_it_is_new_whatever_else_the_clock_did(self, sandbox: Sandbox, key: str) -> None:
+    async def test_after_a_day_of_the_upstreams_it_is_new(self, sandbox: Sandbox, key: str) -> None:
         wall_s = [1_800_000_000.0]
         clock = replace(INSTANT, wall_s=lambda: wall_s[0])
         async with agent(sandbox.url, key, clock=clock) as client:
             await persist(client, THREE)
-            for passed_s, made in ((-3_600.0, False), (7_200.0, False), (86_400.0, True)):
-                wall_s[0] += passed_s
+            for ours_s, upstreams_s, made in ((-3_600.0, 0, False), (30 * 86_400.0, 86_399, False), (0.0, 2, True)):
+                wall_s[0] += ours_s
+                sandbox.clock.advance(upstreams_s)
                 assert ((await create(client, THREE))[0] is not None) is made
 
     async def test_another_account_knows_nothing_of_it(self, sandbox: Sandbox, key: str) -> None:
@@ -347,7 +383,7 @@ class TestWhatIsKept:
     async def test_a_ledger_that_cannot_be_used_is_an_error_before_anything_is_sent(
         self, damage: str, state: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("batches_mcp.batch.create.ledger._BUSY_S", 0.05)
+        monkeypatch.setattr("batches_mcp.batch.create.database._BUSY_S", 0.05)
         with scripted_upstream(answer(200, {"id": "msgbatch_1"})) as upstream:
             async with agent(upstream.url, "k") as client:
                 assert (await create(client, THREE))[0] == "msgbatch_1"
@@ -365,19 +401,21 @@ class TestWhatIsKept:
                 batch_id, error = await create(client, {"requests": requests(2, "other")})
             db.close()
             assert (batch_id, error["type"]) == (None, "state_unusable")
-            assert len(upstream.received) == 1
+            assert [each.method for each in upstream.received] == ["GET", "POST"]
 
     async def test_an_outcome_that_cannot_be_written_down_loses_no_batch(
         self, sandbox: Sandbox, key: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from batches_mcp.batch.create import ledger
+        update = database.update
 
-        def full(*_: object, **__: object) -> None:
-            raise sqlite3.OperationalError("database or disk is full")
+        def full(db: sqlite3.Connection, key: int, **values: Any) -> None:
+            if "state" in values:
+                raise sqlite3.OperationalError("database or disk is full")
+            update(db, key, **values)
 
         async with agent(sandbox.url, key) as client:
             with monkeypatch.context() as patch:
-                patch.setattr(ledger, "_settle", full)
+                patch.setattr("batches_mcp.batch.create.ledger.update", full)
                 batch_id, words = await create(client, THREE)
             assert "could not be written down" in words["warnings"][0]["message"]
             assert (await create(client, THREE))[0] == batch_id
@@ -420,19 +458,17 @@ class TestWithoutALedger:
 
 class TestTheCap:
     async def test_it_counts_what_the_last_24_hours_may_cost(self, sandbox: Sandbox, key: str) -> None:
-        wall_s = [1_800_000_000.0]
-        clock = replace(INSTANT, wall_s=lambda: wall_s[0])
         async with agent(sandbox.url, key) as client:
             _, words = await create(client, {**THREE, "dry_run": True})
             high = words["dry_run"]["estimate"]["cost_usd"]["high"]
         settings = BatchSettings(max_cost_usd=high * 2.5)
-        async with agent(sandbox.url, f"{key}-capped", clock=clock, batch=settings) as client:
+        async with agent(sandbox.url, f"{key}-capped", batch=settings) as client:
             for name in ("a", "b"):
                 await persist(client, {"requests": requests(3, name)})
             batch_id, error = await create(client, {"requests": requests(3, "c"), "allow_duplicate": True})
             assert (batch_id, error["type"], error["retryable"]) == (None, "cost_cap", False)
             assert "only the operator can raise --max-cost-usd" in error["next_step"]
-            wall_s[0] += 86_401
+            sandbox.clock.advance(86_401)
             await persist(client, {"requests": requests(3, "c")})
 
     async def test_it_counts_what_a_batch_really_cost_once_that_is_known(self, sandbox: Sandbox, key: str) -> None:

@@ -26,16 +26,18 @@ STEPS: dict[str, tuple[Any, str, bool]] = {
     "draft written": (KeptRequests, "write", True),
     "claimed": (Ledger, "claim", True),
     "kept": (KeptRequests, "keep", True),
+    "about to be sent whole": (Ledger, "sent", False),
+    "may be sent whole": (Ledger, "sent", True),
     "first byte": (send, "_file_pieces", False),
     "whole body": (send, "_file_pieces", True),
     "answered": (Ledger, "accepted", False),
     "written down": (Ledger, "accepted", True),
     "looking": (reconcile, "_look_once", False),
-    "adopting": (Ledger, "adopted", False),
-    "adopted": (Ledger, "adopted", True),
+    "found": (Ledger, "candidate", False),
+    "noted": (Ledger, "candidate", True),
 }
 # These come only after an answer that was lost.
-AMBIGUOUS = ("looking", "adopting", "adopted")
+AMBIGUOUS = ("looking", "found", "noted")
 
 
 def die() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import anyio.lowlevel
 import httpx2
 from mcp.client.client import Client
 
+from batches_mcp.batch.create.entry import DOUBT_S
+from batches_mcp.sandbox import NotPossible, Sandbox
 from batches_mcp.settings import BatchSettings
 from batches_mcp.upstream import Clock, Limits
 from tests.support.servers import CREATE, REQUEST, error_of, server_for
@@ -58,20 +60,37 @@ async def create(client: Client, arguments: Mapping[str, Any]) -> tuple[str | No
     return content.get("id"), content["batches_mcp"]
 
 
-async def persist(client: Client, arguments: Mapping[str, Any], calls: int = 6) -> str:
-    """Call the same create as long as the answers say that this is right, and return the id of the batch."""
+async def persist(
+    client: Client, arguments: Mapping[str, Any], calls: int = 6, *, passing: Sandbox | None = None
+) -> str:
+    """Call the same create as long as the answers say that this is right, and return the id of the batch.
+
+    As long as it is in doubt whether there is one, time passes in the sandbox that is named as `passing`.
+    """
     said: list[Any] = []
     for _ in range(calls):
         batch_id, words = await create(client, arguments)
-        if batch_id is not None:
-            return batch_id
         said.append(words)
+        if batch_id is not None and not words.get("candidate"):
+            return batch_id
         if words.get("type") == "duplicate_create":  # an answer that was given, but did not arrive
             return str(re.search(r"batch (msgbatch_\w+)", words["message"])[1])  # type: ignore[index]
-        assert words.get("submitting") or words.get("retryable"), words
+        assert words.get("submitting") or words.get("retryable") or words.get("candidate"), words
         if words.get("submitting"):
             await anyio.sleep(0.05)
-    raise AssertionError(said)
+        elif passing is not None and words.get("candidate"):
+            end(passing, str(batch_id))
+        elif passing is not None and words.get("in_doubt"):
+            for each in re.findall(r"msgbatch_\w+", words["message"]):
+                end(passing, each)
+            passing.clock.advance(DOUBT_S + 1)
+    raise AssertionError(said[-3:])
+
+
+def end(sandbox: Sandbox, batch_id: str) -> None:
+    """Let a batch end, unless it has."""
+    with suppress(NotPossible):
+        sandbox.end(batch_id)
 
 
 def existing(url: str, key: str) -> list[str]:

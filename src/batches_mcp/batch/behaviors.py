@@ -112,7 +112,7 @@ _FILE_ARGUMENTS: Mapping[str, JsonSchema] = {
     "rows_file": {
         **_FILE_NAME,
         "description": "In place of requests: a CSV, TSV or JSONL file on the server, of whose rows `template` makes "
-        "requests. A column custom_id gives the ids; without one they are row-000001 and on.",
+        "requests. A column custom_id gives the ids; without one they are like row-000001-3f9c.",
     },
     "template": {
         "type": "object",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
+
+from batches_mcp.failure import time_of
 
 
 def time_s(batch: Mapping[str, Any], name: str) -> float | None:
@@ -27,7 +28,5 @@ def counts(batch: Mapping[str, Any]) -> dict[str, int]:
 
 def upstream_now_s(date: str | None, wall_s: float) -> float:
     """The time as the upstream has it, by the `Date` of an answer of just now; else `wall_s`, our own."""
-    try:
-        return parsedate_to_datetime(date or "").timestamp()
-    except ValueError:
-        return wall_s
+    found_s = time_of(date)
+    return wall_s if found_s is None else found_s

@@ -14,7 +14,7 @@ from batches_mcp import result
 from batches_mcp.batch import OUR_KEY
 from batches_mcp.batch.call import Call
 from batches_mcp.batch.facts import counts, time_s
-from batches_mcp.batch.hearing import heard
+from batches_mcp.batch.hearing import heard, in_doubt
 from batches_mcp.errors import CallError, Retry
 from batches_mcp.failure import retry_after_s
 from batches_mcp.result import Answer
@@ -40,13 +40,16 @@ async def state(call: Call, cap_s: float) -> dict[str, Any]:
     asked_s = float(call.arguments.get("wait_seconds", 0))
     waiting = _Waiting(call, min(asked_s, cap_s))
     batch, answer = await waiting.until_ended()
-    await heard(call, [batch])
+    doubted = await heard(call, [batch])
     remarks: dict[str, Any] = {
         "done": _done(batch),
         "waited_s": round(waiting.waited_s(), 1),
         "poll_after_s": _poll_after_s(batch, answer, waiting.clock.wall_s()),
         "next_step": _next_step(batch, answer, waiting.clock.wall_s()),
     }
+    for entry in doubted.values():
+        remarks["candidate"] = True
+        remarks["next_step"] = f"{in_doubt(entry)} {remarks['next_step']}"
     if asked_s > cap_s:
         remarks["notice"] = (
             f"wait_seconds was cut from {asked_s:g} to {cap_s:g}, the longest this server waits in a call."

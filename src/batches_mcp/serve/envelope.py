@@ -47,7 +47,7 @@ def failed(error: CallError) -> JSONResponse:
     """
     report = error.report
     status = report.status or _status(error)
-    headers = {} if report.retry is Retry.HELPS else {"x-should-retry": "false"}
+    headers = {} if report.retry is Retry.HELPS and not report.in_doubt else {"x-should-retry": "false"}
     if report.retry_after_s is not None:
         headers["retry-after"] = f"{report.retry_after_s:g}"
     message = f"{report.message} {report.next_step}"

@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 
+from batches_mcp.batch.create.entry import Baseline, Entry
 from batches_mcp.batch.create.evidence import (
     Adopt,
+    Candidates,
+    InDoubt,
     NoneFound,
-    Several,
     Verdict,
+    baseline,
     candidates,
     created_s,
     maybe_accepted,
-    since_s,
     size,
     verdict,
 )
@@ -59,30 +61,26 @@ def test_which_errors_may_hide_a_batch(error: CallError, maybe: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("date", "elapsed_s", "measured", "earliest_s"),
+    ("page", "date", "expected"),
     [
-        (DATE, 10.0, True, NOON_S - 70),
-        (DATE, 10.0, False, NOON_S - 3_610),
-        (DATE, -10.0, False, NOON_S - 86_400),  # our clock was set back in between
-        (None, 10.0, True, 5_000.0 - 70),
-        ("nonsense", 10.0, True, 5_000.0 - 70),
+        ({"data": [batch("b"), batch("a")]}, DATE, Baseline(NOON_S, NOON_S, "b")),
+        ({"data": []}, DATE, Baseline(NOON_S)),
+        ({"data": []}, None, Baseline(5_000.0)),
+        ({"data": [{"id": "b", "created_at": "?"}]}, DATE, Baseline(NOON_S, NOON_S - 3_600)),
+        ({"data": ["b"]}, DATE, Baseline(NOON_S, NOON_S - 3_600)),
+        ({"nothing": 1}, "nonsense", Baseline(5_000.0, 1_400.0)),
     ],
 )
-def test_the_time_is_the_upstreams(date: str | None, elapsed_s: float, measured: bool, earliest_s: float) -> None:
-    assert since_s(date, 5_000.0, elapsed_s, measured=measured) == earliest_s
+def test_what_is_newer_than_a_create_is_measured_before_it(page: Any, date: str | None, expected: Baseline) -> None:
+    assert baseline(page, date, 5_000.0) == expected
 
 
-def test_candidates_are_of_the_size_new_and_unknown() -> None:
-    batches = [
-        batch("ours"),
-        batch("larger", rows=4),
-        batch("older", created_at="2026-01-01T11:59:59Z"),
-        batch("known"),
-        batch("undated", created_at="?"),
-        {"id": "odd", "request_counts": None},
-    ]
-    assert [each["id"] for each in candidates(batches, 3, NOON_S, {"known"})] == ["ours", "undated"]
+def test_candidates_are_of_the_size_and_unknown() -> None:
+    batches = [batch("ours"), batch("larger", rows=4), batch("known"), {"id": "odd", "request_counts": None}]
+    entry = Entry("c", 3, 100)
+    assert [each["id"] for each in candidates(batches, entry, {"known"})] == ["ours"]
     assert created_s(batch()) == NOON_S
+    assert created_s(batch(created_at="?")) == float("inf")
     assert size({"request_counts": {"succeeded": 2, "expired": 1}}) == 3
 
 
@@ -90,19 +88,19 @@ A, B = batch("a"), batch("b")
 
 
 @pytest.mark.parametrize(
-    ("ours", "possible", "rivals", "found"),
+    ("ours", "possible", "left_s", "found"),
     [
-        ([], [], 0, NoneFound()),
-        ([], [A], 0, Adopt(A, confirmed=False)),
-        ([], [A], 1, Several([A])),
-        ([], [A, B], 0, Several([A, B])),
-        ([A], [], 0, Adopt(A, confirmed=True)),
-        ([A], [B], 3, Adopt(A, confirmed=True)),
-        ([A, B], [], 0, Several([A, B])),
+        ([], [], 1.0, InDoubt(1.0)),
+        ([], [], 0.0, NoneFound()),
+        ([], [A], 0.0, Candidates([A])),
+        ([], [A, B], 1.0, Candidates([A, B])),
+        ([A], [], 1.0, Adopt(A)),
+        ([A], [B], 0.0, Adopt(A)),
+        ([A, B], [], 0.0, Candidates([A, B])),
     ],
 )
-def test_the_verdict(ours: list[Any], possible: list[Any], rivals: int, found: Verdict) -> None:
-    assert verdict(ours, possible, rivals) == found
+def test_the_verdict(ours: list[Any], possible: list[Any], left_s: float, found: Verdict) -> None:
+    assert verdict(ours, possible, left_s) == found
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import errno
+import gzip
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from batches_mcp.batch.create.entry import Begun, Busy, Draft, Made, OverCap, State, Unsettled
-from batches_mcp.batch.create.kept import KeptRequests
-from batches_mcp.batch.create.ledger import Ledger
+from batches_mcp.batch.create import database
+from batches_mcp.batch.create.entry import Baseline, Begun, Busy, Draft, Made, OverCap, State, Unsettled
+from batches_mcp.batch.create.kept import Copy
 from batches_mcp.batch.create.presence import Presence
 from batches_mcp.batch.create.records import AllRecords, Records
 from batches_mcp.errors import StateUnusable
@@ -37,11 +40,15 @@ def another(records: Records) -> Records:
 
 
 def draft(content: str = "c", **more: Any) -> Draft:
-    return Draft(content, 3, 100, **more)
+    return Draft(content, 3, 100, **{"body": f"body of {content}", **more})
+
+
+def at(now_s: float = NOW_S) -> Baseline:
+    return Baseline(now_s)
 
 
 def begin(records: Records, content: str = "c", now_s: float = NOW_S, **more: Any) -> int:
-    claim = records.claim(draft(content, **more), now_s)
+    claim = records.claim(draft(content, **more), at(now_s))
     assert isinstance(claim, Begun), claim
     return claim.entry.key
 
@@ -55,50 +62,71 @@ def made(records: Records, batch_id: str, content: str = "c", now_s: float = NOW
 
 def test_a_claim_is_a_lock_until_its_owner_ends(records: Records) -> None:
     key = begin(records)
+    records.ledger.sent(key, NOW_S)
     other = another(records)
-    assert isinstance(other.claim(draft(), NOW_S), Busy)
-    assert isinstance(records.claim(draft(), NOW_S), Busy)
+    assert isinstance(other.claim(draft(), at()), Busy)
+    assert isinstance(records.claim(draft(), at()), Busy)
     records.presence.leave()
-    claim = other.claim(draft(), NOW_S)
+    claim = other.claim(draft(), at())
     assert isinstance(claim, Unsettled)
     assert claim.entry.key == key
     other.ledger.settled(key, State.NONE_FOUND)
-    assert isinstance(other.claim(draft(), NOW_S), Unsettled)  # each caller looks once more
-    other.ledger.settled(key, State.NONE_FOUND)
-    assert isinstance(other.claim(draft(), NOW_S, looked=frozenset([key])), Begun)
+    assert isinstance(other.claim(draft(), at()), Begun)
     other.presence.leave()
+
+
+def test_a_create_that_was_never_sent_whole_stands_against_nothing(records: Records) -> None:
+    begin(records, "claimed"), begin(records, "left behind")
+    records.presence.leave()
+    other = another(records)
+    assert isinstance(other.claim(draft("claimed"), at()), Begun)
+    assert other.left_behind() == []
+    assert {entry.state for entry in other.ledger.entries() if entry.content == "left behind"} == {State.REFUSED}
+    other.presence.leave()
+
+
+def test_who_accepts_to_pay_twice_passes_what_is_unsettled(records: Records) -> None:
+    key = begin(records)
+    records.ledger.sent(key, NOW_S)
+    records.ledger.released(key)
+    assert isinstance(records.claim(draft(), at(), again=True), Begun)
+
+
+def test_the_same_body_is_the_same_create_whatever_its_content_is_called(records: Records) -> None:
+    made(records, "b1")
+    assert isinstance(records.claim(replace(draft(), content="by another rule"), at()), Made)
 
 
 def test_what_was_made_is_told_once_and_then_a_duplicate(records: Records) -> None:
     key = made(records, "b1")
-    claim = records.claim(draft(), NOW_S)
+    claim = records.claim(draft(), at())
     assert isinstance(claim, Made)
     assert not claim.entry.told
     records.ledger.told(key)
-    claim = records.claim(draft(), NOW_S + DAY_S - 1)
+    claim = records.claim(draft(), at(NOW_S + DAY_S - 1))
     assert isinstance(claim, Made)
     assert claim.entry.told
-    assert isinstance(records.claim(draft("other"), NOW_S), Begun)
-    assert isinstance(records.claim(draft(), NOW_S, again=True), Begun)
+    assert isinstance(records.claim(draft("other"), at()), Begun)
+    assert isinstance(records.claim(draft(), at(), again=True), Begun)
 
 
 def test_a_clock_set_back_forgets_no_duplicate(records: Records) -> None:
     made(records, "b1")
-    assert isinstance(records.claim(draft(), NOW_S - 30 * DAY_S), Made)
+    assert isinstance(records.claim(draft(), at(NOW_S - 30 * DAY_S)), Made)
 
 
 def test_a_retry_of_all_of_a_batch_is_no_duplicate_of_it(records: Records) -> None:
     made(records, "b1")
     made(records, "b2", parent="b1")
-    claim = records.claim(draft(parent="b1"), NOW_S)
+    claim = records.claim(draft(parent="b1"), at())
     assert isinstance(claim, Made)
     assert claim.entry.batch_id == "b2"
-    assert isinstance(records.claim(draft(parent="b2"), NOW_S), Begun)
+    assert isinstance(records.claim(draft(parent="b2"), at()), Begun)
 
 
 def test_the_cap_counts_what_was_reserved_or_spent(records: Records) -> None:
     def claim(content: str, now_s: float = NOW_S) -> Any:
-        return records.claim(draft(content, estimate_usd=2.0), now_s, cap_usd=5.0)
+        return records.claim(draft(content, estimate_usd=2.0), at(now_s), cap_usd=5.0)
 
     first = claim("a")
     assert isinstance(first, Begun)
@@ -113,26 +141,34 @@ def test_the_cap_counts_what_was_reserved_or_spent(records: Records) -> None:
     assert isinstance(claim("e", NOW_S + DAY_S + 1), Begun)
 
 
-def test_an_answer_is_stronger_than_an_adoption(records: Records) -> None:
+def test_an_answer_is_stronger_than_a_proof(records: Records) -> None:
     guessing, answered = begin(records, "guessing"), begin(records, "answered")
-    assert records.ledger.rivals(records.ledger.entries()[0]) == 1
-    assert records.ledger.adopted(guessing, {"id": "b1"}, confirmed=False)
+    [rival] = records.ledger.rivals(records.ledger.entries()[0])
+    assert rival.content == "guessing"
+    assert records.ledger.adopted(guessing, {"id": "b1"})
     records.ledger.accepted(answered, {"id": "b1"})
     by_content = {entry.content: entry for entry in records.ledger.entries()}
     assert by_content["guessing"].state is State.AMBIGUOUS
     assert by_content["guessing"].batch_id is None
     assert by_content["answered"].batch_id == "b1"
-    assert not records.ledger.adopted(guessing, {"id": "b1"}, confirmed=False)
+    assert not records.ledger.adopted(guessing, {"id": "b1"})
     assert records.ledger.known(["b1", "b2"]) == {"b1"}
 
 
-def test_what_is_seen_later_is_learned(records: Records) -> None:
+def test_a_candidate_is_nobodys_batch(records: Records) -> None:
     key = begin(records)
-    records.ledger.adopted(key, {"id": "b1", "processing_status": "in_progress"}, confirmed=False)
-    [unconfirmed] = records.ledger.saw([{"id": "b1", "processing_status": "ended"}, {"id": "unknown"}])
-    assert unconfirmed.shown["processing_status"] == "ended"
-    records.ledger.confirmed(key)
-    assert records.ledger.saw([{"id": "b1", "processing_status": "ended"}]) == []
+    records.ledger.candidate(key, {"id": "b1", "processing_status": "in_progress"})
+    [doubted] = records.ledger.saw([{"id": "b1", "processing_status": "ended"}, {"id": "unknown"}])
+    assert doubted.shown["processing_status"] == "ended"
+    assert doubted.job()["batch_id"] is None
+    assert records.ledger.find("b1") is None
+    assert records.ledger.known(["b1"]) == set()
+    records.ledger.cost("b1", 1.0)
+    assert records.ledger.deleted("b1") is None
+    assert records.ledger.entries()[0].cost_usd is None
+    assert records.ledger.adopted(key, doubted.shown)
+    assert records.ledger.saw([doubted.shown]) == []
+    assert records.ledger.find("b1") is not None
 
 
 def test_a_row_of_jobs(records: Records) -> None:
@@ -155,40 +191,112 @@ def test_a_row_of_jobs(records: Records) -> None:
     assert records.ledger.entries()[0].job()["status"] == "sending"
 
 
-def test_after_29_days_nothing_is_left_but_what_is_unsettled(records: Records) -> None:
-    keep(records, "old")
-    made(records, "b1", "old")
-    begin(records, "unsettled")
-    records.tidy(NOW_S + 30 * DAY_S, threading.Event())
-    assert [entry.content for entry in records.ledger.entries()] == ["unsettled"]
+@pytest.mark.parametrize("created_at", [None, "yesterday", 7, "9999-12-31T23:59:59Z"])
+def test_a_row_of_jobs_has_no_expiry_that_cannot_be_told(records: Records, created_at: object) -> None:
+    records.ledger.accepted(begin(records), {"id": "b1", "created_at": created_at})
+    assert records.ledger.entries()[0].job()["results_expire_at"] is None
+
+
+def test_after_29_days_nothing_is_left_not_even_of_what_nobody_could_settle(records: Records) -> None:
+    old, unsettled = keep(records, BODY), keep(records, BODY + b" ")
+    records.ledger.accepted(begin(records, "old", body=old.name), {"id": "b1"})
+    key = begin(records, "unsettled", body=unsettled.name)
+    records.ledger.sent(key, NOW_S)
+    records.ledger.released(key)
+    records.tidy(NOW_S + 28 * DAY_S)
+    assert len(records.ledger.entries()) == 2
+    records.tidy(NOW_S + 30 * DAY_S)
+    assert records.ledger.entries() == []
     assert list(records.kept.folder.iterdir()) == []
 
 
-def keep(records: Records, content: str, body: bytes = BODY) -> None:
-    """Keep a body under a name of ours."""
+def test_an_empty_ledger_beside_copies_is_damage(records: Records) -> None:
+    copy = keep(records, BODY)
+    records.ledger.accepted(begin(records, body=copy.name), {"id": "b1"})
+    for path in records.ledger.path.parent.glob("ledger.sqlite*"):
+        path.unlink()
+    with pytest.raises(StateUnusable, match="is empty, but copies of requests that were sent are in"):
+        records.check(copy.path.parent.stat().st_mtime)
+
+
+def test_a_folder_whose_locks_keep_nobody_out_is_refused(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batches_mcp.batch.create.presence._lock", lambda _: None)
+    with pytest.raises(StateUnusable, match="do not keep other processes out"):
+        records.check(NOW_S)
+
+
+def keep(records: Records, body: bytes = BODY) -> Copy:
+    """A body that is kept."""
     with records.kept.draft() as path:
         copy = records.kept.write(path, [body], "")
-        records.kept.keep(type(copy)(copy.path, content, copy.length_bytes)).close()
+        records.kept.keep(copy).close()
+    return copy
 
 
 def test_a_kept_body_is_the_same_once_compressed(records: Records) -> None:
-    keep(records, "x")
-    made(records, "b1", "x")
-    assert not records.kept.foreign("x", ["a", "b"])
-    assert records.kept.foreign("x", ["a", "z"])
-    records.tidy(NOW_S, threading.Event())
-    assert [path.name for path in records.kept.folder.iterdir()] == ["x.json.gz"]
-    assert records.kept.foreign("x", ["z"])
-    with records.kept.opened("x") as file:
+    name = keep(records).name
+    records.ledger.accepted(begin(records, body=name), {"id": "b1"})
+    assert not records.kept.foreign(name, "", ["a", "b"])
+    assert records.kept.foreign(name, "", ["a", "z"])
+    records.compress(threading.Event())
+    assert [path.name for path in records.kept.folder.iterdir()] == [f"{name}.json.gz"]
+    assert records.kept.foreign(name, "", ["z"])
+    with records.kept.opened(name, "") as file:
         assert file.read(2) == b"\x1f\x8b"
 
 
-def test_betas_make_another_content(records: Records) -> None:
-    contents = set()
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("damage", ["empty", "half", "zeros", "other"])
+def test_a_damaged_copy_is_a_missing_one(records: Records, damage: str, packed: bool) -> None:
+    name = keep(records).name
+    if packed:
+        records.kept.compress(name, threading.Event())
+    [path] = records.kept.folder.iterdir()
+    content = path.read_bytes()
+    damaged = {"empty": b"", "half": content[:25], "zeros": bytes(len(content)), "other": content.replace(b"a", b"c")}
+    path.write_bytes(gzip.compress(BODY[:-1]) if packed and damage == "other" else damaged[damage])
+    with pytest.raises(FileNotFoundError), records.kept.opened(name, ""):
+        pass
+
+
+def test_two_that_compress_one_copy_lose_nothing(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = keep(records).name
+    inner = records.kept.compress
+
+    class Meanwhile(gzip.GzipFile):
+        """Before the first has written anything, a second is done."""
+
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            monkeypatch.undo()
+            inner(name, threading.Event())
+            super().__init__(*arguments, **more)
+
+    monkeypatch.setattr("batches_mcp.batch.create.kept.gzip.GzipFile", Meanwhile)
+    records.kept.compress(name, threading.Event())
+    assert [path.name for path in records.kept.folder.iterdir()] == [f"{name}.json.gz"]
+    assert not records.kept.foreign(name, "", ["a", "b"])
+
+
+def test_a_copy_is_on_the_disk_before_its_name_counts(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    name = keep(records).name
+    path = records.kept.folder / f"{name}.json"
+    assert synced == [path.stat().st_ino, records.kept.folder.stat().st_ino]
+
+
+def test_betas_make_another_copy(records: Records) -> None:
+    names = set()
     for betas, pieces in (("", [BODY]), ("", [BODY[:7], BODY[7:]]), ("beta", [BODY])):
         with records.kept.draft() as path:
-            contents.add(records.kept.write(path, pieces, betas).content)
-    assert len(contents) == 2
+            names.add(records.kept.write(path, pieces, betas).name)
+    assert len(names) == 2
 
 
 def test_a_disk_that_fills_while_keeping_leaves_nothing(records: Records) -> None:
@@ -206,25 +314,25 @@ def test_a_disk_that_fills_while_compressing_loses_nothing(records: Records, mon
         def __init__(self, *_: object, **__: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    keep(records, "x")
+    name = keep(records).name
     monkeypatch.setattr("batches_mcp.batch.create.kept.gzip.GzipFile", Full)
-    records.kept.compress("x", threading.Event())
-    assert [path.name for path in records.kept.folder.iterdir()] == ["x.json"]
+    records.kept.compress(name, threading.Event())
+    assert [path.name for path in records.kept.folder.iterdir()] == [f"{name}.json"]
 
 
 def test_a_full_disk_writes_no_half_a_record(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     made(records, "b1")
-    begin_transaction = Ledger._begin
+    begin_transaction = database._begin
 
-    def small(self: Ledger) -> sqlite3.Connection:
-        db = begin_transaction(self)
+    def small(path: Path) -> sqlite3.Connection:
+        db = begin_transaction(path)
         db.execute("PRAGMA max_page_count = 1")  # never less than it has already
         return db
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "_begin", small)
+        patch.setattr(database, "_begin", small)
         with pytest.raises(StateUnusable, match="there is no room left"):
-            records.claim(draft("x" * 100_000), NOW_S)
+            records.claim(draft("x" * 100_000), at())
     assert [entry.content for entry in records.ledger.entries()] == ["c"]
 
 
@@ -240,4 +348,29 @@ def test_a_process_that_left_or_died_is_not_alive(tmp_path: Path) -> None:
     assert [path.stem for path in tmp_path.glob("*.alive")] == [one.name]
     one.leave()
     assert not other.alive(one.name)
-    assert KeptRequests(tmp_path).tidy([], 0) == []
+
+
+def test_a_ledger_of_the_version_before_is_brought_up_to_date(records: Records) -> None:
+    with sqlite3.connect(records.ledger.path) as db:
+        db.executescript(
+            """
+            CREATE TABLE creates (
+              key INTEGER PRIMARY KEY, content TEXT NOT NULL, rows INTEGER NOT NULL, body_bytes INTEGER NOT NULL,
+              source TEXT, label TEXT, part INTEGER, parent TEXT, betas TEXT NOT NULL, estimate_usd REAL,
+              state TEXT NOT NULL, owner TEXT, started_s REAL NOT NULL, since_s REAL,
+              batch_id TEXT, batch TEXT, cost_usd REAL,
+              confirmed INTEGER NOT NULL DEFAULT 0, told INTEGER NOT NULL DEFAULT 0, deleted INTEGER NOT NULL DEFAULT 0
+            );
+            CREATE INDEX creates_content ON creates (content);
+            CREATE INDEX creates_batch_id ON creates (batch_id);
+            PRAGMA user_version = 1;
+            INSERT INTO creates (content, rows, body_bytes, betas, state, started_s, batch_id, batch, told)
+              VALUES ('body of c', 3, 100, '', 'accepted', 1800000000, 'b1', '{"id": "b1"}', 1),
+                     ('guess', 3, 100, '', 'adopted', 1800000000, 'b2', '{"id": "b2"}', 0),
+                     ('sent', 3, 100, '', 'sending', 1800000000, NULL, NULL, 0);
+            """
+        )
+    db.close()
+    assert isinstance(records.claim(draft(), at()), Made)
+    states = {entry.content: entry.state for entry in records.ledger.entries()}
+    assert states == {"body of c": State.ACCEPTED, "guess": State.AMBIGUOUS, "sent": State.AMBIGUOUS}

@@ -30,7 +30,7 @@ def rows(content: bytes) -> list[Row]:
 
 
 def filled(name: str, content: bytes, params: Any) -> list[Row]:
-    return list(template_rows("rows_file", buffered(content), name, Template(params)))
+    return list(template_rows("rows_file", buffered(content), name, Template(params), "3f9c"))
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,10 @@ def test_a_template_is_filled_from_every_row() -> None:
     made = filled("t.csv", b'name,note\nAnn,"two\nlines"\n\nBo,x\n', PARAMS)
     assert [line for line, _ in made] == [2, 5]
     assert params(made[0]) == {
-        "custom_id": "row-000001",
+        "custom_id": "row-000001-3f9c",
         "params": PARAMS | {"messages": [{"role": "user", "content": "Hi Ann, two\nlines"}], "n": "two\nlines"},
     }
-    assert params(made[1])["custom_id"] == "row-000002"
+    assert params(made[1])["custom_id"] == "row-000002-3f9c"
     assert params(filled("t.tsv", b"name\tnote\tcustom_id\nA\tB\tmine\n", PARAMS)[0])["custom_id"] == "mine"
     typed = params(filled("t.jsonl", b'{"name": 1, "note": {"deep": [2]}}', PARAMS)[0])["params"]
     assert typed["n"] == {"deep": [2]}

@@ -8,25 +8,32 @@ from typing import Any
 
 import anyio
 
+from batches_mcp.batch.create.entry import Entry
+
 Key = tuple[str, str]
 """An account and a content."""
 
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One create, from its first byte on. Once `done` is set there is a `batch` or a `failure`; `headers`
+    """One create, from its first byte on. Once `done` is set there is a `batch` or a `failure`, and
+    with the latter perhaps a `candidate`, a batch that may be the one; `headers`
     are those of the answer that had the batch.
 
-    `entry` is its key in the ledger, if there is one. `warnings` are for whoever is told of the batch.
+    `entry` is its row of the ledger, if there is one, and `recorded` tells whether its outcome is written down there.
+    `sent` is set before the last byte of the body goes out. `warnings` are for whoever is told of the batch.
     """
 
     body_bytes: int
-    entry: int | None = None
+    entry: Entry | None = None
     sent_bytes: int = 0
+    sent: bool = False
     done: anyio.Event = field(default_factory=anyio.Event)
     batch: Mapping[str, Any] | None = None
+    candidate: Mapping[str, Any] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     failure: Exception | None = None
+    recorded: bool = True
     warnings: list[str] = field(default_factory=list)
 
 
@@ -45,10 +52,10 @@ class Underway:
         if key is not None:
             self._by_content[key] = delivery
 
-    def remove(self, key: Key | None, delivery: Delivery, *, findable: bool) -> None:
-        """It has ended; `findable` leaves it to be found, where the ledger does not know how it ended."""
+    def remove(self, key: Key | None, delivery: Delivery) -> None:
+        """It has ended; one that the ledger does not know the end of stays to be found."""
         self._all.discard(delivery)
-        if key is not None and not findable:
+        if key is not None and delivery.recorded:
             self._by_content.pop(key, None)
 
     async def finish(self, grace_s: float) -> None:

@@ -11,10 +11,16 @@ from pydantic_core import from_json
 
 # How long the API keeps results: https://platform.claude.com/docs/en/build-with-claude/batch-processing
 KEPT_DAYS = 29
+# How long a create that was not answered may still make a batch: the API may take 600 s to answer one
+# (the official SDKs' time-out), and a gateway before it may give up much earlier.
+DOUBT_S = 900.0
 
 
 class State(StrEnum):
-    """What is known of a create. SENDING and AMBIGUOUS are unsettled: a batch of it may exist."""
+    """What is known of a create. SENDING and AMBIGUOUS are unsettled: a batch of it may exist.
+
+    SENDING turns to AMBIGUOUS without an answer; one whose last byte was never sent is REFUSED.
+    """
 
     SENDING = "sending"
     AMBIGUOUS = "ambiguous"
@@ -25,8 +31,26 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Baseline:
+    """The upstream just before a create: whatever is newer in its list may be the create's batch.
+
+    `now_s` is the upstream's time (Unix). `newest_s` and `newest_id` are when its newest batch was created, by the
+    clock that dates batches, and which that is; without an id every batch since `newest_s` counts as newer.
+    """
+
+    now_s: float
+    newest_s: float = 0.0
+    newest_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
-    """A create that is to be. `content` stands for its body and betas; `estimate_usd` is the most it may cost."""
+    """A create that is to be.
+
+    `content` identifies its requests and betas, however they are written; `body` names the copy of its exact bytes.
+    `estimate_usd` is the most it may cost, None when that is not known. A part of a source that makes several batches
+    is one of `parts`, and `source_hash` identifies all of the source's requests.
+    """
 
     content: str
     rows: int
@@ -37,26 +61,31 @@ class Draft:
     parent: str | None = None
     betas: str = ""
     estimate_usd: float | None = None
+    body: str = ""
+    parts: int | None = None
+    source_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Entry(Draft):
-    """A row of the ledger.
+    """A row of the ledger. Times are Unix times by the upstream's clock.
 
-    `started_s` is Unix time by this machine's clock, `since_s` by the upstream's: the batch cannot be older than that.
-    `batch` is the batch as the upstream showed it last. An adopted one is `confirmed` once its results were seen to be
-    those of the requests. A batch is `told` once a caller was given it.
+    `since_s` and `newest_id` are those of the `Baseline`; `sent_s` is when the last byte of the body was about to be
+    sent, infinite as long as the upstream had not told its time. `batch` is the batch as the upstream showed it last.
+    While the entry is unsettled, `batch_id` names a candidate: one batch of its size that may be its own. A batch is
+    `told` once a caller was given it.
     """
 
     key: int = 0
     state: State = State.SENDING
     owner: str | None = None
     started_s: float = 0.0
-    since_s: float | None = None
+    since_s: float = 0.0
+    newest_id: str | None = None
+    sent_s: float | None = None
     batch_id: str | None = None
     batch: str | None = None
     cost_usd: float | None = None
-    confirmed: bool = False
     told: bool = False
     deleted: bool = False
 
@@ -73,24 +102,30 @@ class Entry(Draft):
 
     def job(self) -> dict[str, Any]:
         """What the list of jobs says of it; times are RFC 3339, costs in USD."""
-        batch = self.shown
-        created_at = batch.get("created_at")
-        expire_at = None
-        if isinstance(created_at, str):
-            expire_at = (datetime.fromisoformat(created_at) + timedelta(days=KEPT_DAYS)).isoformat()
+        batch = self.shown if self.settled else {}
+        status = batch.get("processing_status", str(self.state))
         return {
-            "batch_id": self.batch_id,
+            "batch_id": self.batch_id if self.settled else None,
             "label": self.label,
             "source": self.source,
             "rows": self.rows,
-            "status": "deleted" if self.deleted else batch.get("processing_status", str(self.state)),
-            "created_at": created_at,
-            "results_expire_at": expire_at.replace("+00:00", "Z") if expire_at else None,
+            "status": "deleted" if self.deleted else status,
+            "created_at": batch.get("created_at"),
+            "results_expire_at": _expiry(batch.get("created_at")),
             "estimate_usd": self.estimate_usd,
             "cost_usd": self.cost_usd,
             "parent": self.parent,
             "part": self.part,
         }
+
+
+def _expiry(created_at: object) -> str | None:
+    """When the API removes the results of a batch; None for a time that cannot be read."""
+    try:
+        expires = datetime.fromisoformat(str(created_at)) + timedelta(days=KEPT_DAYS)
+    except (ValueError, OverflowError):
+        return None
+    return expires.isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +157,17 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """The source has changed since a part of it was sent; `entry` is the latest of those."""
+
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
 class OverCap:
     """It might cost more than is left of the cap; `spent_usd` is what the last 24 hours came to."""
 
     spent_usd: float
 
 
-Claim = Begun | Busy | Unsettled | Made | OverCap
+Claim = Begun | Busy | Unsettled | Made | Changed | OverCap

@@ -1,7 +1,8 @@
 """What can be told of a create that was not answered, from what the upstream shows afterwards. Pure.
 
 The API has no way to ask for "the batch of this request": https://platform.claude.com/docs/en/api/creating-message-batches
-knows no idempotency key. What is left is its size, its time, and the custom_ids of its results once there are any.
+knows no idempotency key. A batch of the right size that is newer than the create's beginning may be its batch; the
+custom_ids of its results, once there are any, prove it.
 """
 
 from __future__ import annotations
@@ -10,36 +11,38 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from batches_mcp.batch.create.entry import Baseline, Entry
 from batches_mcp.batch.facts import counts, time_s, upstream_now_s
 from batches_mcp.errors import CallError, Retry, UnusableAnswer, UpstreamUnreachable
 
 Batch = Mapping[str, Any]
 
-# `Date` has whole seconds, and what says it need not be the machine that dates the batches.
-_SLACK_S = 60.0
-# Between processes only the time of day is known, which may have been set in between.
-_WALL_SLACK_S = 3_600.0
-_DAY_S = 86_400.0
+# What is newer cannot be told by the list: then by the time of day, which may be off by so much.
+_UNMEASURED_S = 3_600.0
 
 
 def maybe_accepted(error: CallError) -> bool:
-    """Whether a create that ended so may have made a batch all the same."""
+    """Whether a create that ended so may have made a batch, if its body was sent to the end."""
     if isinstance(error, UpstreamUnreachable):
         return error.maybe_accepted
     # A success that cannot be read is a success.
     return isinstance(error, UnusableAnswer) or error.report.retry is Retry.UNSAFE
 
 
-def since_s(date: str | None, wall_s: float, elapsed_s: float, *, measured: bool) -> float:
-    """The upstream's time (Unix) before which the batch cannot have been made.
-
-    `date` is the `Date` of an answer of just now, `wall_s` our own time of day in case there is none. `elapsed_s` tells
-    how long ago the create began: `measured` by a clock that nobody sets, or else taken from the time of day.
-    """
+def baseline(page: Mapping[str, Any], date: str | None, wall_s: float) -> Baseline:
+    """The upstream as the first page of its list shows it, in an answer with this `Date`; `wall_s` is our own time."""
     now_s = upstream_now_s(date, wall_s)
-    if measured:
-        return now_s - elapsed_s - _SLACK_S
-    return now_s - (elapsed_s + _WALL_SLACK_S if elapsed_s >= 0 else _DAY_S)
+    rows = page.get("data")
+    newest = rows[0] if isinstance(rows, list) and rows else None
+    if newest is None:
+        return Baseline(now_s) if rows == [] else unmeasured(now_s)
+    created = time_s(newest, "created_at") if isinstance(newest, dict) else None
+    return unmeasured(now_s) if created is None else Baseline(now_s, created, str(newest.get("id")))
+
+
+def unmeasured(now_s: float) -> Baseline:
+    """The upstream when its list could not be read."""
+    return Baseline(now_s, now_s - _UNMEASURED_S)
 
 
 def created_s(batch: Batch) -> float:
@@ -53,33 +56,35 @@ def size(batch: Batch) -> int:
     return sum(counts(batch).values())
 
 
-def candidates(batches: Sequence[Batch], rows: int, oldest_s: float, known: Collection[str]) -> list[Batch]:
-    """Those that may be of a create of so many rows: of its size, not older than it, and not known as another's."""
-    return [
-        batch
-        for batch in batches
-        if size(batch) == rows and created_s(batch) >= oldest_s and batch.get("id") not in known
-    ]
+def candidates(batches: Sequence[Batch], entry: Entry, known: Collection[str]) -> list[Batch]:
+    """Of batches newer than an entry, those that may be its own: of its size, and not known as another's."""
+    return [batch for batch in batches if size(batch) == entry.rows and batch.get("id") not in known]
 
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """This is the batch, for certain when `confirmed`."""
+    """This is the batch: its results have our custom_ids."""
 
     batch: Batch
-    confirmed: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Several:
+class Candidates:
     """It may be any of these, or none."""
 
     batches: Sequence[Batch]
 
 
 @dataclass(frozen=True, slots=True)
+class InDoubt:
+    """None is listed, but one may still come to be for `left_s`."""
+
+    left_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class NoneFound:
-    """There is no batch of it."""
+    """There is no batch of it, and will be none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +94,13 @@ class Unknown:
     error: CallError
 
 
-Verdict = Adopt | Several | NoneFound | Unknown
+Verdict = Adopt | Candidates | InDoubt | NoneFound | Unknown
 
 
-def verdict(ours: Sequence[Batch], possible: Sequence[Batch], rivals: int) -> Verdict:
-    """What to make of the candidates.
-
-    `ours` are those whose results have our custom_ids, `possible` those without results as yet. `rivals` is how many
-    other creates of the same size are looking for their batch: with any, size alone proves nothing.
-    """
+def verdict(ours: Sequence[Batch], possible: Sequence[Batch], doubt_left_s: float) -> Verdict:
+    """What to make of the candidates: `ours` have our custom_ids, of `possible` that cannot be seen yet."""
     if len(ours) == 1:
-        return Adopt(ours[0], confirmed=True)
-    if not ours and len(possible) == 1 and not rivals:
-        return Adopt(possible[0], confirmed=False)
-    found = [*ours, *possible]
-    return Several(found) if found else NoneFound()
+        return Adopt(ours[0])
+    if found := [*ours, *possible]:
+        return Candidates(found)
+    return InDoubt(doubt_left_s) if doubt_left_s > 0 else NoneFound()

@@ -6,6 +6,7 @@ for that alone; what is wrong with one of them is for the upstream to say.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -24,7 +25,7 @@ from batches_mcp.batch.hearing import heard
 from batches_mcp.batch.requests.body import frame
 from batches_mcp.batch.requests.reading import wrapped_rows
 from batches_mcp.batch.requests.received import Received
-from batches_mcp.batch.requests.scan import Scan, scan
+from batches_mcp.batch.requests.scan import Scan, content_of, scan
 from batches_mcp.errors import CallError, ErrorReport, Retry
 from batches_mcp.plan import RoutePlan
 from batches_mcp.request import invalid
@@ -50,22 +51,25 @@ async def create(call: Call, body: Received, sources: ExitStack, settings: Batch
         if found.invalid:
             # What cannot be read cannot be reckoned.
             raise invalid(f"{found.problems[0].text()}. Under a cap on costs nothing of it is sent.")
+    betas = frame(call, call.arguments).beta
     parcel = Parcel(
         tool=call.tool,
         arguments=call.arguments,
         length_bytes=body.length,
         pieces=body.pieces,
         about=Draft(
-            content="",
+            content=await anyio.to_thread.run_sync(_content, found, body, betas),
             rows=found.requests,
             body_bytes=0,
             source=_SOURCE,
-            betas=frame(call, call.arguments).beta,
+            betas=betas,
             estimate_usd=cost["cost_usd"]["high"],
         ),
     )
     deadline_s = anyio.current_time() + _ANSWER_WITHIN_S
-    sent = await submit(call.desk, parcel, Rules(again, settings.max_cost_usd), call.progress, sources, deadline_s)
+    sent = await submit(
+        call.desk, parcel, Rules(again, settings.max_cost_usd, certain=True), call.progress, sources, deadline_s
+    )
     if sent.batch is None:
         raise _submitting(ledger=settings.ledger)
     headers = {"content-type": "application/json", **sent.headers}
@@ -100,6 +104,16 @@ def _scan(call: Call, body: Received) -> Scan:
             yield index, row
 
     return scan(readable(), frame(call, call.arguments).rules, "requests[{}]".format)
+
+
+def _content(found: Scan, body: Received, betas: str) -> str:
+    """What identifies a create; with requests in it that only the upstream can judge it is the body as it stands."""
+    if not found.invalid:
+        return content_of(found.parts, betas)
+    digest = hashlib.sha256(betas.encode())
+    for piece in body.pieces():
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _submitting(*, ledger: bool) -> CallError:

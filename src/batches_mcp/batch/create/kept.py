@@ -1,6 +1,7 @@
 """Kept requests: the exact body of every create, since the API never gives requests back.
 
-A body is written before it is sent, as plain text named by its content, and compressed once it has been sent.
+A body is written before it is sent, as plain text named by its hash, and compressed once it has been sent. A copy that
+is damaged counts as one that is missing.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import logging
 import os
 import threading
 import uuid
+import zlib
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,8 +22,10 @@ from typing import IO
 
 import msgspec
 
-from batches_mcp.batch.requests.reading import request_rows
-from batches_mcp.state import unusable
+from batches_mcp.batch.requests.reading import request_rows, unpacked
+from batches_mcp.state import sync_folder, unusable
+
+log = logging.getLogger(__name__)
 
 _PIECE_BYTES = 1 << 18
 # Three quarters of what the slowest level saves, at several times its speed.
@@ -42,10 +47,10 @@ def custom_id_of(row: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A body that was written down: where, and its `content`, by which the same is known again."""
+    """A body that was written down: where, and the hash of its bytes and betas, which names it."""
 
     path: Path
-    content: str
+    name: str
     length_bytes: int
 
 
@@ -66,7 +71,7 @@ class KeptRequests:
                 path.unlink(missing_ok=True)
 
     def write(self, path: Path, pieces: Iterable[bytes], betas: str) -> Copy:
-        """Write a body to a draft; other `betas` make the same body another content.
+        """Write a body to a draft, so that it outlives a power failure.
 
         Raises:
             CallError: it cannot be written.
@@ -78,10 +83,11 @@ class KeptRequests:
                     file.write(piece)
                     digest.update(piece)
                     length_bytes += len(piece)
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise unusable(self.folder, error) from error
-        digest.update(b"\0" + betas.encode())
-        return Copy(path, digest.hexdigest(), length_bytes)
+        return Copy(path, _name(digest, betas), length_bytes)
 
     def keep(self, copy: Copy) -> io.BufferedReader:
         """Put a copy in its place and open it.
@@ -90,82 +96,112 @@ class KeptRequests:
             CallError: it cannot be put there.
         """
         try:
-            path = copy.path.replace(self._plain(copy.content))
+            path = copy.path.replace(self._plain(copy.name))
+            sync_folder(self.folder)
             return path.open("rb")
         except OSError as error:
             raise unusable(self.folder, error) from error
 
     @contextmanager
-    def opened(self, content: str) -> Iterator[io.BufferedReader]:
+    def opened(self, name: str, betas: str) -> Iterator[io.BufferedReader]:
         """A body for reading, compressed or not; `reading.request_rows` takes either.
 
         Raises:
-            FileNotFoundError: it is not kept, or no longer.
+            FileNotFoundError: it is not kept, or no longer, or what is there is not what was kept.
         """
-        try:
-            file = self._plain(content).open("rb")
-        except FileNotFoundError:
-            file = self._packed(content).open("rb")
-        with file:
-            yield file
+        for path in (self._plain(name), self._packed(name)):
+            with suppress(FileNotFoundError), path.open("rb") as file:
+                if _is_intact(file, name, betas):
+                    file.seek(0)
+                    yield file
+                    return
+        raise FileNotFoundError(self._plain(name))
 
-    def foreign(self, content: str, custom_ids: Iterable[str]) -> bool:
-        """Whether one of the ids is in no request of this body.
+    def custom_ids(self, name: str, betas: str) -> Iterator[str]:
+        """The custom_ids of a body.
 
         Raises:
-            FileNotFoundError: the body is not kept.
+            FileNotFoundError: see `opened`.
         """
-        left = set(custom_ids)
-        with self.opened(content) as file:
+        with self.opened(name, betas) as file:
             for _, row in request_rows(file):
-                if not left:
-                    break
                 if isinstance(row, bytes):
-                    left.discard(custom_id_of(row))
-        return bool(left)
+                    yield custom_id_of(row)
 
-    def compress(self, content: str, stop: threading.Event) -> None:
+    def foreign(self, name: str, betas: str, custom_ids: Iterable[str]) -> bool:
+        """Whether one of the ids is in no request of a body.
+
+        Raises:
+            FileNotFoundError: see `opened`.
+        """
+        return not set(custom_ids).issubset(self.custom_ids(name, betas))
+
+    def compress(self, name: str, stop: threading.Event) -> None:
         """Compress a body; without room for that, and once `stop` is set, it stays as it is."""
-        plain, packed = self._plain(content), self._packed(content)
-        unfinished = packed.with_suffix(_UNFINISHED)
-        try:
-            with (
-                plain.open("rb") as source,
-                _private(unfinished) as target,
-                gzip.GzipFile("", "wb", _GZIP_LEVEL, target, mtime=0) as archive,
-            ):
-                while piece := source.read(_PIECE_BYTES):
-                    if stop.is_set():
-                        raise InterruptedError
-                    archive.write(piece)
-            unfinished.replace(packed)
-            plain.unlink()
-        except OSError:
-            with suppress(OSError):
-                unfinished.unlink(missing_ok=True)
+        plain, packed = self._plain(name), self._packed(name)
+        with self.draft() as unfinished:
+            try:
+                with (
+                    plain.open("rb") as source,
+                    _private(unfinished) as target,
+                    gzip.GzipFile("", "wb", _GZIP_LEVEL, target, mtime=0) as archive,
+                ):
+                    while piece := source.read(_PIECE_BYTES):
+                        if stop.is_set():
+                            return
+                        archive.write(piece)
+                    archive.close()
+                    target.flush()
+                    os.fsync(target.fileno())
+                unfinished.replace(packed)
+                sync_folder(self.folder)
+                plain.unlink()
+            except OSError as error:
+                log.debug("the copy %s stays uncompressed: %s", name, error)
 
-    def forget(self, content: str) -> None:
-        for path in (self._plain(content), self._packed(content)):
+    def forget(self, name: str) -> None:
+        for path in (self._plain(name), self._packed(name)):
             with suppress(OSError):  # Windows does not remove what is being read
                 path.unlink(missing_ok=True)
 
-    def tidy(self, wanted: Collection[str], before_s: float) -> list[str]:
-        """Remove what no create refers to and what a process that died left unfinished, if older than `before_s`.
+    def any_since(self, time_s: float) -> bool:
+        """Whether there is a copy that was made since then (Unix time)."""
+        return any(path.suffix != _UNFINISHED and path.stat().st_mtime > time_s for path in self.folder.iterdir())
 
-        The contents that are still to be compressed are returned.
-        """
+    def uncompressed(self) -> list[str]:
+        """The names of the copies that are still to be compressed."""
+        return [path.stem for path in self.folder.glob("*.json")]
+
+    def tidy(self, wanted: Collection[str], before_s: float) -> None:
+        """Remove what no create refers to and what a process that died left unfinished, if older than `before_s`."""
         for path in self.folder.iterdir():
             if path.name.partition(".")[0] not in wanted:
                 with suppress(OSError):
                     if path.stat().st_mtime < before_s:
                         path.unlink()
-        return [path.stem for path in self.folder.glob("*.json")]
 
-    def _plain(self, content: str) -> Path:
-        return self.folder / f"{content}.json"
+    def _plain(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
 
-    def _packed(self, content: str) -> Path:
-        return self.folder / f"{content}.json.gz"
+    def _packed(self, name: str) -> Path:
+        return self.folder / f"{name}.json.gz"
+
+
+def _name(digest: hashlib._Hash, betas: str) -> str:
+    digest.update(b"\0" + betas.encode())
+    return digest.hexdigest()
+
+
+def _is_intact(file: io.BufferedReader, name: str, betas: str) -> bool:
+    """Whether a copy is what its name says; power failures leave empty files, halves and zeros."""
+    digest = hashlib.sha256()
+    try:
+        source = unpacked(file)
+        while piece := source.read(_PIECE_BYTES):
+            digest.update(piece)
+    except (OSError, EOFError, zlib.error):
+        return False
+    return _name(digest, betas) == name
 
 
 @contextmanager

@@ -6,11 +6,19 @@ every system alike, and the system releases the lock when the process dies, howe
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import struct
+import sys
 import threading
 import uuid
 from contextlib import closing, suppress
 from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 
 class Presence:
@@ -30,6 +38,8 @@ class Presence:
         """
         with self._entering:
             if self._lock is None:
+                if not _locks_hold(self._folder / f"{self.name}.locktest"):
+                    raise OSError(f"file locks in {self._folder} do not keep other processes out")
                 path = self._path(self.name)
                 path.touch(0o600)
                 lock = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -65,3 +75,43 @@ class Presence:
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.alive"
+
+
+def _locks_hold(path: Path) -> bool:
+    """Whether a lock on a file here keeps out whoever opens it a second time; on some network mounts none does.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    descriptors = [os.open(path, os.O_RDWR | os.O_CREAT, 0o600) for _ in range(2)]
+    try:
+        try:
+            _lock(descriptors[0])
+        except OSError:
+            return False
+        try:
+            _lock(descriptors[1])
+        except OSError:
+            return True
+        return False
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        path.unlink(missing_ok=True)
+
+
+if sys.platform == "win32":
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+elif hasattr(fcntl, "F_OFD_SETLK"):
+
+    def _lock(descriptor: int) -> None:
+        # The kind that SQLite takes is one for all descriptors of a process; these are the same, but for that.
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0))
+
+else:
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

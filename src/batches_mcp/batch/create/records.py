@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batches_mcp.batch.create.entry import Claim, Draft, Entry
+from batches_mcp.batch.create.entry import KEPT_DAYS, Baseline, Claim, Draft, Entry
 from batches_mcp.batch.create.kept import KeptRequests
 from batches_mcp.batch.create.ledger import Ledger
 from batches_mcp.batch.create.presence import Presence
@@ -16,38 +16,46 @@ from batches_mcp.state import StateFolder
 
 LEDGER = "ledger.sqlite"
 # Older than any create that may be under way.
-_ABANDONED_S = 86_400.0
+_DAY_S = 86_400.0
+_ABANDONED_S = _DAY_S
+_TIDY_EVERY_S = 3_600.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Records:
-    """The records of one account, in its folder; its methods block for a moment and raise StateUnusable."""
+    """The records of one account, in its folder; its methods block for a moment and raise StateUnusable.
+
+    `sent_s` tells, by a clock that nobody sets, when this process sent the last byte of a create. `tidied_s` has the
+    upstream's time at which the folder was tidied.
+    """
 
     ledger: Ledger
     kept: KeptRequests
     presence: Presence
+    sent_s: dict[int, float] = field(default_factory=dict)
+    tidied_s: float = 0.0
+
+    def check(self, now_s: float) -> None:
+        """Raise StateUnusable if a create could not be written down, or if the ledger was lost."""
+        self._enter()
+        # A copy comes after the row of its create, so it is looked for first.
+        copies = self.kept.any_since(now_s - KEPT_DAYS * _DAY_S)
+        if not self.ledger.used() and copies:
+            raise _emptied(self.ledger.path, self.kept.folder)
 
     def claim(
         self,
         draft: Draft,
-        now_s: float,
+        upstream: Baseline,
         *,
         again: bool = False,
         attach: bool = False,
-        looked: frozenset[int] = frozenset(),
         cap_usd: float | None = None,
     ) -> Claim:
         """`Ledger.claim` in the name of this process."""
         self._enter()
         return self.ledger.claim(
-            draft,
-            self.presence.name,
-            now_s,
-            self.presence.alive,
-            again=again,
-            attach=attach,
-            looked=looked,
-            cap_usd=cap_usd,
+            draft, self.presence.name, upstream, self.presence.alive, again=again, attach=attach, cap_usd=cap_usd
         )
 
     def left_behind(self) -> list[Entry]:
@@ -55,31 +63,46 @@ class Records:
         self._enter()
         return self.ledger.left_behind(self.presence.name, self.presence.alive)
 
-    def drop(self, content: str) -> None:
+    def drop(self, body: str) -> None:
         """A create made no batch: its requests need not be kept, unless another one has the same."""
-        if not self.ledger.wanted(content):
-            self.kept.forget(content)
+        if not self.ledger.wanted(body):
+            self.kept.forget(body)
 
     def deleted(self, batch_id: str) -> None:
         """A batch is gone, and with it the copy of its requests, unless another batch has the same ones."""
-        content = self.ledger.deleted(batch_id)
-        if content is not None:
-            self.drop(content)
+        body = self.ledger.deleted(batch_id)
+        if body is not None:
+            self.drop(body)
 
-    def tidy(self, now_s: float, stop: threading.Event) -> None:
-        """Drop what is past its time, and compress what a process that ended left uncompressed."""
-        wanted = self.ledger.prune(now_s)
+    def compress(self, stop: threading.Event) -> None:
+        """Compress what a process that ended left uncompressed."""
         self.presence.tidy()
-        unsettled = {entry.content for entry in self.ledger.entries() if not entry.settled}
-        for content in self.kept.tidy(wanted, now_s - _ABANDONED_S):
-            if content in wanted - unsettled:
-                self.kept.compress(content, stop)
+        settled = {entry.body for entry in self.ledger.entries() if entry.settled}
+        for name in self.kept.uncompressed():
+            if name in settled:
+                self.kept.compress(name, stop)
+
+    def tidy(self, now_s: float) -> None:
+        """Drop what is past its time at `now_s`, of which every clock there is must be sure; once an hour is enough.
+
+        Copies go before the entries that name them, so that a crash in between is not taken for a lost ledger.
+        """
+        if now_s - self.tidied_s < _TIDY_EVERY_S:
+            return
+        self.tidied_s = now_s
+        expired = self.ledger.expired(now_s)
+        keys = {entry.key for entry in expired}
+        current = {entry.body for entry in self.ledger.entries() if entry.key not in keys}
+        for entry in expired:
+            if entry.body not in current:
+                self.kept.forget(entry.body)
+        self.kept.tidy(self.ledger.drop(keys), now_s - _ABANDONED_S)
 
     def _enter(self) -> None:
         try:
             self.presence.enter()
         except (OSError, sqlite3.Error) as error:
-            message = f"the server cannot write to its state in {self.ledger.path.parent}: {error}."
+            message = f"the server cannot use its state in {self.ledger.path.parent}: {error}."
             next_step = "Tell the user to make room or give access there, or to start it with another --state-dir."
             raise StateUnusable(ErrorReport("state_unusable", message, next_step)) from error
 
@@ -118,3 +141,12 @@ class AllRecords:
         """Leave what is unsettled to others."""
         for records in self._open.values():
             records.presence.leave()
+
+
+def _emptied(ledger: Path, kept: Path) -> StateUnusable:
+    message = f"the ledger {ledger} is empty, but copies of requests that were sent are in {kept}: it has been lost."
+    next_step = (
+        "Nothing was sent. Tell the user to put the ledger back from a backup; or, after looking at the list for what "
+        "was sent in the last days, to move that folder away, which starts anew."
+    )
+    return StateUnusable(ErrorReport("state_unusable", message, next_step))

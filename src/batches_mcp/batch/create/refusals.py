@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from batches_mcp.batch.create.entry import Draft, Entry
-from batches_mcp.batch.create.evidence import Adopt, NoneFound, Several, Unknown, Verdict
+from batches_mcp.batch.create.evidence import Adopt, Candidates, InDoubt, NoneFound, Unknown, Verdict
 from batches_mcp.errors import CallError, ErrorReport, Retry
+
+# While it is in doubt whether a batch was made, asking again sooner tells nothing new.
+_ASK_AGAIN_S = 20.0
 
 
 def unsettled(entry: Entry, verdict: Verdict, error: CallError | None = None) -> CallError:
@@ -12,36 +18,91 @@ def unsettled(entry: Entry, verdict: Verdict, error: CallError | None = None) ->
     reason = error.report.message if error else "an earlier create of the same content was not answered."
     kind = error.report.type if error else "create_unsettled"
 
-    def report(message: str, next_step: str, retry: Retry) -> CallError:
-        status = error.report.status if error else None
-        request_id = error.report.request_id if error else None
+    def report(message: str, next_step: str, wait_s: float | None) -> CallError:
         return CallError(
-            ErrorReport(kind, f"{reason} {message}", next_step, retry, status=status, request_id=request_id)
+            ErrorReport(
+                kind,
+                f"{reason} {message}",
+                next_step,
+                Retry.HELPS,
+                retry_after_s=wait_s,
+                status=error.report.status if error else None,
+                request_id=error.report.request_id if error else None,
+                in_doubt=wait_s is not None,
+            )
         )
 
     match verdict:
-        case Several(batches):
-            named = ", ".join(f"{batch.get('id')} (created {batch.get('created_at')})" for batch in batches)
+        case Candidates(batches):
+            named = " or ".join(f"{batch.get('id')} (created {batch.get('created_at')})" for batch in batches)
             return report(
                 f"It may have made a batch of {entry.rows:,} requests, which may be {named}. Nothing else was sent.",
-                "Tell the user. Once these have ended, the same call tells by their custom_ids which one it is. "
-                "allow_duplicate sends the requests a second time all the same.",
-                Retry.UNSAFE,
+                "Make the same call again once that has ended: it tells by the custom_ids of the results whether it is "
+                f"the one, and sends nothing before. {_UNLESS_WANTED}",
+                _ASK_AGAIN_S,
+            )
+        case InDoubt(left_s):
+            minutes = max(1, math.ceil(left_s / 60))
+            return report(
+                f"No batch of these {entry.rows:,} requests is listed, but one may still be made for {minutes} "
+                f"minute{'' if minutes == 1 else 's'}. Nothing else was sent.",
+                "Make the same call again: it looks for the batch first, and sends the requests only when none can "
+                f"come any more. {_UNLESS_WANTED}",
+                min(left_s, _ASK_AGAIN_S),
             )
         case NoneFound():
             return report(
                 f"The list was looked at, and no batch of these {entry.rows:,} requests exists; none is paid.",
-                "The same call is safe: it looks once more before it sends.",
-                Retry.HELPS,
+                "The same call sends them.",
+                None,
             )
         case Unknown(cause):
             return report(
                 f"Whether it made a batch could not be found out: {cause.report.message}",
                 "Make the same call again later: it looks for the batch first, and sends nothing before it could look.",
-                Retry.HELPS,
+                cause.report.retry_after_s or _ASK_AGAIN_S,
             )
         case Adopt():
             raise ValueError("an adopted batch is no error")
+
+
+_UNLESS_WANTED = "Only if the user accepts that they may be billed twice, allow_duplicate sends them at once."
+
+
+def not_accepted(error: CallError) -> CallError:
+    """The error for a create that broke before the last byte of its body was sent: there is no batch of it."""
+    report = error.report
+    return CallError(
+        replace(
+            report,
+            message=f"{report.message} The upload was not complete, so that no batch was made.",
+            next_step="Make the same call again.",
+            retry=Retry.HELPS,
+        )
+    )
+
+
+def not_begun(seconds: float) -> CallError:
+    """The error for a create that was not ready to be sent within the time of a call."""
+    message = f"the requests were not read, checked and kept within the {seconds:g} s of a call. Nothing was sent."
+    next_step = (
+        "Split the file into smaller ones, one batch each; or let the user run `batches-mcp run FILE -o OUT` in a "
+        "shell, which has no such limit."
+    )
+    return CallError(ErrorReport("timeout", message, next_step))
+
+
+def changed(draft: Draft, entry: Entry) -> CallError:
+    """The error for a part of a file that is not what it was when `entry`, another part, was sent."""
+    message = (
+        f"{draft.source} has changed since part {entry.part} of {entry.parts} was sent as batch {entry.batch_id}: its "
+        "parts no longer fit together, so that rows would be sent twice, or never."
+    )
+    next_step = (
+        "Nothing was sent. Put the file back as it was, and send the parts that are missing; or, if the user wants the "
+        "file as it is now, call again with allow_duplicate."
+    )
+    return CallError(ErrorReport("source_changed", message, next_step))
 
 
 def duplicate(entry: Entry, now_s: float) -> CallError:

@@ -13,6 +13,8 @@ import msgspec
 from batches_mcp.batch.call import Call
 from batches_mcp.batch.create.entry import Entry
 from batches_mcp.batch.create.kept import KeptRequests, custom_id_of
+from batches_mcp.batch.create.ledger import RECENT_S
+from batches_mcp.batch.create.records import Records
 from batches_mcp.batch.create.retryable import PASSING, kind_of, matters
 from batches_mcp.batch.requests.reading import Row, request_rows
 from batches_mcp.batch.requests.source import Source
@@ -32,19 +34,24 @@ _ASK_AGAIN_S = 20.0
 
 @dataclass(slots=True)
 class Sifted:
-    """The custom_ids to retry, and what cannot be: the first of those, how many they are, and for want of credit."""
+    """The custom_ids to retry, and what cannot be: the first of those, how many they are, and how many lacked credit.
+
+    `sent` tells how many more would have been retried, had not other batches, by their ids, retried them already.
+    """
 
     again: set[str] = field(default_factory=set)
+    sent: dict[str, int] = field(default_factory=dict)
     needs_fixing: list[dict[str, str]] = field(default_factory=list)
     count: int = 0
     low_credit: int = 0
 
     def remarks(self) -> dict[str, Any]:
         """What the answer says of what cannot be retried."""
+        sent = {"already_retried": self.sent} if self.sent else {}
         if not self.count:
-            return {}
+            return sent
         credit = {"needs_fixing_low_credit": self.low_credit} if self.low_credit else {}
-        return {"needs_fixing": self.needs_fixing, "needs_fixing_count": self.count, **credit}
+        return {"needs_fixing": self.needs_fixing, "needs_fixing_count": self.count, **credit, **sent}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +63,8 @@ class Retried:
     sifted: Sifted
 
 
-async def retried(call: Call) -> Retried:
-    """The rows of `retry_of` that are of the `retry_types`.
+async def retried(call: Call, *, again: bool) -> Retried:
+    """The rows of `retry_of` that are of the `retry_types`; `again` also those that a retry has sent already.
 
     Raises:
         CallError: it cannot be known which rows those are, or what they were.
@@ -79,12 +86,36 @@ async def retried(call: Call) -> Retried:
     except OSError as error:
         raise unusable(spool.path, error) from error
     try:
-        with records.kept.opened(entry.content):
+        with records.kept.opened(entry.body, entry.betas):
             pass
     except FileNotFoundError as error:
-        raise _not_kept(batch_id, "the copy of its requests is no longer there") from error
+        raise _not_kept(batch_id, "the copy of its requests is no longer there, or is damaged") from error
+    if not again:
+        recent_s = call.forward.upstream.time_s() - RECENT_S
+        await anyio.to_thread.run_sync(_leave_out, records, batch_id, sifted, recent_s)
     rows = partial(_rows, records.kept, entry, sifted.again)
     return Retried(entry, Source(None, f"requests[{{}}] of {batch_id}".format, rows, lambda: True), sifted)
+
+
+def _leave_out(records: Records, batch_id: str, sifted: Sifted, recent_s: float) -> None:
+    """Leave out the rows that earlier retries of a batch have sent, or may have: each is to be billed once.
+
+    One of the very same rows is found as the same content, if it is recent or its batch was given to nobody yet.
+
+    Raises:
+        InvalidArguments: it cannot be known which rows an earlier retry sent.
+    """
+    for retry in records.ledger.retries(batch_id):
+        named = retry.batch_id or "of which it is not known yet"
+        try:
+            sent = set(records.kept.custom_ids(retry.body, retry.betas))
+        except FileNotFoundError as error:
+            raise _unknown_retry(batch_id, named) from error
+        if sent == sifted.again and (not retry.told or retry.started_s > recent_s):
+            continue
+        if overlap := sent & sifted.again:
+            sifted.sent[named] = len(overlap)
+            sifted.again -= overlap
 
 
 def sift(spool: Spool, wanted: Collection[str]) -> Sifted:
@@ -125,7 +156,7 @@ def _message(row: Any) -> str:
 
 def _rows(kept: KeptRequests, entry: Entry, wanted: Collection[str]) -> Iterator[Row]:
     try:
-        with kept.opened(entry.content) as file:
+        with kept.opened(entry.body, entry.betas) as file:
             for number, (_, row) in enumerate(request_rows(file)):
                 if isinstance(row, str):
                     raise _not_kept(str(entry.batch_id), f"the copy of its requests is damaged: {row}")
@@ -146,6 +177,15 @@ def nothing(batch_id: str, sifted: Sifted) -> CallError:
     )
     message = f"batch {excerpt(batch_id, 100)} has no rows of the types to retry.{more}{credit}"
     next_step = "Nothing was sent. Correct such requests and create a batch of them; dry_run shows their errors."
+    if sifted.sent:
+        retries = ", ".join(f"{retry} ({rows:,} rows)" for retry, rows in sifted.sent.items())
+        message = (
+            f"the rows of batch {excerpt(batch_id, 100)} to retry were sent again already, as batch {retries}.{more}"
+        )
+        next_step = (
+            "Nothing was sent. Use the results of that batch, and retry_of with its id for what failed in it. Only if "
+            "the user wants the rows done and billed once more, call again with allow_duplicate."
+        )
     return CallError(ErrorReport("nothing_to_retry", message, next_step))
 
 
@@ -155,6 +195,14 @@ def _unknown(batch_id: str) -> CallError:
         "folder, and the API never gives requests back, so that it cannot know what to send. Get the results with "
         "result_types [errored, expired], and create a batch of the original rows with those custom_ids, with "
         "requests_file or requests."
+    )
+
+
+def _unknown_retry(batch_id: str, retry: str) -> CallError:
+    return invalid(
+        f"retry_of: rows of batch {excerpt(batch_id, 100)!r} were sent again as batch {retry}, and the copy that would "
+        "tell which ones is no longer there. Look at the results of that batch first; if the user wants all rows sent "
+        "once more all the same, call again with allow_duplicate."
     )
 
 

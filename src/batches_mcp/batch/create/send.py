@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 
 from batches_mcp import result
 from batches_mcp.batch.account import account_id
 from batches_mcp.batch.call import Desk, Progress
 from batches_mcp.batch.create.delivery import Delivery, Key
-from batches_mcp.batch.create.entry import Begun, Busy, Draft, Entry, Made, OverCap, State, Unsettled
-from batches_mcp.batch.create.evidence import Adopt, Several, Unknown, maybe_accepted
+from batches_mcp.batch.create.entry import (
+    DOUBT_S,
+    Baseline,
+    Begun,
+    Busy,
+    Changed,
+    Claim,
+    Draft,
+    Entry,
+    Made,
+    OverCap,
+    State,
+    Unsettled,
+)
+from batches_mcp.batch.create.evidence import Adopt, Candidates, InDoubt, NoneFound, maybe_accepted
 from batches_mcp.batch.create.kept import Copy
-from batches_mcp.batch.create.reconcile import look
+from batches_mcp.batch.create.reconcile import baseline, look
 from batches_mcp.batch.create.records import Records
-from batches_mcp.batch.create.refusals import duplicate, over_cap, unsettled
-from batches_mcp.errors import CallError, ErrorReport, Retry, UnusableAnswer
+from batches_mcp.batch.create.refusals import changed, duplicate, not_accepted, not_begun, over_cap, unsettled
+from batches_mcp.errors import CallError, ErrorReport, Retry, StateUnusable, UnusableAnswer
 from batches_mcp.plan import ToolPlan
 from batches_mcp.request import Upload
 
@@ -39,8 +55,8 @@ _ELSEWHERE_S = 0.5
 class Parcel:
     """What a create sends: a body of known length whose `pieces` are made anew each time they are asked for.
 
-    `arguments` build the request but for its body. `about` is what the ledger is to hold of it; its content and size
-    are filled in here.
+    `arguments` build the request but for its body. `about` is what the ledger is to hold of it; the name of its copy
+    and its size are filled in here.
     """
 
     tool: ToolPlan
@@ -52,28 +68,31 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What may be sent: `again` also what was sent not long ago; `cap_usd` is the most that 24 hours may cost.
+    """What may be sent: `again` also what was sent not long ago, or may have been; `cap_usd` bounds 24 hours.
 
-    `attach` takes the batch that was made of the same content before, in place of an error that there is one.
+    `attach` takes the batch that was made of the same content before, in place of an error that there is one. Who wants
+    to be `certain` is answered with an error as long as a batch only may be the one.
     """
 
     again: bool = False
     cap_usd: float | None = None
     attach: bool = False
+    certain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
     """What came of it within the time of a call: a batch, or none as yet while it is being submitted.
 
-    `earlier` tells that the batch is one that an earlier call of the same content made; `headers` are those of the
-    answer, if it was given just now.
+    `earlier` tells that the batch is one that an earlier call of the same content made, `candidate` that it only may
+    be; `headers` are those of the answer, if it was given just now.
     """
 
     batch: Mapping[str, Any] | None
     earlier: bool = False
     warnings: list[str] = field(default_factory=list)
     headers: Mapping[str, str] = field(default_factory=dict)
+    candidate: bool = False
 
 
 async def submit(
@@ -89,50 +108,79 @@ async def submit(
     """
     waiting: Delivery | None = None
     earlier = False
+    against: list[Claim] = []
+    records = desk.records(parcel.tool)
     with anyio.CancelScope(deadline=deadline_s):
-        records = desk.records(parcel.tool)
         if records is None:
             waiting = _start(desk, parcel, None, None, parcel.pieces, sources.pop_all())
         else:
-            found = await _begin(desk, records, parcel, rules)
+            found = await _begin(desk, records, parcel, rules, against)
             if isinstance(found, Sent):
                 return found
             waiting, earlier = found
         await _watch(waiting, progress)
-    if waiting is None or not waiting.done.is_set():
+    if waiting is None:
+        match against[-1:]:
+            case [Unsettled(entry)]:
+                raise unsettled(entry, InDoubt(DOUBT_S))
+            case []:
+                raise not_begun(desk.forward.upstream.limits.call_s)
+            case _:
+                return Sent(None, earlier=True)
+    if not waiting.done.is_set():
         return Sent(None, earlier=earlier)
+    if waiting.candidate is not None and not rules.certain:
+        return Sent(waiting.candidate, candidate=True)
     if waiting.batch is None:
         raise waiting.failure or RuntimeError("a delivery ended with neither a batch nor a failure")
     if records is not None and waiting.entry is not None and not waiting.warnings:
-        await anyio.to_thread.run_sync(records.ledger.told, waiting.entry)
+        await anyio.to_thread.run_sync(records.ledger.told, waiting.entry.key)
     return Sent(waiting.batch, earlier, waiting.warnings, waiting.headers)
 
 
-async def _begin(desk: Desk, records: Records, parcel: Parcel, rules: Rules) -> Sent | tuple[Delivery, bool]:
-    """The delivery of this content, and whether an earlier call began it; or its batch, when there is one already."""
+async def _begin(
+    desk: Desk, records: Records, parcel: Parcel, rules: Rules, against: list[Claim]
+) -> Sent | tuple[Delivery, bool]:
+    """The delivery of this content, and whether an earlier call began it; or its batch, when there is one already.
+
+    `against` is told what stands in the way, as long as it does.
+    """
+    key = (account_id(parcel.tool.request, desk.forward.variables), parcel.about.content)
+    await anyio.to_thread.run_sync(records.check, desk.forward.upstream.time_s())
     with records.kept.draft() as path:
-        copy = await anyio.to_thread.run_sync(lambda: records.kept.write(path, parcel.pieces(), parcel.about.betas))
-        key = (account_id(parcel.tool.request, desk.forward.variables), copy.content)
-        draft = replace(parcel.about, content=copy.content, body_bytes=copy.length_bytes)
-        looked: frozenset[int] = frozenset()
+        upstream, copy = await _baseline_and_copy(desk, records, parcel, path)
+        desk.tasks.start_soon(_tidy, desk, records)
+        draft = replace(parcel.about, body=copy.name, body_bytes=copy.length_bytes)
         awaited: set[int] = set()
         while True:
             running = desk.underway.find(key)
-            if running is not None and not rules.again:
+            if running is not None and running.done.is_set():
+                await _record(desk, parcel.tool, records, running)
+                if not running.recorded:
+                    raise running.failure or RuntimeError("an outcome was not recorded for no reason")
+                desk.underway.remove(key, running)
+            elif running is not None and not rules.again:
                 return running, True
             # What is claimed must be sent or given back, so that nothing may come in between.
             with anyio.CancelScope(shield=True):
-                claim = await anyio.to_thread.run_sync(_claim, desk, records, draft, rules, looked)
+                claim = await anyio.to_thread.run_sync(
+                    partial(
+                        records.claim, draft, upstream, again=rules.again, attach=rules.attach, cap_usd=rules.cap_usd
+                    )
+                )
                 if isinstance(claim, Begun):
                     file = await anyio.to_thread.run_sync(_keep, records, copy, claim.entry)
                     pieces = partial(_file_pieces, file)
                     return _start(desk, parcel, key, claim.entry, pieces, _closing(file), records), False
+            against.append(claim)
             match claim:
                 case Made(entry) if entry.told and entry.key not in awaited and not rules.attach:
-                    raise duplicate(entry, desk.forward.upstream.clock.wall_s())
+                    raise duplicate(entry, upstream.now_s)
                 case Made(entry):
                     await anyio.to_thread.run_sync(records.ledger.told, entry.key)
                     return Sent(entry.shown, earlier=True)
+                case Changed(entry):
+                    raise changed(draft, entry)
                 case OverCap(spent_usd):
                     raise over_cap(spent_usd, draft, rules.cap_usd or 0.0)
                 case Busy(entry):
@@ -143,20 +191,47 @@ async def _begin(desk: Desk, records: Records, parcel: Parcel, rules: Rules) -> 
                     elif rules.again:
                         await running.done.wait()
                 case Unsettled(entry):
-                    verdict = await look(desk, parcel.tool, records, entry)
-                    looked |= {entry.key}
-                    if isinstance(verdict, Adopt):
-                        await anyio.to_thread.run_sync(records.ledger.told, entry.key)
-                        return Sent(verdict.batch, earlier=True)
-                    if isinstance(verdict, Several | Unknown) and not rules.again:
-                        raise unsettled(entry, verdict)
+                    match await look(desk, parcel.tool, records, entry):
+                        case Adopt(batch):
+                            await anyio.to_thread.run_sync(records.ledger.told, entry.key)
+                            return Sent(batch, earlier=True)
+                        case Candidates([batch]) if not rules.certain:
+                            return Sent(batch, candidate=True)
+                        case NoneFound():
+                            pass
+                        case verdict:
+                            raise unsettled(entry, verdict)
 
 
-def _claim(
-    desk: Desk, records: Records, draft: Draft, rules: Rules, looked: frozenset[int]
-) -> Begun | Busy | Unsettled | Made | OverCap:
-    now_s = desk.forward.upstream.clock.wall_s()
-    return records.claim(draft, now_s, again=rules.again, attach=rules.attach, looked=looked, cap_usd=rules.cap_usd)
+async def _baseline_and_copy(desk: Desk, records: Records, parcel: Parcel, path: Path) -> tuple[Baseline, Copy]:
+    """What the upstream has before the create, asked for while its body is written down."""
+    found: list[Baseline] = []
+    written: list[Copy] = []
+    failure: CallError | None = None
+
+    async def ask() -> None:
+        found.append(await baseline(desk, parcel.tool))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        try:
+            betas = parcel.about.betas
+            written.append(await anyio.to_thread.run_sync(lambda: records.kept.write(path, parcel.pieces(), betas)))
+        except CallError as error:
+            failure = error
+            tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return found[0], written[0]
+
+
+async def _tidy(desk: Desk, records: Records) -> None:
+    upstream = desk.forward.upstream
+    if upstream.time_is_known:
+        try:
+            await anyio.to_thread.run_sync(records.tidy, min(upstream.time_s(), upstream.clock.wall_s()))
+        except CallError as error:
+            log.warning("%s", error)
 
 
 def _keep(records: Records, copy: Copy, entry: Entry) -> io.BufferedReader:
@@ -189,9 +264,9 @@ def _start(
     records: Records | None = None,
 ) -> Delivery:
     """Begin to send, in a task that outlasts the call."""
-    delivery = Delivery(parcel.length_bytes, None if entry is None else entry.key)
+    delivery = Delivery(parcel.length_bytes, entry)
     desk.underway.add(key, delivery)
-    desk.tasks.start_soon(_deliver, desk, parcel, delivery, key, entry, pieces, sources, records)
+    desk.tasks.start_soon(_deliver, desk, parcel, delivery, key, pieces, sources, records)
     return delivery
 
 
@@ -200,36 +275,53 @@ async def _deliver(
     parcel: Parcel,
     delivery: Delivery,
     key: Key | None,
-    entry: Entry | None,
     pieces: Callable[[], Iterator[bytes]],
     sources: ExitStack,
     records: Records | None,
 ) -> None:
     """Send, find out what came of it where the answer does not say, and write it down."""
-    recorded = True
     try:
         with sources:
-            began_s = desk.forward.upstream.clock.now_s()
             try:
-                delivery.batch = await _post(desk, parcel, delivery, pieces)
+                delivery.batch = await _post(desk, parcel, delivery, pieces, records)
             except CallError as error:
-                delivery.failure = error
-        if records is not None and entry is not None:
-            recorded = await _settle(desk, parcel, records, entry, delivery, began_s)
+                whole = delivery.sent or isinstance(error, UnusableAnswer)
+                delivery.failure = error if whole or not maybe_accepted(error) else not_accepted(error)
+        if records is not None:
+            delivery.recorded = False
+            await _record(desk, parcel.tool, records, delivery)
     except Exception as error:  # handed to whoever waits, whose boundary it is
         delivery.failure = error
         log.warning("a create ended badly", exc_info=not isinstance(error, CallError))
     finally:
-        desk.underway.remove(key, delivery, findable=not recorded)
+        desk.underway.remove(key, delivery)
         delivery.done.set()
 
 
 async def _post(
-    desk: Desk, parcel: Parcel, delivery: Delivery, pieces: Callable[[], Iterator[bytes]]
+    desk: Desk,
+    parcel: Parcel,
+    delivery: Delivery,
+    pieces: Callable[[], Iterator[bytes]],
+    records: Records | None,
 ) -> Mapping[str, Any]:
+    upstream = desk.forward.upstream
+
+    def times_s() -> tuple[float, float]:
+        return upstream.time_s() if upstream.time_is_known else math.inf, upstream.clock.now_s()
+
+    def before_the_last_byte() -> None:
+        if records is not None and delivery.entry is not None:
+            sent_s, measured_s = anyio.from_thread.run_sync(times_s)
+            records.ledger.sent(delivery.entry.key, sent_s)
+            records.sent_s[delivery.entry.key] = measured_s
+        delivery.sent = True
+
     def counted() -> Iterator[bytes]:
-        delivery.sent_bytes = 0
+        delivery.sent_bytes, delivery.sent = 0, False
         for piece in pieces():
+            if delivery.sent_bytes + len(piece) >= parcel.length_bytes:
+                before_the_last_byte()
             yield piece
             delivery.sent_bytes += len(piece)
 
@@ -240,36 +332,42 @@ async def _post(
         message = f"the upstream accepted the create, but its answer has no batch id: {answer.description}."
         next_step = "Look at the list for the batch before anything else."
         raise UnusableAnswer(ErrorReport("unusable_answer", message, next_step, Retry.UNSAFE, status=answer.status))
-    desk.forward.recent.note(parcel.tool.request, parcel.arguments, batch, desk.forward.upstream.clock.now_s())
+    desk.forward.recent.note(parcel.tool.request, parcel.arguments, batch, upstream.clock.now_s())
     return batch
 
 
-async def _settle(
-    desk: Desk, parcel: Parcel, records: Records, entry: Entry, delivery: Delivery, began_s: float
-) -> bool:
-    """Write down what came of a create; false when the ledger cannot be written to."""
-    ledger, clock = records.ledger, desk.forward.upstream.clock
+async def _record(desk: Desk, tool: ToolPlan, records: Records, delivery: Delivery) -> None:
+    """Write down what came of a create, unless the ledger cannot be written to; then the next call tries again."""
+    ledger, entry = records.ledger, delivery.entry
+    assert entry is not None  # noqa: S101 - it is in the ledger
     try:
         if delivery.batch is not None:
             await anyio.to_thread.run_sync(ledger.accepted, entry.key, delivery.batch)
-        elif isinstance(delivery.failure, CallError) and maybe_accepted(delivery.failure):
-            verdict = await look(desk, parcel.tool, records, entry, lambda: clock.now_s() - began_s)
-            if isinstance(verdict, Adopt):
-                delivery.batch, delivery.failure = verdict.batch, None
-            else:
-                delivery.failure = unsettled(entry, verdict, delivery.failure)
-        else:
+        elif isinstance(delivery.failure, CallError) and not maybe_accepted(delivery.failure):
             await anyio.to_thread.run_sync(ledger.settled, entry.key, State.REFUSED)
-    except CallError as error:
+            await anyio.to_thread.run_sync(records.drop, entry.body)
+        else:
+            await _settle_doubt(desk, tool, records, entry, delivery)
+    except StateUnusable as error:
         log.warning("%s", error)
-        delivery.warnings.append(f"The batch exists, but it could not be written down: {error.report.message}")
-        return False
-    if delivery.batch is None:
-        await anyio.to_thread.run_sync(records.drop, entry.content)
-    else:
+        if delivery.batch is not None:
+            delivery.warnings.append(f"The batch exists, but it could not be written down: {error.report.message}")
+        return
+    delivery.recorded = True
+    if delivery.batch is not None:
         assert desk.all_records is not None  # noqa: S101 - there are records
-        desk.tasks.start_soon(anyio.to_thread.run_sync, records.kept.compress, entry.content, desk.all_records.stopping)
-    return True
+        desk.tasks.start_soon(anyio.to_thread.run_sync, records.kept.compress, entry.body, desk.all_records.stopping)
+
+
+async def _settle_doubt(desk: Desk, tool: ToolPlan, records: Records, entry: Entry, delivery: Delivery) -> None:
+    verdict = await look(desk, tool, records, entry)
+    match verdict:
+        case Adopt(batch):
+            delivery.batch, delivery.failure = batch, None
+            return
+        case Candidates([batch]):
+            delivery.candidate = batch
+    delivery.failure = unsettled(entry, verdict, delivery.failure if isinstance(delivery.failure, CallError) else None)
 
 
 async def _watch(delivery: Delivery, progress: Progress) -> None:

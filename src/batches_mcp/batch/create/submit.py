@@ -6,6 +6,8 @@ is kept in memory in between but their ids.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -17,12 +19,13 @@ from batches_mcp.batch import OUR_KEY
 from batches_mcp.batch.call import Call
 from batches_mcp.batch.cost import estimate
 from batches_mcp.batch.create.entry import Draft
-from batches_mcp.batch.create.refusals import unpriced
+from batches_mcp.batch.create.refusals import not_begun, unpriced
 from batches_mcp.batch.create.retry import Retried, nothing, retried
 from batches_mcp.batch.create.send import Parcel, Rules, Sent, submit
 from batches_mcp.batch.requests.body import Frame, frame
 from batches_mcp.batch.requests.problems import Severity
-from batches_mcp.batch.requests.scan import MOST_SHOWN, Part, Scan, scan
+from batches_mcp.batch.requests.reading import Row
+from batches_mcp.batch.requests.scan import MOST_SHOWN, Part, Scan, content_of, scan
 from batches_mcp.batch.requests.source import SOURCES, Source, source_of
 from batches_mcp.errors import CallError, ErrorReport
 from batches_mcp.request import invalid
@@ -51,7 +54,7 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         if lineage and lineage.entry.betas:
             arguments.setdefault("betas", lineage.entry.betas.split(","))
         around = frame(call, arguments)
-        found = await anyio.to_thread.run_sync(_scan, source, around)
+        found = await anyio.to_thread.run_sync(_scan, source, around, call.forward.upstream.limits.call_s)
         if not lineage and not found.requests:
             raise invalid(f"{source.file or 'requests'}: holds no requests.")
         left = lineage.sifted.remarks() if lineage else {}
@@ -62,6 +65,7 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         if found.count(Severity.ERROR) and not call.arguments.get("skip_invalid"):
             raise _refusal(found)
         part = _part(found, call.arguments.get("part"))
+        several = len(found.parts) > 1
         cost = await anyio.to_thread.run_sync(estimate, part.demand)
         if settings.max_cost_usd is not None and cost["unknown_models"]:
             raise unpriced(cost["unknown_models"])
@@ -71,7 +75,7 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
             length_bytes=around.length_bytes(part),
             pieces=partial(around.pieces, source, found, part),
             about=Draft(
-                content="",
+                content=part.content(around.beta),
                 rows=part.count,
                 body_bytes=0,
                 source=source.file or (lineage.entry.source if lineage else None),
@@ -80,6 +84,8 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
                 parent=call.arguments.get("retry_of"),
                 betas=around.beta,
                 estimate_usd=cost["cost_usd"]["high"],
+                parts=len(found.parts) if several else None,
+                source_hash=content_of(found.parts, around.beta) if several else None,
             ),
         )
         rules = Rules(again=bool(call.arguments.get("allow_duplicate")), cap_usd=settings.max_cost_usd)
@@ -97,7 +103,7 @@ async def _source(call: Call, settings: BatchSettings, stack: ExitStack) -> tupl
     others = [name for name in (*SOURCES, "template") if name in call.arguments]
     if others:
         raise invalid(f"retry_of: takes the requests that its batch had; leave {', '.join(others)} out.")
-    lineage = await retried(call)
+    lineage = await retried(call, again=bool(call.arguments.get("allow_duplicate")))
     return lineage.source, lineage
 
 
@@ -116,8 +122,16 @@ def report(found: Scan) -> dict[str, Any]:
     }
 
 
-def _scan(source: Source, around: Frame) -> Scan:
-    return scan(source.rows(), around.rules, source.place)
+def _scan(source: Source, around: Frame, most_s: float) -> Scan:
+    deadline_s = time.monotonic() + most_s
+
+    def rows() -> Iterator[Row]:
+        for row in source.rows():
+            if time.monotonic() > deadline_s:
+                raise not_begun(most_s)
+            yield row
+
+    return scan(rows(), around.rules, source.place)
 
 
 def _part(found: Scan, wanted: int | None) -> Part:
@@ -172,7 +186,15 @@ def _outcome(sent: Sent, *, ledger: bool) -> dict[str, Any]:
                 "The create goes on by itself. Look for its batch in the list: the same call again may be billed again."
             )
         return {"submitting": True, "poll_after_s": _SUBMITTING_POLL_AFTER_S, "next_step": next_step}
-    next_step = f"Tell the user the id {sent.batch.get('id')}, and look at its state in a minute at the earliest."
+    batch_id = sent.batch.get("id")
+    if sent.candidate:
+        next_step = (
+            "The create was not answered. This batch is of its size and was created after it began, but may be "
+            f"another program's: that is known once it has ended. Tell the user, and retrieve {batch_id} in a minute "
+            "at the earliest. The same create again sends nothing before that is known."
+        )
+        return {"candidate": True, "poll_after_s": _POLL_AFTER_S, "next_step": next_step}
+    next_step = f"Tell the user the id {batch_id}, and look at its state in a minute at the earliest."
     if sent.earlier:
         next_step = f"An earlier call with the same requests made this batch; nothing new was sent. {next_step}"
     return {"poll_after_s": _POLL_AFTER_S, "next_step": next_step}

@@ -138,16 +138,17 @@ class Drive:
         path = self.folder.body(number)
         parent = self.parts[number].attempts[-1] if again else None
         if parent is None:
-            cost, rows = self.job.parts[number].estimate, self.job.parts[number].rows
+            job_part = self.job.parts[number]
+            cost, rows, content = job_part.estimate, job_part.rows, job_part.content
         else:
             path = path.with_suffix(f".again-{len(self.parts[number].attempts)}.json")
-            cost, rows = await self._write_again(path, parent.batch_id)
+            cost, rows, content = await self._write_again(path, parent.batch_id)
         if self.bounds.cap_usd is not None and cost["unknown_models"]:
             raise unpriced(cost["unknown_models"])
         many = len(self.job.parts) > 1
         name = f"part {number + 1} of {len(self.job.parts)}: " if many else ""
         about = Draft(
-            content="",
+            content=content,
             rows=rows,
             body_bytes=0,
             source=self.job.source,
@@ -196,20 +197,20 @@ class Drive:
         return entry is not None
 
     async def _create(self, parcel: Parcel, progress: Callable[..., Awaitable[None]]) -> Sent:
-        rules = Rules(attach=True, cap_usd=self.bounds.cap_usd)
+        rules = Rules(attach=True, certain=True, cap_usd=self.bounds.cap_usd)
         with ExitStack() as stack:
             sent = await submit(self.desk, parcel, rules, progress, stack, math.inf)
         for warning in sent.warnings:
             self.watch.note(warning)
         return sent
 
-    async def _write_again(self, path: Path, batch_id: str) -> tuple[dict[str, Any], int]:
+    async def _write_again(self, path: Path, batch_id: str) -> tuple[dict[str, Any], int, str]:
         """Write the body of the rows of a batch that are sent again; what it may cost, and how many there are."""
         await self._spool(batch_id)
         call = Call(self.desk, self.tool, {"retry_of": batch_id}, _silent)
-        source = (await self._until_answered(partial(retried, call))).source
+        source = (await self._until_answered(partial(retried, call, again=True))).source
 
-        def write() -> tuple[dict[str, Any], int]:
+        def write() -> tuple[dict[str, Any], int, str]:
             found = Scan(self.around.rules, source.place)
 
             def rows() -> Iterator[bytes]:
@@ -223,7 +224,8 @@ class Drive:
                 yield self.around.closing
 
             self.records.kept.write(path, pieces(), self.around.beta)
-            return estimate(found.demand), found.requests
+            [part] = found.parts
+            return estimate(found.demand), found.requests, part.content(self.around.beta)
 
         return await anyio.to_thread.run_sync(write)
 

@@ -28,7 +28,7 @@ from batches_mcp.batch.create.records import Records
 from batches_mcp.batch.job.steps import Job, JobPart
 from batches_mcp.batch.requests.body import Frame
 from batches_mcp.batch.requests.problems import Severity
-from batches_mcp.batch.requests.scan import Scan
+from batches_mcp.batch.requests.scan import Part, Scan
 from batches_mcp.batch.requests.source import Source
 from batches_mcp.errors import UsageError
 from batches_mcp.request import invalid
@@ -140,7 +140,7 @@ def cut(source: Source, around: Frame, records: Records, folder: JobFolder, *, s
         if not source.unchanged():
             raise invalid(f"{source.file}: the file changed while it was being read.")
         usable = found.sendable > 0 and (skip_invalid or not found.count(Severity.ERROR))
-        parts = [_part(copy, number, found) for number, copy in enumerate(copies)] if usable else []
+        parts = [_part(copy, found.parts[number], around) for number, copy in enumerate(copies)] if usable else []
         job = Job(folder.path.name, str(source.file), len(found.invalid), parts, ids_bytes)
         if usable:
             draft.write(_JOB, job)
@@ -197,6 +197,5 @@ def _body(around: Frame, rows: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
     yield around.closing
 
 
-def _part(copy: Copy, number: int, found: Scan) -> JobPart:
-    part = found.parts[number]
-    return JobPart(copy.content, part.count, copy.length_bytes, estimate(part.demand))
+def _part(copy: Copy, part: Part, around: Frame) -> JobPart:
+    return JobPart(part.content(around.beta), part.count, copy.length_bytes, estimate(part.demand))

@@ -178,8 +178,8 @@ class Template:
         return _filled(self.params, row)
 
 
-def template_rows(argument: str, file: io.BufferedReader, name: str, template: Template) -> Iterator[Row]:
-    """The requests that a template makes of the rows of a CSV, TSV or JSONL file.
+def template_rows(argument: str, file: io.BufferedReader, name: str, template: Template, mark: str) -> Iterator[Row]:
+    """The requests that a template makes of the rows of a CSV, TSV or JSONL file; `mark` ends the ids it makes.
 
     Raises:
         InvalidArguments: the file has no header, or none of a column that the template names.
@@ -198,7 +198,7 @@ def template_rows(argument: str, file: io.BufferedReader, name: str, template: T
         except KeyError as missing:
             yield where, f"has no column {missing.args[0]!r}, which the template names"
             continue
-        custom_id = row.get("custom_id", f"row-{number:06}")
+        custom_id = row.get("custom_id", f"row-{number:06}-{mark}")
         try:
             yield where, msgspec.json.encode({"custom_id": custom_id, "params": params})
         except UnicodeEncodeError:

@@ -6,6 +6,7 @@ make it fail. The API itself tells the first of the former for the whole batch, 
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -49,12 +50,17 @@ class Rules:
 
 @dataclass(slots=True)
 class Part:
-    """A run of requests that one batch takes: `first` counts the sendable ones from 0."""
+    """A run of requests that one batch takes: `first` counts the sendable ones from 0, `digest` is of their meaning."""
 
     first: int
     count: int
     body_bytes: int
     demand: dict[Tariff, Demand] = field(default_factory=dict)
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def content(self, betas: str) -> str:
+        """What identifies the requests and betas of a create, however they are written."""
+        return content_of([self], betas)
 
 
 @dataclass(slots=True)
@@ -149,6 +155,7 @@ class Scan:
             last = self._last = Part(last.first + last.count, 0, len(EMPTY_BODY))
         last.body_bytes += row_bytes + (len(SEPARATOR) if last.count else 0)
         last.count += 1
+        last.digest.update(canonical(row))
         length = text_bytes(row) if row_bytes >= LARGE_BYTES else row_bytes
         kind = (params.model, length > LONG_PROMPT_BYTES)
         # Looked up by a plain tuple, which is the same key and quicker made.
@@ -215,12 +222,31 @@ class Scan:
             yield Problem.error(at(where, f"params.{name}"), named, f"params.{name}", problem)
 
 
+def content_of(parts: Sequence[Part], betas: str) -> str:
+    """What identifies the requests of some parts and betas, however they are written."""
+    digest = hashlib.sha256(b"".join(part.digest.digest() for part in parts))
+    digest.update(",".join(sorted({beta.strip() for beta in betas.split(",")})).encode())
+    return digest.hexdigest()
+
+
 def scan(rows: Iterable[tuple[int, bytes | str]], rules: Rules, place: Callable[[int], str]) -> Scan:
     """Check requests, each with its number for messages and as JSON, in one pass."""
     result = Scan(rules, place)
     for number, row in rows:
         result.add(number, row)
     return result
+
+
+def canonical(row: bytes) -> bytes:
+    """A request's JSON, the same for all that differ only in white space, escapes and the order of keys."""
+    try:
+        return _sorted(_any(row))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # half of a surrogate pair, say
+        return row
+
+
+_any = msgspec.json.Decoder().decode
+_sorted = msgspec.json.Encoder(order="sorted").encode
 
 
 def chosen(rows: Iterable[Any], found: Scan, part: Part) -> Iterator[Any]:

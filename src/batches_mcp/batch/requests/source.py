@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,10 @@ from typing import Any
 from batches_mcp import result
 from batches_mcp.batch.requests.files import identity, opened
 from batches_mcp.batch.requests.reading import Row, Template, request_rows, template_rows
+from batches_mcp.batch.requests.scan import canonical
 from batches_mcp.request import invalid
+
+_MARK_CHARS = 4
 
 SOURCES = ("requests", "requests_file", "rows_file")
 
@@ -58,6 +62,7 @@ def source_of(arguments: Mapping[str, Any], roots: Sequence[Path]) -> Iterator[S
 def in_file(argument: str, name: str, file: io.BufferedReader, template: Template | None) -> Source:
     """The requests in an open file, or those that a template makes of its rows; `argument` names it in errors."""
     before = identity(file)
+    mark = "" if template is None else _mark(file, template)
 
     def rows() -> Iterator[Row]:
         file.seek(0)
@@ -65,11 +70,19 @@ def in_file(argument: str, name: str, file: io.BufferedReader, template: Templat
             if template is None:
                 yield from request_rows(file)
             else:
-                yield from template_rows(argument, file, name, template)
+                yield from template_rows(argument, file, name, template, mark)
         except (OSError, EOFError, zlib.error) as error:
             raise invalid(f"{argument}: the file cannot be read to its end: {error}.") from error
 
     return Source(name, "line {}".format, rows, lambda: identity(file) == before)
+
+
+def _mark(file: io.BufferedReader, template: Template) -> str:
+    """What tells the ids that are made for these rows and this template from those made for others."""
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256")
+    digest.update(canonical(result.encode(template.params).encode()))
+    return digest.hexdigest()[:_MARK_CHARS]
 
 
 def _inline(requests: Sequence[Any]) -> Iterator[Row]:
