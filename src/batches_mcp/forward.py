@@ -36,9 +36,16 @@ class Forward:
         return content
 
     async def answer(
-        self, tool: ToolPlan, arguments: Mapping[str, Any], upload: Callable[[bytes], Upload] | None = None
+        self,
+        tool: ToolPlan,
+        arguments: Mapping[str, Any],
+        upload: Callable[[bytes], Upload] | None = None,
+        *,
+        once: bool = False,
     ) -> Answer:
         """The upstream's answer, which is a success. `upload` makes the body to send out of the one that was built.
+
+        What is sent `once` is not tried again.
 
         Raises:
             CallError: whatever went wrong; an error status is `UpstreamError`.
@@ -51,6 +58,7 @@ class Forward:
             repeatable=tool.repeatable,
             declared_jsonl=tool.result.declared_jsonl,
             settling=self.recent.settling(tool.request, arguments, self.upstream.clock.now_s()),
+            once=once,
         )
         return self._success(tool, answer)
 

@@ -104,12 +104,18 @@ class Upstream:
         await self._stack.aclose()
 
     async def send(
-        self, request: Request, *, repeatable: bool, declared_jsonl: bool = False, settling: bool = False
+        self,
+        request: Request,
+        *,
+        repeatable: bool,
+        declared_jsonl: bool = False,
+        settling: bool = False,
+        once: bool = False,
     ) -> Answer:
         """Send a request and read its answer, whatever its status.
 
         A `repeatable` request is sent again after any failure that may pass; another one only when the upstream
-        certainly did not accept it. JSONL is read just as far as one result can hold. `settling` tells that what the
+        certainly did not accept it, and one that is sent `once` not at all. JSONL is read just as far as one result can hold. `settling` tells that what the
         request names was made just now, so that a 404 may pass as well.
 
         Raises:
@@ -125,7 +131,10 @@ class Upstream:
             with anyio.fail_after(max(0.0, deadline_s - self.clock.now_s())):
                 return await self._exchange(request, request.body, repeatable, declared_jsonl)
 
-        return await self._until_answered(request, exchange, repeatable=repeatable, settling=settling)
+        attempts = 1 if once else self.limits.attempts
+        return await self._until_answered(
+            request, exchange, repeatable=repeatable, settling=settling, attempts=attempts
+        )
 
     async def download(self, request: Request, take: Callable[[bytes], bool], *, settling: bool = False) -> Answer:
         """Read a JSONL answer of any size, which is handed to `take` as it comes, in a worker thread.
@@ -166,16 +175,23 @@ class Upstream:
             relayed.stop()
 
     async def _until_answered(
-        self, request: Request, exchange: Callable[[], Awaitable[Answer]], *, repeatable: bool, settling: bool
+        self,
+        request: Request,
+        exchange: Callable[[], Awaitable[Answer]],
+        *,
+        repeatable: bool,
+        settling: bool,
+        attempts: int | None = None,
     ) -> Answer:
         """The outcome of the first exchange after which there is to be no other."""
         deadline_s = self.clock.now_s() + self.limits.call_s
+        most = attempts or self.limits.attempts
         attempt = 1
         while True:
             outcome = await self._attempt(request, exchange, repeatable)
             if isinstance(outcome, Answer) and (date_s := time_of(outcome.headers.get("date"))) is not None:
                 self._ahead_s = date_s - self.clock.now_s()
-            pause_s = self._pause_s(outcome, repeatable, settling, attempt)
+            pause_s = None if attempt == most else self._pause_s(outcome, repeatable, settling, attempt)
             if pause_s is None or self.clock.now_s() + pause_s >= deadline_s:
                 if isinstance(outcome, UpstreamUnreachable):
                     raise outcome
@@ -188,8 +204,6 @@ class Upstream:
         self, outcome: Answer | UpstreamUnreachable, repeatable: bool, settling: bool, attempt: int
     ) -> float | None:
         """How long to wait before the next attempt; None when there is to be none."""
-        if attempt == self.limits.attempts:
-            return None
         asked_s = None
         if isinstance(outcome, UpstreamUnreachable):
             if outcome.maybe_accepted and not repeatable:

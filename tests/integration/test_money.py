@@ -301,10 +301,10 @@ class TestALongCreate:
             assert [await persist(client, THREE, passing=sandbox)] == existing(sandbox.url, key)
 
     async def test_silence_is_submitting_and_ends_with_the_server(self) -> None:
-        with scripted_upstream(answer(200, {"data": []}), HANG) as upstream:
+        with scripted_upstream(HANG) as upstream:
             async with Client(server_for(upstream.url, limits=Limits(call_s=2.0), clock=INSTANT)) as client:
                 assert (await create(client, THREE))[1]["submitting"]
-            assert [each.method for each in upstream.received] == ["GET", "POST"]
+            assert len(upstream.received) == 1
 
 
 class TestTheSameContent:
@@ -401,7 +401,7 @@ class TestWhatIsKept:
                 batch_id, error = await create(client, {"requests": requests(2, "other")})
             db.close()
             assert (batch_id, error["type"]) == (None, "state_unusable")
-            assert [each.method for each in upstream.received] == ["GET", "POST"]
+            assert len(upstream.received) == 1
 
     async def test_an_outcome_that_cannot_be_written_down_loses_no_batch(
         self, sandbox: Sandbox, key: str, monkeypatch: pytest.MonkeyPatch

@@ -131,12 +131,32 @@ def test_a_create_passes_the_gate(client: anthropic.Anthropic, served: Served, s
     before = len(list(batches.list()))
     sandbox.faults.add("reset_after", on="create")
     batch = batches.create(requests=[ask("gate")])
+    assert '"candidate":true' in batch.to_json(indent=None)
+    assert batches.create(requests=[ask("gate")]).id == batch.id
+    sandbox.end(batch.id)
     assert batches.retrieve(batch.id).id == batch.id
+    proven = batches.create(requests=[ask("gate")])
+    assert (proven.id, "candidate" in proven.to_json()) == (batch.id, False)
     with pytest.raises(anthropic.ConflictError, match=batch.id):
         client.with_options(max_retries=2).messages.batches.create(requests=[ask("gate")])
     again = batches.create(requests=[ask("gate")], extra_headers={"batches-mcp-allow-duplicate": "true"})
     assert len(list(batches.list())) == before + 2
     assert again.id != batch.id
+
+
+def test_a_create_in_doubt_is_not_repeated_by_the_client_itself(
+    client: anthropic.Anthropic, served: Served, sandbox: Sandbox
+) -> None:
+    before = len(list(client.messages.batches.list()))
+    sandbox.faults.add("timeout", on="create")
+    with pytest.raises(anthropic.APIStatusError, match="one may still be made for") as caught:
+        client.with_options(max_retries=2).messages.batches.create(requests=[ask("in-doubt")])
+    assert caught.value.response.headers["x-should-retry"] == "false"
+    assert len([each for each in sandbox.requests if each.answer == "timeout"]) <= 1
+    assert len(list(client.messages.batches.list())) == before
+    sandbox.clock.advance(901)
+    client.messages.batches.create(requests=[ask("in-doubt")])
+    assert len(list(client.messages.batches.list())) == before + 1
 
 
 def test_the_cap_holds_for_programs_too(sandbox: Sandbox) -> None:

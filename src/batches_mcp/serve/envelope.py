@@ -68,7 +68,7 @@ def _status(error: CallError) -> int:
             return HTTPStatus.PAYMENT_REQUIRED
         case CallError(report=ErrorReport(type="timeout")):
             return HTTPStatus.GATEWAY_TIMEOUT
-        case UpstreamUnreachable() | UnusableAnswer():
+        case UpstreamUnreachable() | UnusableAnswer() | CallError(report=ErrorReport(type="connection_error")):
             return HTTPStatus.BAD_GATEWAY
         case MissingVariable():
             return HTTPStatus.INTERNAL_SERVER_ERROR

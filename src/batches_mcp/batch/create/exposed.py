@@ -15,10 +15,11 @@ import anyio
 import anyio.to_thread
 
 from batches_mcp import result
+from batches_mcp.batch import OUR_KEY
 from batches_mcp.batch.call import Call
 from batches_mcp.batch.cost import estimate
 from batches_mcp.batch.create.entry import Draft
-from batches_mcp.batch.create.refusals import unpriced
+from batches_mcp.batch.create.refusals import may_be, unpriced
 from batches_mcp.batch.create.send import Parcel, Rules, submit
 from batches_mcp.batch.ending import forget
 from batches_mcp.batch.hearing import heard
@@ -67,13 +68,14 @@ async def create(call: Call, body: Received, sources: ExitStack, settings: Batch
         ),
     )
     deadline_s = anyio.current_time() + _ANSWER_WITHIN_S
-    sent = await submit(
-        call.desk, parcel, Rules(again, settings.max_cost_usd, certain=True), call.progress, sources, deadline_s
-    )
+    sent = await submit(call.desk, parcel, Rules(again, settings.max_cost_usd), call.progress, sources, deadline_s)
     if sent.batch is None:
         raise _submitting(ledger=settings.ledger)
+    batch = sent.batch
+    if sent.candidate:
+        batch = {**batch, OUR_KEY: {"candidate": True, "next_step": may_be(str(batch.get("id")))}}
     headers = {"content-type": "application/json", **sent.headers}
-    return Answer(200, headers, result.encode(sent.batch).encode())
+    return Answer(200, headers, result.encode(batch).encode())
 
 
 async def noted(call: Call, route: RoutePlan, content: Mapping[str, Any]) -> None:

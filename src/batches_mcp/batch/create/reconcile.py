@@ -39,7 +39,7 @@ async def baseline(desk: Desk, tool: ToolPlan) -> Baseline:
     upstream, listing = desk.forward.upstream, Siblings(tool).list
     try:
         with anyio.fail_after(min(_BASELINE_S, upstream.limits.call_s / 4)):
-            answer = await desk.forward.answer(listing, {"limit": 1})
+            answer = await desk.forward.answer(listing, {"limit": 1}, once=True)
         page = result.whole(listing.result, answer)
         return evidence.baseline(page, answer.headers.get("date"), upstream.clock.wall_s())
     except (CallError, TimeoutError) as error:

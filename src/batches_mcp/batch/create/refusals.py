@@ -69,6 +69,15 @@ def unsettled(entry: Entry, verdict: Verdict, error: CallError | None = None) ->
 _UNLESS_WANTED = "Only if the user accepts that they may be billed twice, allow_duplicate sends them at once."
 
 
+def may_be(batch_id: str) -> str:
+    """What to do about a batch that only may be the one of a create that was not answered."""
+    return (
+        "The create was not answered. This batch is of its size and was created after it began, but may be another "
+        f"program's: that is known once it has ended. Retrieve {batch_id} in a minute at the earliest. The same create "
+        "again sends nothing before that is known."
+    )
+
+
 def not_accepted(error: CallError) -> CallError:
     """The error for a create that broke before the last byte of its body was sent: there is no batch of it."""
     report = error.report

@@ -19,7 +19,7 @@ from batches_mcp.batch import OUR_KEY
 from batches_mcp.batch.call import Call
 from batches_mcp.batch.cost import estimate
 from batches_mcp.batch.create.entry import Draft
-from batches_mcp.batch.create.refusals import not_begun, unpriced
+from batches_mcp.batch.create.refusals import may_be, not_begun, unpriced
 from batches_mcp.batch.create.retry import Retried, nothing, retried
 from batches_mcp.batch.create.send import Parcel, Rules, Sent, submit
 from batches_mcp.batch.requests.body import Frame, frame
@@ -188,12 +188,11 @@ def _outcome(sent: Sent, *, ledger: bool) -> dict[str, Any]:
         return {"submitting": True, "poll_after_s": _SUBMITTING_POLL_AFTER_S, "next_step": next_step}
     batch_id = sent.batch.get("id")
     if sent.candidate:
-        next_step = (
-            "The create was not answered. This batch is of its size and was created after it began, but may be "
-            f"another program's: that is known once it has ended. Tell the user, and retrieve {batch_id} in a minute "
-            "at the earliest. The same create again sends nothing before that is known."
-        )
-        return {"candidate": True, "poll_after_s": _POLL_AFTER_S, "next_step": next_step}
+        return {
+            "candidate": True,
+            "poll_after_s": _POLL_AFTER_S,
+            "next_step": f"Tell the user. {may_be(str(batch_id))}",
+        }
     next_step = f"Tell the user the id {batch_id}, and look at its state in a minute at the earliest."
     if sent.earlier:
         next_step = f"An earlier call with the same requests made this batch; nothing new was sent. {next_step}"
