@@ -115,8 +115,8 @@ class Upstream:
         """Send a request and read its answer, whatever its status.
 
         A `repeatable` request is sent again after any failure that may pass; another one only when the upstream
-        certainly did not accept it, and one that is sent `once` not at all. JSONL is read just as far as one result can hold. `settling` tells that what the
-        request names was made just now, so that a 404 may pass as well.
+        certainly did not accept it, and one that is sent `once` not at all. JSONL is read just as far as one result
+        can hold. `settling` tells that what the request names was made just now, so that a 404 may pass as well.
 
         Raises:
             UpstreamUnreachable: there was no answer within the time of a call, or of an upload.

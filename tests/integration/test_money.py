@@ -508,3 +508,39 @@ async def test_retrieving_still_works_when_the_ledger_does_not(sandbox: Sandbox,
         path.write_bytes(b"damaged" * 1000)
         for tool in (RETRIEVE, CANCEL):
             assert not (await client.call_tool(tool, {"message_batch_id": batch_id})).is_error
+
+
+class TestAnUpstreamThatIsOff:
+    """Its gateway gives up early, has the wrong time, or counts what nobody has heard of."""
+
+    async def late(self, sandbox: Sandbox, key: str) -> None:
+        """A create that is answered 504 and carried out 40 s later is neither said not to exist nor sent again."""
+        sandbox.faults.add("late_create", on="create", key=key, seconds=40)
+        async with agent(sandbox.url, key) as client:
+            batch_id, error = await create(client, THREE)
+            assert (batch_id, error["status"], error["in_doubt"]) == (None, 504, True)
+            sandbox.clock.advance(35)
+            assert (await create(client, THREE))[0] is None
+            sandbox.clock.advance(6)
+            batch_id, words = await create(client, THREE)
+            assert words["candidate"]
+            assert await persist(client, THREE, passing=sandbox) == batch_id
+            sandbox.faults.clear()
+            assert existing(sandbox.url, key) == [batch_id]
+            assert posts_of(sandbox, key) == 1
+            page = (await client.call_tool(RESULTS, {"message_batch_id": batch_id})).structured_content
+            assert page["totals_complete"]
+
+    async def test_a_create_that_is_carried_out_late(self, sandbox: Sandbox, key: str) -> None:
+        await self.late(sandbox, key)
+
+    @pytest.mark.parametrize("seconds", [90, -90, 3_600, -3_600])
+    async def test_a_date_that_is_off(self, seconds: int, sandbox: Sandbox, key: str) -> None:
+        for on in ("list", "retrieve", "results"):
+            sandbox.faults.add("date_skew", on=on, key=key, count=1_000, seconds=seconds)
+        await self.late(sandbox, key)
+
+    async def test_a_further_count(self, sandbox: Sandbox, key: str) -> None:
+        for on in ("list", "retrieve"):
+            sandbox.faults.add("extra_count", on=on, key=key, count=1_000, counter="deferred", number=2)
+        await self.late(sandbox, key)

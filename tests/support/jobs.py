@@ -111,6 +111,13 @@ class Shell:
             assert time.monotonic() < deadline_s, [each.answer for each in self.requests()]
             time.sleep(0.005)
 
+    def until_lists(self, count: int) -> None:
+        """Wait until the list of batches was asked for so many times."""
+        deadline_s = time.monotonic() + 60
+        while len([each for each in self.requests() if each.method == "GET" and each.path == _PATH]) < count:
+            assert time.monotonic() < deadline_s, [each.answer for each in self.requests()]
+            time.sleep(0.01)
+
     def batches(self) -> list[dict[str, Any]]:
         """The batches there are upstream, oldest first; not in the log of requests of our key."""
         page = httpx2.get(

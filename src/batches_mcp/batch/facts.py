@@ -18,12 +18,17 @@ def time_s(batch: Mapping[str, Any], name: str) -> float | None:
     return time.replace(tzinfo=time.tzinfo or UTC).timestamp()
 
 
+# https://platform.claude.com/docs/en/api/retrieving-message-batches: together they are all the requests of a batch.
+# What else may be counted one day may count the same requests again.
+STATES = ("processing", "succeeded", "errored", "canceled", "expired")
+
+
 def counts(batch: Mapping[str, Any]) -> dict[str, int]:
     """Its requests by state; together they are all it has."""
     found = batch.get("request_counts")
     if not isinstance(found, dict):
         return {}
-    return {name: number for name, number in found.items() if isinstance(number, int)}
+    return {name: found[name] for name in STATES if isinstance(found.get(name), int)}
 
 
 def upstream_now_s(date: str | None, wall_s: float) -> float:

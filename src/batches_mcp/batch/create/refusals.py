@@ -95,10 +95,10 @@ def not_begun(seconds: float) -> CallError:
     """The error for a create that was not ready to be sent within the time of a call."""
     message = f"the requests were not read, checked and kept within the {seconds:g} s of a call. Nothing was sent."
     next_step = (
-        "Split the file into smaller ones, one batch each; or let the user run `batches-mcp run FILE -o OUT` in a "
-        "shell, which has no such limit."
+        "Make the same call again. If that takes as long, split the file into smaller ones, one batch each; or let the "
+        "user run `batches-mcp run FILE -o OUT` in a shell, which has no such limit."
     )
-    return CallError(ErrorReport("timeout", message, next_step))
+    return CallError(ErrorReport("timeout", message, next_step, Retry.HELPS))
 
 
 def changed(draft: Draft, entry: Entry) -> CallError:

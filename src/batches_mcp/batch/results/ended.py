@@ -12,7 +12,7 @@ from typing import Any
 
 from batches_mcp import result
 from batches_mcp.batch.call import Desk
-from batches_mcp.batch.facts import time_s, upstream_now_s
+from batches_mcp.batch.facts import counts, time_s, upstream_now_s
 from batches_mcp.batch.siblings import BATCH_ID, Siblings
 from batches_mcp.errors import CallError, ErrorReport, Retry, UnusableAnswer
 from batches_mcp.failure import retry_after_s
@@ -61,14 +61,14 @@ async def ended(desk: Desk, tool: ToolPlan, batch_id: str) -> Ended:
     old = created_s is not None and now_s - created_s > _KEPT_S
     if batch.get("archived_at"):
         raise _gone(batch_id)
-    counts = batch.get("request_counts")
-    if not isinstance(counts, dict) or not all(type(number) is int for number in counts.values()):
+    by_state = counts(batch)
+    if not by_state:
         report = ErrorReport(
             "unusable_answer", "the batch has no request_counts.", "Tell the user: that is not the API."
         )
         raise UnusableAnswer(report)
     just_ended = over_s is not None and abs(now_s - over_s) < _SETTLING_S
-    return Ended(batch_id, counts, fresh or just_ended, old)
+    return Ended(batch_id, by_state, fresh or just_ended, old)
 
 
 def none_there(batch: Ended) -> CallError:
