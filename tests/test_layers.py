@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("compile", "explain", "request", "uri"),
     ("narrow", "routes"),
     ("result", "arguments", "recent", "incoming"),
-    ("failure", "openapi", "relayed"),
+    ("failure", "openapi", "relayed", "turns"),
     ("upstream",),
     ("forward",),
     (

@@ -14,7 +14,7 @@ Key = tuple[str, str]
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One create, from its first byte on. Once `done` is set there is a `batch` or a `failure`; `headers`
+    """One create, `begun` with its first byte. Once `done` is set there is a `batch` or a `failure`; `headers`
     are those of the answer that had the batch.
 
     `entry` is its key in the ledger, if there is one. `warnings` are for whoever is told of the batch.
@@ -22,6 +22,7 @@ class Delivery:
 
     body_bytes: int
     entry: int | None = None
+    begun: bool = False
     sent_bytes: int = 0
     done: anyio.Event = field(default_factory=anyio.Event)
     batch: Mapping[str, Any] | None = None

@@ -90,7 +90,7 @@ async def recover(desk: Desk, tool: ToolPlan) -> None:
             found = await look(desk, tool, records, entry)
             log.warning("a create of %d requests that was interrupted: %s", entry.rows, _words(found))
         now_s = desk.forward.upstream.clock.wall_s()
-        await anyio.to_thread.run_sync(records.tidy, now_s, desk.all_records.stopping)
+        await desk.long_work(records.tidy, now_s, desk.all_records.stopping)
     except MissingVariable:
         return  # no credential, so no account, and every call will say so
     except CallError as error:

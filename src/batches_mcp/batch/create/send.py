@@ -98,7 +98,7 @@ async def submit(
             if isinstance(found, Sent):
                 return found
             waiting, earlier = found
-        await _watch(waiting, progress)
+        await _watch(desk, waiting, progress)
     if waiting is None or not waiting.done.is_set():
         return Sent(None, earlier=earlier)
     if waiting.batch is None:
@@ -111,7 +111,7 @@ async def submit(
 async def _begin(desk: Desk, records: Records, parcel: Parcel, rules: Rules) -> Sent | tuple[Delivery, bool]:
     """The delivery of this content, and whether an earlier call began it; or its batch, when there is one already."""
     with records.kept.draft() as path:
-        copy = await anyio.to_thread.run_sync(lambda: records.kept.write(path, parcel.pieces(), parcel.about.betas))
+        copy = await desk.long_work(lambda: records.kept.write(path, parcel.pieces(), parcel.about.betas))
         key = (account_id(parcel.tool.request, desk.forward.variables), copy.content)
         draft = replace(parcel.about, content=copy.content, body_bytes=copy.length_bytes)
         looked: frozenset[int] = frozenset()
@@ -228,7 +228,7 @@ async def _post(
     desk: Desk, parcel: Parcel, delivery: Delivery, pieces: Callable[[], Iterator[bytes]]
 ) -> Mapping[str, Any]:
     def counted() -> Iterator[bytes]:
-        delivery.sent_bytes = 0
+        delivery.begun, delivery.sent_bytes = True, 0
         for piece in pieces():
             yield piece
             delivery.sent_bytes += len(piece)
@@ -268,20 +268,26 @@ async def _settle(
         await anyio.to_thread.run_sync(records.drop, entry.content)
     else:
         assert desk.all_records is not None  # noqa: S101 - there are records
-        desk.tasks.start_soon(anyio.to_thread.run_sync, records.kept.compress, entry.content, desk.all_records.stopping)
+        desk.tasks.start_soon(desk.long_work, records.kept.compress, entry.content, desk.all_records.stopping)
     return True
 
 
-async def _watch(delivery: Delivery, progress: Progress) -> None:
+async def _watch(desk: Desk, delivery: Delivery, progress: Progress) -> None:
     """Wait until a delivery has ended, telling how far it is."""
+    uploads = desk.forward.upstream.uploads
+
+    def words(sent: int, total: int) -> str:
+        if not delivery.begun and uploads.all_taken:
+            return f"waiting for its turn: {uploads.most} creates are sent at a time"
+        return f"{sent:,} of {total:,} bytes sent" if sent < total else "waiting for the answer"
+
     async with anyio.create_task_group() as tasks:
 
         async def tell() -> None:
             while True:
                 await anyio.sleep(_PROGRESS_EVERY_S)
                 sent, total = delivery.sent_bytes, delivery.body_bytes
-                words = f"{sent:,} of {total:,} bytes sent" if sent < total else "waiting for the answer"
-                await progress(sent, total, words)
+                await progress(sent, total, words(sent, total))
 
         tasks.start_soon(tell)
         await delivery.done.wait()
