@@ -19,6 +19,7 @@ from batches_mcp.settings import TOKEN, BatchSettings, Environment, HttpSettings
 if TYPE_CHECKING:
     from batches_mcp.batch.call import Desk
     from batches_mcp.sandbox import Tier
+    from batches_mcp.serve.toolarge import WaysOn
 
 DEFAULT_PORT = 9090
 DEFAULT_REST_PORT = 8080
@@ -106,7 +107,18 @@ def _serve_http(prepared: Ready, settings: HttpSettings, batch: BatchSettings) -
             Rest(rest, prepared.redactor, batch, lambda: desks[-1]), rest.port or DEFAULT_REST_PORT, key_headers(rest)
         )
     _settle()
-    return http.run(server, settings, prepared.state, prepared.plan.port or DEFAULT_PORT, say, app)
+    ways = _ways_on(prepared)
+    return http.run(server, settings, prepared.state, prepared.plan.port or DEFAULT_PORT, say, ways, app)
+
+
+def _ways_on(prepared: Ready) -> WaysOn:
+    """How a batch can be made on this server that one message over HTTP cannot hold."""
+    from batches_mcp.serve.toolarge import WaysOn
+
+    creates = [tool for tool in prepared.plan.tools if tool.behavior == "submit"]
+    files = any("requests_file" in tool.input_schema["properties"] for tool in creates)
+    paths = [route.template for route in prepared.rest.routes if route.spools_body] if prepared.rest else []
+    return WaysOn(bool(creates), files, *paths[:1])
 
 
 def _settle() -> None:

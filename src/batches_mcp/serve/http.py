@@ -25,6 +25,7 @@ from batches_mcp.batch.results import stored as results_files
 from batches_mcp.errors import ServeError
 from batches_mcp.serve.auth import HEALTH_PATH, Gate, host_names
 from batches_mcp.serve.envelope import refusal
+from batches_mcp.serve.toolarge import MAX_BODY_BYTES, WaysOn, too_large
 from batches_mcp.settings import HttpSettings
 from batches_mcp.signals import watch_signals
 from batches_mcp.state import StateFolder
@@ -32,7 +33,6 @@ from batches_mcp.state import StateFolder
 PATH = "/mcp"
 # Where `as_file` says that files are: the folder of an account, and the name of a file.
 _RESULTS_PATH = f"/{results_files.FOLDER}/{{account}}/{{name}}"
-MAX_BODY_BYTES = 32 << 20
 # Calls still under way at a signal get this long to end.
 _GRACE_S = 5
 
@@ -46,7 +46,7 @@ class RestApp:
     key_headers: frozenset[str]
 
 
-def app(server: Server[Any], settings: HttpSettings, state: StateFolder) -> ASGIApp:
+def app(server: Server[Any], settings: HttpSettings, state: StateFolder, ways: WaysOn) -> ASGIApp:
     """The ASGI application: the MCP endpoint, files with results and a health check behind the gate."""
     inner = server.streamable_http_app(
         streamable_http_path=PATH,
@@ -60,7 +60,8 @@ def app(server: Server[Any], settings: HttpSettings, state: StateFolder) -> ASGI
             Route(_RESULTS_PATH, partial(_results, state), methods=["GET"]),
         ],
     )
-    return Gate(inner, host_names(settings.host, settings.allow_hosts), settings.asked, MAX_BODY_BYTES)
+    names = host_names(settings.host, settings.allow_hosts)
+    return Gate(inner, names, settings.asked, MAX_BODY_BYTES, partial(too_large, ways=ways))
 
 
 def run(
@@ -69,6 +70,7 @@ def run(
     state: StateFolder,
     port: int,
     announce: Callable[[str], None],
+    ways: WaysOn,
     rest: RestApp | None = None,
 ) -> int:
     """Serve until a signal, whose number is returned; `port` counts when the settings name none.
@@ -77,7 +79,7 @@ def run(
         ServeError: an address cannot be bound.
     """
     mcp_port = port if settings.port is None else settings.port
-    application = app(server, settings, state)
+    application = app(server, settings, state, ways)
     with ExitStack() as stack:
         listeners = [stack.enter_context(_listen(settings.host, mcp_port, "--port"))]
         said = f"serving MCP at {_url(listeners[0])}{PATH}"
