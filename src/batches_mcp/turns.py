@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
 
 from batches_mcp.errors import ErrorReport, Retry, UpstreamUnreachable
+
+log = logging.getLogger(__name__)
 
 
 class Turns:
@@ -31,6 +34,8 @@ class Turns:
             UpstreamUnreachable: there are no more turns, because the server is shutting down.
         """
         holder = object()
+        if self.all_taken:
+            log.debug("all %d turns are taken; another one waits", self.most)
         with anyio.CancelScope() as waiting:
             self._waiting.add(waiting)
             try:

@@ -15,11 +15,15 @@ _WAIT_S = 60
 
 @dataclass(slots=True)
 class SlowCreates:
-    """A running one; `bodies` are those of the creates that arrived whole, and `arrived` counts them."""
+    """A running one; `bodies` are those of the creates that arrived whole, and `arrived` counts them.
+
+    `asked` is set once anything else was asked for.
+    """
 
     url: str = ""
     bodies: list[bytes] = field(default_factory=list)
     arrived: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    asked: threading.Event = field(default_factory=threading.Event)
     answered: threading.Event = field(default_factory=threading.Event)
 
     def wait_for(self, creates: int) -> None:
@@ -60,6 +64,7 @@ def slow_creates() -> Iterator[SlowCreates]:
             name = self.path.partition("?")[0].rpartition("/")[2]
             listing = {"data": [], "has_more": False, "first_id": None, "last_id": None}
             self._say(listing if name == "batches" else batch(name))
+            upstream.asked.set()
 
         def _say(self, content: Any) -> None:
             body = json.dumps(content).encode()
