@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self, TypedDict
@@ -28,6 +28,7 @@ from batches_mcp.redact import excerpt
 from batches_mcp.relayed import Relayed
 from batches_mcp.request import Request, Upload, invalid
 from batches_mcp.result import MAX_BYTES, Answer, is_jsonl
+from batches_mcp.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ _NEVER_SENT = (
     httpx2.UnsupportedProtocol,
 )
 _MOST_DOWNLOADS = 16
+# An upload holds its thread until it is answered, and 256 MB of disk at the most.
+_MOST_UPLOADS = 16
 # Proxies of the environment are for the world outside, not for this machine.
 _NO_PROXY: dict[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
 
@@ -77,6 +80,7 @@ class Upstream:
     def __init__(self, limits: Limits | None = None, clock: Clock | None = None) -> None:
         self.limits = limits or Limits()
         self.clock = clock or Clock()
+        self.uploads = Turns(_MOST_UPLOADS)
         self._stack = AsyncExitStack()
         self._clients: dict[bool, httpx2.AsyncClient] = {}
         self._ahead_s: float | None = None
@@ -116,20 +120,25 @@ class Upstream:
 
         A `repeatable` request is sent again after any failure that may pass; another one only when the upstream
         certainly did not accept it, and one that is sent `once` not at all. JSONL is read just as far as one result
-        can hold. `settling` tells that what the request names was made just now, so that a 404 may pass as well.
+        can hold. `settling` tells that what the request names was made just now, so that a 404 may pass as well. An
+        upload waits for its turn among `uploads` before its first byte is sent.
 
         Raises:
-            UpstreamUnreachable: there was no answer within the time of a call, or of an upload.
+            UpstreamUnreachable: there was no answer within the time of a call, or of an upload; or there are no more
+                turns for uploads.
             UnusableAnswer: the answer is larger than anything one result could be made of.
             InvalidArguments: the request cannot be sent at all.
         """
+        if isinstance(request.body, Upload):
+            upload = partial(self._upload, request, request.body)
+            async with self.uploads.turn():
+                return await self._until_answered(request, upload, repeatable=repeatable, settling=settling)
+        content = request.body
         deadline_s = self.clock.now_s() + self.limits.call_s
 
         async def exchange() -> Answer:
-            if isinstance(request.body, Upload):
-                return await self._upload(request, request.body)
             with anyio.fail_after(max(0.0, deadline_s - self.clock.now_s())):
-                return await self._exchange(request, request.body, repeatable, declared_jsonl)
+                return await self._exchange(request, content, repeatable, declared_jsonl)
 
         attempts = 1 if once else self.limits.attempts
         return await self._until_answered(
@@ -282,7 +291,8 @@ class Upstream:
                 return body.answer()
 
         try:
-            return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True)
+            # Its turn counts, so that it needs none of the threads that all else runs in.
+            return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
         finally:
             stopped.set()
             for each in sockets:

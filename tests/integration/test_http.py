@@ -96,10 +96,45 @@ async def test_the_token_and_an_allowed_host_let_a_client_in(guarded_url: str) -
         assert len((await client.list_tools()).tools) == 6
 
 
-def test_a_body_beyond_32_mib_is_refused_with_what_to_do_instead(url: str) -> None:
-    answer = httpx2.post(url, content=b"x" * ((32 << 20) + 1), headers=HEADERS)
-    assert answer.status_code == 413
-    assert "larger than 32 MiB. Create several smaller batches" in answer.text
+LIMIT = "expected at most 33,554,432 bytes (32 MiB)."
+FILES = "requests_file or rows_file names a file on the server"
+REST = "a create over REST takes up to 256 MB"
+
+
+@pytest.mark.parametrize(
+    ("flags", "available", "not_switched_on"),
+    [
+        ((), ["several calls"], [(FILES, "--root DIR"), (REST, "--rest")]),
+        (("--root", "."), ["several calls", FILES], [(REST, "--rest")]),
+        (("--rest", "--rest-port", "0"), ["several calls", REST], [(FILES, "--root DIR")]),
+        (("--rest", "--rest-port", "0", "--root", "."), ["several calls", FILES, REST], []),
+    ],
+)
+def test_a_body_beyond_32_mib_is_refused_with_all_that_can_be_done_instead(
+    flags: tuple[str, ...], available: list[str], not_switched_on: list[tuple[str, str]]
+) -> None:
+    body = b"x" * ((32 << 20) + 1)
+    with http_server("--base-url", "http://127.0.0.1:9", *flags) as url:
+        declared = httpx2.post(url, content=body, headers=HEADERS)
+        chunked = httpx2.post(url, content=iter([body[: 1 << 24], body[1 << 24 :]]), headers=HEADERS)
+    assert (declared.status_code, chunked.status_code) == (413, 413)
+    assert declared.text.startswith(f"The request is too large: found 33,554,433 bytes, {LIMIT}\n")
+    assert chunked.text == declared.text.replace("33,554,433 bytes", "more than that")
+    lines = declared.text.splitlines()
+    for way in available:
+        assert next(line for line in lines if way in line).startswith("- Available: ")
+    for way, flag in not_switched_on:
+        [line] = [line for line in lines if way in line]
+        assert line.startswith("- Not switched on: ")
+        assert line.endswith(f"Start the server with {flag}.")
+    assert "batches-mcp run FILE -o OUT" in lines[-1]
+    assert ("POST /v1/messages/batches" in declared.text) == ("--rest" in flags)
+
+
+def test_a_server_that_creates_nothing_names_no_ways_to_create() -> None:
+    with http_server("--base-url", "http://127.0.0.1:9", "--read-only") as url:
+        answer = httpx2.post(url, content=b"x" * ((32 << 20) + 1), headers=HEADERS)
+    assert answer.text == f"The request is too large: found 33,554,433 bytes, {LIMIT}\n"
 
 
 async def test_a_five_megabyte_argument_arrives(sandbox: Sandbox, key: str) -> None:

@@ -7,17 +7,33 @@ import json
 import os
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mcp.client.client import Client
 
 from batches_mcp.batch.create import send, submit
+from batches_mcp.batch.requests import files
+from batches_mcp.errors import InvalidArguments
 from batches_mcp.sandbox import Sandbox
 from tests.support.scripted import HANG, answer, scripted_upstream
-from tests.support.servers import CREATE, REQUEST, RETRIEVE, Era, Transport, connected, error_of, server_for, text_of
+from tests.support.servers import (
+    CREATE,
+    REQUEST,
+    RETRIEVE,
+    Era,
+    Transport,
+    connected,
+    error_of,
+    http_server,
+    server_for,
+    text_of,
+)
 
 pytestmark = pytest.mark.anyio
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
@@ -137,6 +153,78 @@ async def test_only_plain_files_inside_the_roots_are_read(name: str, words: str,
     assert error_of(result)["type"] == "invalid_arguments"
     assert words in text_of(result)
     assert "r0" not in text_of(result)
+
+
+@posix
+@pytest.mark.parametrize("by_handle", [True, False])
+@pytest.mark.parametrize("swapped", ["a", "a/b", "a/b/in.jsonl"])
+@pytest.mark.parametrize("opens_before", range(4))
+async def test_what_is_swapped_for_a_link_while_it_is_opened_leads_nowhere_else(
+    by_handle: bool, swapped: str, opens_before: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root / "a" / "b", outside / "b"):
+        folder.mkdir(parents=True)
+    for folder in (outside, outside / "b"):
+        (folder / "in.jsonl").write_text(json.dumps(REQUEST | {"custom_id": "secret"}))
+    (root / "a" / "b" / "in.jsonl").write_text(JSONL)
+    opens = 0
+    really_open = os.open
+
+    def open_after_swap(path: Any, flags: int, *args: Any, **more: Any) -> int:
+        nonlocal opens
+        if opens == opens_before:
+            (root / swapped).rename(root / "kept")
+            (root / swapped).symlink_to({"a": outside, "a/b": outside / "b"}.get(swapped, outside / "in.jsonl"))
+        opens += 1
+        return really_open(path, flags, *args, **more)
+
+    async with Client(server_for("http://127.0.0.1:9", roots=[root])) as client:
+        monkeypatch.setattr(files, "_OPENS_IN_FOLDERS", by_handle, raising=False)
+        monkeypatch.setattr(os, "open", open_after_swap)
+        result = await client.call_tool(CREATE, {"requests_file": "a/b/in.jsonl", "dry_run": True})
+        monkeypatch.undo()
+    assert opens
+    if result.is_error:
+        assert "requests_file: 'a/b/in.jsonl' cannot be read: " in text_of(result)
+    else:  # opened before it was swapped
+        assert result.structured_content["batches_mcp"]["dry_run"]["requests"] == len(ROWS)
+
+
+@posix
+@pytest.mark.parametrize("by_handle", [True, False])
+@settings(deadline=None)
+@given(parts=st.lists(st.sampled_from(["a", "b", "up", "out", "here", "in.jsonl", "to-in", "..", "."]), max_size=5))
+def test_no_path_reads_what_is_outside(
+    by_handle: bool, tmp_path_factory: pytest.TempPathFactory, parts: list[str]
+) -> None:
+    root = tmp_path_factory.mktemp("tree") / "root"
+    (root / "a" / "b").mkdir(parents=True)
+    for folder in (root, root / "a", root / "a" / "b"):
+        (folder / "in.jsonl").write_text("inside")
+        (folder / "to-in").symlink_to("in.jsonl")
+        (folder / "here").symlink_to(root)
+        (folder / "up").symlink_to("..")
+        (folder / "out").symlink_to(root.parent)
+    (root.parent / "in.jsonl").write_text("outside")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_OPENS_IN_FOLDERS", by_handle)
+        read = None
+        with suppress(InvalidArguments), files.opened("requests_file", "/".join(parts), [root]) as file:
+            read = file.read()
+    real = (root / "/".join(parts)).resolve()
+    readable = real.is_file() and real.is_relative_to(root) and ".." not in parts
+    assert read == (b"inside" if readable else None)
+
+
+@posix
+async def test_a_root_from_the_environment_may_start_at_home(sandbox: Sandbox, key: str, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "in.jsonl").write_text(JSONL)
+    with http_server("--base-url", sandbox.url, key=key, HOME=str(tmp_path), BATCHES_MCP_ROOT="~/data") as url:
+        async with Client(url) as client:
+            result = await client.call_tool(CREATE, {"requests_file": "in.jsonl", "dry_run": True})
+    assert result.structured_content["batches_mcp"]["dry_run"]["requests"] == len(ROWS)
 
 
 async def test_a_link_within_the_roots_is_followed(tmp_path: Path) -> None:

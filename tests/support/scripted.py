@@ -5,24 +5,26 @@ The question for the newest batch, which comes before each create, is answered a
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import struct
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One request as it arrived."""
+    """One request as it arrived; requests of the same `connection` came over the same one."""
 
     method: str
     target: str
     headers: Mapping[str, str]
     body: bytes
+    connection: int = 0
 
 
 # A step answers one request: bytes are sent as they are; the others do what they are called.
@@ -50,6 +52,9 @@ def failure(status: int, kind: str, message: str, **headers: str) -> bytes:
     return answer(
         status, {"type": "error", "error": {"type": kind, "message": message}}, {"request-id": "req_scripted", **named}
     )
+
+
+_numbers = itertools.count(1)
 
 
 @dataclass
@@ -95,11 +100,12 @@ def _accept(listener: socket.socket, upstream: Scripted) -> None:
 def _converse(connection: socket.socket, upstream: Scripted) -> None:
     with connection, suppress(OSError):
         connection.settimeout(0.2)
+        number = next(_numbers)
         while (request := _request(connection, upstream.closing)) is not None:
             if request.method == "GET" and request.target.endswith("/batches?limit=1"):
                 connection.sendall(answer(200, {"data": []}))
                 continue
-            upstream.received.append(request)
+            upstream.received.append(replace(request, connection=number))
             upstream.arrived.set()
             step = upstream.steps.pop(0) if len(upstream.steps) > 1 else upstream.steps[0]
             if step == HANG:

@@ -11,6 +11,6 @@ from batches_mcp.batch.requests import scan as requests
 if __name__ == "__main__":
     requests.MAX_REQUESTS = int(sys.argv.pop(1))
     # It looks for a lost batch as often, but not as long.
-    reconcile._PAUSES_S = tuple(pause_s / 100 for pause_s in reconcile._PAUSES_S)
+    reconcile._PAUSES_S = (0.0, 0.01, 0.02, 0.04, 0.08, 0.15)
     refusals._ASK_AGAIN_S = 0.1
     main()

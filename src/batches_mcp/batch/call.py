@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from batches_mcp.batch.account import account_id
@@ -22,8 +23,12 @@ from batches_mcp.state import StateFolder
 if TYPE_CHECKING:
     from batches_mcp.batch.results.download import Download
 
+# As many as use the processors while some of them wait for the disk.
+_MOST_LONG_WORK = 8
 # Longer than a page takes, and shorter than anybody notices.
 _MOST_TURN_S = 0.25
+
+Found = TypeVar("Found")
 
 Progress = Callable[[float, float, str], Awaitable[None]]
 """Tells the caller how far a call is: done, of all, in words. Silent for callers that did not ask."""
@@ -45,6 +50,7 @@ class Desk:
     downloads: dict[tuple[Path, str], Download] = field(default_factory=dict)
     newest: NewestIds = field(default_factory=NewestIds)
     pages: anyio.Lock = field(default_factory=anyio.Lock)
+    _long_work: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(_MOST_LONG_WORK))
 
     def account(self, tool: ToolPlan, *names: str) -> Path:
         """A folder in the state folder for the account that a tool works for.
@@ -64,6 +70,10 @@ class Desk:
         if self.all_records is None:
             return None
         return self.all_records.of(account_id(tool.request, self.forward.variables))
+
+    async def long_work(self, work: Callable[..., Found], *arguments: Any) -> Found:
+        """Do what reads or writes whole files in a worker thread, so that what takes a moment need not wait for it."""
+        return await anyio.to_thread.run_sync(work, *arguments, limiter=self._long_work)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

@@ -25,6 +25,19 @@ def names(_context: click.Context, _parameter: click.Parameter, value: str | Non
     return tuple(name.strip() for name in (value or "").split(",") if name.strip())
 
 
+class _HomePath(click.Path):
+    """A path whose `~` is a home, which no shell has made of it when it comes from the environment or a host's file."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return Path(value).expanduser()
+        except RuntimeError as error:
+            self.fail(f"{value}: {error}", param, ctx)
+
+
 log_level = flag(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -44,10 +57,10 @@ _BATCH_FLAGS = (
         "--root",
         "roots",
         multiple=True,
-        type=click.Path(path_type=Path),
+        type=_HomePath(),
         metavar="DIR",
-        help="Folder in which file arguments may read; may be given several times.  [default: the working directory, "
-        "unless it is /, a home or a system folder; over HTTP none]",
+        help="Folder in which file arguments may read; may be given several times; `~` is the home.  "
+        "[default: the working directory, unless it is /, a home or a system folder; over HTTP none]",
     ),
     flag(
         "--state-dir",

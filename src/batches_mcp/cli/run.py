@@ -314,7 +314,7 @@ class _Run:
 async def _until_stopped(this: _Run, stopped: list[int]) -> int:
     code = 1
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch_signals, stopped, tasks.cancel_scope)
+        tasks.start_soon(watch_signals, stopped, tasks.cancel_scope.cancel)
         code = await this.main()
         tasks.cancel_scope.cancel()
     if stopped:

@@ -15,13 +15,18 @@ from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
 from batches_mcp.cli.startup import Ready, ready, say
 from batches_mcp.errors import ServeError, UsageError
 from batches_mcp.settings import TOKEN, BatchSettings, Environment, HttpSettings, Protocol, Transport, UpstreamSettings
+from batches_mcp.signals import leave
 
 if TYPE_CHECKING:
     from batches_mcp.batch.call import Desk
     from batches_mcp.sandbox import Tier
+    from batches_mcp.serve.toolarge import WaysOn
 
 DEFAULT_PORT = 9090
 DEFAULT_REST_PORT = 8080
+# Hosts do not wait for long; a service is given the 600 s in which a create is answered at the latest.
+_STDIO_DRAIN_S = 10.0
+_HTTP_DRAIN_S = 600.0
 
 
 @click.command(short_help="Serve the tools over MCP (the default).")
@@ -47,6 +52,12 @@ DEFAULT_REST_PORT = 8080
     show_default=True,
     help="legacy: only the `initialize` handshake of the 2025 revisions (stdio).",
 )
+@flag(
+    "--drain",
+    type=click.FloatRange(0, 86_400),
+    metavar="SECONDS",
+    help="How long creates under way may take to end when the server is told to stop.  [default: 10, over HTTP 600]",
+)
 @log_level
 def serve(
     *,
@@ -59,6 +70,7 @@ def serve(
     upstream: UpstreamSettings,
     batch: BatchSettings,
     protocol: Protocol,
+    drain: float | None,
     log_level: str,
 ) -> int:
     """Serve the capability's tools over MCP.
@@ -76,27 +88,34 @@ def serve(
         default_root = Path.cwd() if http is None else None
         prepared = stack.enter_context(ready(upstream, environment, log_level, batch, default_root, with_rest=rest))
         if http is not None:
-            number = _serve_http(prepared, http, batch)
-            return 128 + number if number else 0
-        server = prepared.server()
+            number = _serve_http(prepared, http, batch, _HTTP_DRAIN_S if drain is None else drain)
+            stack.close()
+            leave(128 + number if number else 0)
         from batches_mcp.serve import stdio
+        from batches_mcp.serve.draining import Draining
+
+        draining = Draining(_STDIO_DRAIN_S if drain is None else drain)
+        server = prepared.server(draining)
 
         if sys.stdin.isatty():
             say("serving MCP over standard input, where a client is expected; Ctrl-D ends")
             say("to see it at work, run: batches-mcp demo")
         _settle()
-        stdio.run(server, protocol, before_leaving=stack.close)
-        return 0
+        stdio.run(server, protocol, draining, before_leaving=stack.close)
+        stack.close()
+        leave(0)  # as everywhere here: a thread that still waits for the upstream is not waited for
 
 
-def _serve_http(prepared: Ready, settings: HttpSettings, batch: BatchSettings) -> int:
+def _serve_http(prepared: Ready, settings: HttpSettings, batch: BatchSettings, drain_s: float) -> int:
     """Serve MCP, and REST if there is any, until a signal, whose number is returned."""
     from batches_mcp.serve import http
+    from batches_mcp.serve.draining import Draining
 
     if settings.token is None:
         settings = replace(settings, admission=prepared.admission())
     desks: list[Desk] = []
-    server = prepared.server(desks.append)
+    draining = Draining(drain_s)
+    server = prepared.server(draining, desks.append)
     rest = prepared.rest
     app: http.RestApp | None = None
     if rest is not None:
@@ -106,7 +125,18 @@ def _serve_http(prepared: Ready, settings: HttpSettings, batch: BatchSettings) -
             Rest(rest, prepared.redactor, batch, lambda: desks[-1]), rest.port or DEFAULT_REST_PORT, key_headers(rest)
         )
     _settle()
-    return http.run(server, settings, prepared.state, prepared.plan.port or DEFAULT_PORT, say, app)
+    ways = _ways_on(prepared)
+    return http.run(server, settings, prepared.state, prepared.plan.port or DEFAULT_PORT, say, ways, draining, app)
+
+
+def _ways_on(prepared: Ready) -> WaysOn:
+    """How a batch can be made on this server that one message over HTTP cannot hold."""
+    from batches_mcp.serve.toolarge import WaysOn
+
+    creates = [tool for tool in prepared.plan.tools if tool.behavior == "submit"]
+    files = any("requests_file" in tool.input_schema["properties"] for tool in creates)
+    paths = [route.template for route in prepared.rest.routes if route.spools_body] if prepared.rest else []
+    return WaysOn(bool(creates), files, *paths[:1])
 
 
 def _settle() -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from batches_mcp.batch.call import Desk
     from batches_mcp.capability.link import Linked
+    from batches_mcp.serve.draining import Draining
 
 _SANDBOX_KEY = "sandbox-key"
 
@@ -79,7 +80,9 @@ class Ready:
             return Admission(header, SecretStr(rest), scheme)
         return Admission(header, SecretStr(value))
 
-    def server(self, opened: Callable[[Desk], object] = lambda _: None) -> Server[Any]:
+    def server(
+        self, draining: Draining | None = None, opened: Callable[[Desk], object] = lambda _: None
+    ) -> Server[Any]:
         """The MCP server; importing what it is made of takes most of the start."""
         from batches_mcp.serve.mcp import build_server
 
@@ -90,6 +93,7 @@ class Ready:
             self.redactor,
             self.state,
             ledger=self.ledger,
+            draining=draining,
             opened=opened,
         )
 

@@ -6,12 +6,13 @@ import hmac
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from batches_mcp.settings import LOOPBACK_HOSTS, Admission
 
@@ -28,19 +29,41 @@ class Gate:
     A page in a browser can send requests to a local server: it is kept out because its Origin is foreign, and, when it
     has rebound its own name to this machine, because its Host is. `names` are host names without ports, `asked` is what
     a caller has to show, whose value may also stand alone in one of `key_headers`. `refuse` makes the answer to what is
-    kept out.
+    kept out. `too_large` says what a caller is told of a body over `max_body_bytes`; one whose length is not declared
+    is for `app` to refuse with 413, and is told the same.
     """
 
     app: ASGIApp
     names: frozenset[str]
     asked: Admission | None
     max_body_bytes: int | None = None
+    too_large: Callable[[int | None], str] = lambda _: "The request is too large."
     key_headers: frozenset[str] = frozenset()
     refuse: Callable[[int, str], Response] = field(default=lambda status, text: PlainTextResponse(text + "\n", status))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._refusal(Headers(scope=scope), scope["path"]) if scope["type"] == "http" else None
-        await (refusal or self.app)(scope, receive, send)
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif refusal := self._refusal(Headers(scope=scope), scope["path"]):
+            await refusal(scope, receive, send)
+        else:
+            await self.app(scope, receive, self._explained(scope, receive, send))
+
+    def _explained(self, scope: Scope, receive: Receive, send: Send) -> Send:
+        """Sends an answer on, but one of 413 with our text in place of its own."""
+        if self.max_body_bytes is None:
+            return send
+        refused = False
+
+        async def sending(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start" and message["status"] == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                refused = True
+                await self.refuse(message["status"], self.too_large(None))(scope, receive, send)
+            elif not refused:
+                await send(message)
+
+        return sending
 
     def _refusal(self, headers: Headers, path: str) -> Response | None:
         host = headers.get("host", "")
@@ -54,12 +77,9 @@ class Gate:
             return self.refuse(403, "Requests from that web origin are not allowed.")
         if self.asked is not None and path != HEALTH_PATH and not _shows(headers, self.asked, self.key_headers):
             return self._unauthorized(self.asked)
-        if self.max_body_bytes is not None and int(headers.get("content-length") or 0) > self.max_body_bytes:
-            return self.refuse(
-                413,
-                f"The request is larger than {self.max_body_bytes >> 20} MiB. Create several smaller batches, "
-                "or use the server over stdio, which has no such limit.",
-            )
+        length_bytes = int(headers.get("content-length") or 0)
+        if self.max_body_bytes is not None and length_bytes > self.max_body_bytes:
+            return self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self.too_large(length_bytes))
         return None
 
     def _name(self, host: str) -> str:

@@ -54,7 +54,7 @@ async def spooled(request: Request, most_bytes: int, folder: Path, sources: Exit
 
 async def _bounded(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
     """The body's pieces; one that says it is too large is not read at all."""
-    length = int(request.headers.get("content-length", 0))
+    declared_bytes = length = int(request.headers.get("content-length", 0))
     if length <= most_bytes:
         length = 0
         async for piece in request.stream():
@@ -63,5 +63,7 @@ async def _bounded(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
                 break
             yield piece
     if length > most_bytes:
-        report = ErrorReport("request_too_large", f"the body is larger than {most_bytes:,} bytes.", "Split it.")
-        raise CallError(report)
+        found = f"{declared_bytes:,} bytes" if declared_bytes > most_bytes else "more than that"
+        message = f"the body is too large: found {found}, expected at most {most_bytes:,} bytes."
+        next_step = "Make several batches of it; `batches-mcp run FILE -o OUT` splits a file by itself."
+        raise CallError(ErrorReport("request_too_large", message, next_step))

@@ -17,6 +17,7 @@ from batches_mcp.errors import ErrorReport
 from batches_mcp.plan import ToolPlan
 from batches_mcp.redact import Redactor, excerpt
 from batches_mcp.serve.boundary import attempt
+from batches_mcp.serve.draining import Draining
 
 ERROR_META = "batches-mcp/error"
 
@@ -29,6 +30,7 @@ class Calls:
     desk: Desk
     behaviors: Mapping[str, Behavior]
     redactor: Redactor
+    draining: Draining
 
     async def call(
         self, name: str, arguments: Mapping[str, Any], progress: Progress, server_url: str | None = None
@@ -57,9 +59,13 @@ class Calls:
             CallError: whatever went wrong.
         """
         check(arguments)
-        if tool.behavior is None:
-            return await self.desk.forward.content(tool, arguments)
-        return await self.behaviors[tool.behavior].answer(Call(self.desk, tool, arguments, progress, server_url))
+
+        async def answer() -> dict[str, Any]:
+            if tool.behavior is None:
+                return await self.desk.forward.content(tool, arguments)
+            return await self.behaviors[tool.behavior].answer(Call(self.desk, tool, arguments, progress, server_url))
+
+        return await self.draining.call(answer, changes=tool.request.method != "GET")
 
     def shown(self, content: dict[str, Any]) -> tuple[dict[str, Any], str]:
         """Content with secrets masked, and its JSON text."""

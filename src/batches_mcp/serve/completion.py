@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import mcp.types as t
 from mcp.server.context import ServerRequestContext
@@ -42,7 +43,9 @@ def add(server: Server[Calls], plan: ServerPlan, behaviors: Mapping[str, Behavio
         if name not in completers:
             return t.CompleteResult(completion=t.Completion(values=[]))
         completer, tool = completers[name]
-        found = await attempt(f"completion of {name}", completer(calls.desk, tool))
+        found = await attempt(
+            f"completion of {name}", calls.draining.call(partial(completer, calls.desk, tool), changes=False)
+        )
         if isinstance(found, ErrorReport):
             raise calls.error(t.INTERNAL_ERROR, found.text(), {ERROR_META: found.data()})
         values = [value for value in found if value.startswith(params.argument.value)]

@@ -66,6 +66,8 @@ def _status(error: CallError) -> int:
             return HTTPStatus.CONFLICT
         case CallError(report=ErrorReport(type="cost_cap" | "cost_unknown")):
             return HTTPStatus.PAYMENT_REQUIRED
+        case CallError(report=ErrorReport(type="shutting_down")):
+            return HTTPStatus.SERVICE_UNAVAILABLE
         case CallError(report=ErrorReport(type="timeout")):
             return HTTPStatus.GATEWAY_TIMEOUT
         case UpstreamUnreachable() | UnusableAnswer() | CallError(report=ErrorReport(type="connection_error")):

@@ -33,11 +33,11 @@ from batches_mcp.request import invalid
 from batches_mcp.result import Answer, is_json
 from batches_mcp.serve.bodies import spooled, whole
 from batches_mcp.serve.envelope import refusal
+from batches_mcp.serve.toolarge import MAX_BODY_BYTES
 from batches_mcp.settings import BatchSettings
 
 # https://platform.claude.com/docs/en/build-with-claude/batch-processing#batch-limitations
 MAX_CREATE_BYTES = 256_000_000
-MAX_BODY_BYTES = 32 << 20
 # A JSON answer up to this size is looked into for links; a larger one is no batch, and no page of them.
 _LOOKED_INTO_BYTES = 16_000_000
 

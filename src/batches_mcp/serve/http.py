@@ -24,7 +24,10 @@ from batches_mcp import __version__
 from batches_mcp.batch.results import stored as results_files
 from batches_mcp.errors import ServeError
 from batches_mcp.serve.auth import HEALTH_PATH, Gate, host_names
+from batches_mcp.serve.draining import Draining
 from batches_mcp.serve.envelope import refusal
+from batches_mcp.serve.open_requests import Ending, OpenRequests
+from batches_mcp.serve.toolarge import MAX_BODY_BYTES, WaysOn, too_large
 from batches_mcp.settings import HttpSettings
 from batches_mcp.signals import watch_signals
 from batches_mcp.state import StateFolder
@@ -32,9 +35,8 @@ from batches_mcp.state import StateFolder
 PATH = "/mcp"
 # Where `as_file` says that files are: the folder of an account, and the name of a file.
 _RESULTS_PATH = f"/{results_files.FOLDER}/{{account}}/{{name}}"
-MAX_BODY_BYTES = 32 << 20
-# Calls still under way at a signal get this long to end.
-_GRACE_S = 5
+# An answer that is still on its way to a slow client gets this long.
+_LAST_BYTES_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class RestApp:
     key_headers: frozenset[str]
 
 
-def app(server: Server[Any], settings: HttpSettings, state: StateFolder) -> ASGIApp:
+def app(server: Server[Any], settings: HttpSettings, state: StateFolder, ways: WaysOn) -> ASGIApp:
     """The ASGI application: the MCP endpoint, files with results and a health check behind the gate."""
     inner = server.streamable_http_app(
         streamable_http_path=PATH,
@@ -60,7 +62,8 @@ def app(server: Server[Any], settings: HttpSettings, state: StateFolder) -> ASGI
             Route(_RESULTS_PATH, partial(_results, state), methods=["GET"]),
         ],
     )
-    return Gate(inner, host_names(settings.host, settings.allow_hosts), settings.asked, MAX_BODY_BYTES)
+    names = host_names(settings.host, settings.allow_hosts)
+    return Gate(inner, names, settings.asked, MAX_BODY_BYTES, partial(too_large, ways=ways))
 
 
 def run(
@@ -69,15 +72,20 @@ def run(
     state: StateFolder,
     port: int,
     announce: Callable[[str], None],
+    ways: WaysOn,
+    draining: Draining,
     rest: RestApp | None = None,
 ) -> int:
     """Serve until a signal, whose number is returned; `port` counts when the settings name none.
+
+    What is under way then is ended by `draining`.
 
     Raises:
         ServeError: an address cannot be bound.
     """
     mcp_port = port if settings.port is None else settings.port
-    application = app(server, settings, state)
+    requests = OpenRequests(draining)
+    application: ASGIApp = Ending(app(server, settings, state, ways), requests)
     with ExitStack() as stack:
         listeners = [stack.enter_context(_listen(settings.host, mcp_port, "--port"))]
         said = f"serving MCP at {_url(listeners[0])}{PATH}"
@@ -93,9 +101,11 @@ def run(
                 key_headers=rest.key_headers,
                 refuse=refusal,
             )
-            application = _Both(application, gate, *(listener.getsockname()[1] for listener in listeners))
+            application = _Both(
+                application, Ending(gate, requests, refusal), *(listener.getsockname()[1] for listener in listeners)
+            )
         announce(f"{said} (Ctrl-C ends)")
-        return anyio.run(_serve, application, listeners)
+        return anyio.run(_serve, application, listeners, requests)
 
 
 class _Both:
@@ -122,25 +132,27 @@ def _url(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-async def _serve(application: ASGIApp, listeners: list[socket.socket]) -> int:
+async def _serve(application: ASGIApp, listeners: list[socket.socket], requests: OpenRequests) -> int:
     config = uvicorn.Config(
         application,
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=_GRACE_S,
         server_header=False,
         lifespan="on",
     )
     server = _Uvicorn(config)
     received: list[int] = []
+    told = anyio.Event()
+
+    async def stop() -> None:
+        await told.wait()
+        server.should_exit = True
+        await requests.draining.end(requests.answered)
+        await server.close_connections()
+
     async with anyio.create_task_group() as tasks:
-
-        async def stop_at_signal() -> None:
-            with anyio.CancelScope() as scope:
-                await watch_signals(received, scope)
-            server.should_exit = True
-
-        tasks.start_soon(stop_at_signal)
+        tasks.start_soon(watch_signals, received, told.set)
+        tasks.start_soon(stop)
         await server.serve(sockets=listeners)
         tasks.cancel_scope.cancel()
     return received[0] if received else 0
@@ -152,6 +164,12 @@ class _Uvicorn(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def close_connections(self) -> None:
+        """Close those on which the last answer has still not been taken after a while."""
+        await anyio.sleep(_LAST_BYTES_S)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
 
 @contextmanager

@@ -23,13 +23,14 @@ from batches_mcp.plan import ServerPlan, ToolPlan
 from batches_mcp.redact import Redactor
 from batches_mcp.serve import completion, prompts, resources
 from batches_mcp.serve.calls import Calls
+from batches_mcp.serve.draining import Draining
 from batches_mcp.state import StateFolder
 from batches_mcp.upstream import Upstream
 
 log = logging.getLogger(__name__)
 
-# Creates under way get this long to be answered when the server ends; hosts wait about as long before they kill it.
-_GRACE_S = 2.0
+# What is under way gets this long to end when nobody has said otherwise.
+_DRAIN_S = 2.0
 
 # The lists are the same for every caller and change only with the server, so clients may keep them for a while.
 _LIST_TTL_MS = 300_000
@@ -44,13 +45,15 @@ def build_server(
     upstream: Upstream | None = None,
     *,
     ledger: bool = True,
+    draining: Draining | None = None,
     opened: Callable[[Desk], object] = lambda _: None,
 ) -> Server[Calls]:
     """An MCP server for a compiled capability; `upstream` is entered and left with the server's own life.
 
-    Without a `ledger` nothing is remembered of creates. `opened` is told what its calls share, once there is such a
-    thing.
+    Without a `ledger` nothing is remembered of creates. `draining` ends what it has under way. `opened` is told what
+    its calls share, once there is such a thing.
     """
+    ending = draining or Draining(_DRAIN_S)
     tools = {tool.name: (tool, ArgumentCheck(tool)) for tool in plan.tools}
     listing = t.ListToolsResult(tools=[tool_of(tool) for tool in plan.tools])
     schemas = {tool.name: tool.input_schema for tool in listing.tools}
@@ -62,14 +65,15 @@ def build_server(
             async with upstream or Upstream() as entered, anyio.create_task_group() as tasks:
                 desk = Desk(Forward(variables, entered), state, tasks, records)
                 opened(desk)
+                tasks.start_soon(_send_no_more, ending, entered)
                 for tool in plan.tools:
                     begin = behaviors[tool.behavior].begin if tool.behavior else None
                     if begin is not None:
                         tasks.start_soon(begin, desk, tool)
                 try:
-                    yield Calls(tools, desk, behaviors, redactor)
+                    yield Calls(tools, desk, behaviors, redactor, ending)
                 finally:
-                    await desk.underway.finish(_GRACE_S)
+                    await desk.underway.finish(ending.left_s)
                     if records is not None:
                         records.stopping.set()
                 tasks.cancel_scope.cancel()
@@ -115,6 +119,12 @@ def build_server(
         prompts.add(server, plan.prompts)
     completion.add(server, plan, behaviors)
     return server
+
+
+async def _send_no_more(draining: Draining, upstream: Upstream) -> None:
+    """Creates that wait for their turn when the server begins to end are not sent."""
+    await draining.begun.wait()
+    upstream.uploads.close()
 
 
 def tool_of(plan: ToolPlan) -> t.Tool:

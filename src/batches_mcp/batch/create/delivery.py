@@ -16,9 +16,10 @@ Key = tuple[str, str]
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One create, from its first byte on. Once `done` is set there is a `batch` or a `failure`, and
-    with the latter perhaps a `candidate`, a batch that may be the one; `headers`
-    are those of the answer that had the batch.
+    """One create, `begun` with its first byte. Once `done` is set there is a `batch` or a `failure`.
+
+    With a failure there may be a `candidate`, a batch that may be the one. `headers` are those of the answer that had
+    the batch.
 
     `entry` is its row of the ledger, if there is one, and `recorded` tells whether its outcome is written down there.
     `sent` is set before the last byte of the body goes out. `warnings` are for whoever is told of the batch.
@@ -26,6 +27,7 @@ class Delivery:
 
     body_bytes: int
     entry: Entry | None = None
+    begun: bool = False
     sent_bytes: int = 0
     sent: bool = False
     done: anyio.Event = field(default_factory=anyio.Event)

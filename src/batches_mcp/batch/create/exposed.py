@@ -44,7 +44,7 @@ async def create(call: Call, body: Received, sources: ExitStack, settings: Batch
     Raises:
         CallError: nothing was sent, or it is not known what became of it; `UpstreamError` holds the answer.
     """
-    found = await anyio.to_thread.run_sync(_scan, call, body)
+    found = await call.desk.long_work(_scan, call, body)
     cost = await anyio.to_thread.run_sync(estimate, found.demand)
     if settings.max_cost_usd is not None:
         if cost["unknown_models"]:

@@ -96,7 +96,7 @@ async def recover(desk: Desk, tool: ToolPlan) -> None:
         for entry in await anyio.to_thread.run_sync(records.left_behind):
             found = await look(desk, tool, records, entry)
             log.warning("a create of %d requests that was interrupted: %s", entry.rows, _words(found))
-        await anyio.to_thread.run_sync(records.compress, desk.all_records.stopping)
+        await desk.long_work(records.compress, desk.all_records.stopping)
     except MissingVariable:
         return  # no credential, so no account, and every call will say so
     except CallError as error:

@@ -82,7 +82,7 @@ async def retried(call: Call, *, again: bool) -> Retried:
         raise _not_there_yet(batch_id)
     wanted = frozenset(call.arguments.get("retry_types", PASSING))
     try:
-        sifted = await anyio.to_thread.run_sync(sift, spool, wanted)
+        sifted = await call.desk.long_work(sift, spool, wanted)
     except OSError as error:
         raise unusable(spool.path, error) from error
     try:

@@ -118,7 +118,7 @@ async def submit(
             if isinstance(found, Sent):
                 return found
             waiting, earlier = found
-        await _watch(waiting, progress)
+        await _watch(desk, waiting, progress)
     if waiting is None:
         match against[-1:]:
             case [Unsettled(entry)]:
@@ -216,7 +216,7 @@ async def _baseline_and_copy(desk: Desk, records: Records, parcel: Parcel, path:
         tasks.start_soon(ask)
         try:
             betas = parcel.about.betas
-            written.append(await anyio.to_thread.run_sync(lambda: records.kept.write(path, parcel.pieces(), betas)))
+            written.append(await desk.long_work(lambda: records.kept.write(path, parcel.pieces(), betas)))
         except CallError as error:
             failure = error
             tasks.cancel_scope.cancel()
@@ -318,7 +318,7 @@ async def _post(
         delivery.sent = True
 
     def counted() -> Iterator[bytes]:
-        delivery.sent_bytes, delivery.sent = 0, False
+        delivery.begun, delivery.sent_bytes, delivery.sent = True, 0, False
         for piece in pieces():
             if delivery.sent_bytes + len(piece) >= parcel.length_bytes:
                 before_the_last_byte()
@@ -356,7 +356,7 @@ async def _record(desk: Desk, tool: ToolPlan, records: Records, delivery: Delive
     delivery.recorded = True
     if delivery.batch is not None:
         assert desk.all_records is not None  # noqa: S101 - there are records
-        desk.tasks.start_soon(anyio.to_thread.run_sync, records.kept.compress, entry.body, desk.all_records.stopping)
+        desk.tasks.start_soon(desk.long_work, records.kept.compress, entry.body, desk.all_records.stopping)
 
 
 async def _settle_doubt(desk: Desk, tool: ToolPlan, records: Records, entry: Entry, delivery: Delivery) -> None:
@@ -370,16 +370,22 @@ async def _settle_doubt(desk: Desk, tool: ToolPlan, records: Records, entry: Ent
     delivery.failure = unsettled(entry, verdict, delivery.failure if isinstance(delivery.failure, CallError) else None)
 
 
-async def _watch(delivery: Delivery, progress: Progress) -> None:
+async def _watch(desk: Desk, delivery: Delivery, progress: Progress) -> None:
     """Wait until a delivery has ended, telling how far it is."""
+    uploads = desk.forward.upstream.uploads
+
+    def words(sent: int, total: int) -> str:
+        if not delivery.begun and uploads.all_taken:
+            return f"waiting for its turn: {uploads.most} creates are sent at a time"
+        return f"{sent:,} of {total:,} bytes sent" if sent < total else "waiting for the answer"
+
     async with anyio.create_task_group() as tasks:
 
         async def tell() -> None:
             while True:
                 await anyio.sleep(_PROGRESS_EVERY_S)
                 sent, total = delivery.sent_bytes, delivery.body_bytes
-                words = f"{sent:,} of {total:,} bytes sent" if sent < total else "waiting for the answer"
-                await progress(sent, total, words)
+                await progress(sent, total, words(sent, total))
 
         tasks.start_soon(tell)
         await delivery.done.wait()

@@ -54,7 +54,7 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         if lineage and lineage.entry.betas:
             arguments.setdefault("betas", lineage.entry.betas.split(","))
         around = frame(call, arguments)
-        found = await anyio.to_thread.run_sync(_scan, source, around, call.forward.upstream.limits.call_s)
+        found = await call.desk.long_work(_scan, source, around, call.forward.upstream.limits.call_s)
         if not lineage and not found.requests:
             raise invalid(f"{source.file or 'requests'}: holds no requests.")
         left = lineage.sifted.remarks() if lineage else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -16,6 +17,9 @@ from batches_mcp.request import invalid
 
 # A named pipe would block the open, a link put there in between would lead elsewhere. Windows has neither flag.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+# O_PATH, where there is such a thing, opens folders that may be searched but not listed.
+_FOLDER_FLAGS = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
+_OPENS_IN_FOLDERS = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW") and hasattr(os, "O_DIRECTORY")
 
 _BUFFER_BYTES = 1 << 18
 
@@ -27,9 +31,9 @@ def opened(argument: str, name: str, roots: Sequence[Path]) -> Iterator[io.Buffe
     Raises:
         InvalidArguments: it is not inside one of `roots`, not a regular file, or cannot be read.
     """
-    path = _within(argument, name, roots)
+    root, inside = _within(argument, name, roots)
     try:
-        descriptor = os.open(path, _FLAGS)
+        descriptor = _descriptor(root, inside) if _OPENS_IN_FOLDERS else _compared(root / inside)
     except OSError as error:
         raise _refused(argument, name, f"cannot be read: {error.strerror or error}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -45,8 +49,44 @@ def identity(file: io.BufferedReader[Any]) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _within(argument: str, name: str, roots: Sequence[Path]) -> Path:
-    """Where the file really is, all links resolved; it is there, and inside a root."""
+def _descriptor(root: Path, inside: Path) -> int:
+    """Open a file by its path in a folder, following no link: one that is there now came after the path was resolved.
+
+    Raises:
+        OSError: it cannot be opened, or a part of the path is a link.
+    """
+    *folders, last = inside.parts or (".",)
+    folder = os.open(root, _FOLDER_FLAGS)
+    try:
+        for name in folders:
+            deeper = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+            os.close(folder)
+            folder = deeper
+        return os.open(last, _FLAGS, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _compared(path: Path) -> int:
+    """Open a file where no folder can be held open, as on Windows, and see that it is the one that its path leads to.
+
+    Raises:
+        OSError: it cannot be opened, or is another one.
+    """
+    descriptor = os.open(path, _FLAGS)
+    try:
+        same = os.path.samestat(os.fstat(descriptor), path.lstat()) and path.resolve(strict=True) == path
+    except OSError:
+        os.close(descriptor)
+        raise
+    if not same:
+        os.close(descriptor)
+        raise OSError(errno.ELOOP, "its path changed while it was being opened")
+    return descriptor
+
+
+def _within(argument: str, name: str, roots: Sequence[Path]) -> tuple[Path, Path]:
+    """Where the file really is, all links resolved: a root, and the path in it; it is there."""
     if "\0" in name:
         raise _refused(argument, name, "is no file name")
     given = Path(name)
@@ -60,9 +100,10 @@ def _within(argument: str, name: str, roots: Sequence[Path]) -> Path:
         except (OSError, RuntimeError):  # not there, not ours to look into, or links in a circle
             continue
         if real.is_relative_to(real_root):
-            if any(part.startswith(".") for part in real.relative_to(real_root).parts):
+            inside = real.relative_to(real_root)
+            if any(part.startswith(".") for part in inside.parts):
                 raise _refused(argument, name, "leads to a part that starts with a dot, and such files are not read")
-            return real
+            return real_root, inside
     raise _refused(argument, name, problem)
 
 

@@ -13,8 +13,6 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal
 
-import anyio.to_thread
-
 from batches_mcp.batch.call import Call
 from batches_mcp.batch.results.cursor import digest
 from batches_mcp.batch.results.rows import loads, read_row
@@ -43,7 +41,7 @@ async def export(
     folder = call.desk.account(call.tool, FOLDER)
     path = folder / f"{_stem(spool.head.batch_id, outcomes, ids)}.{kind}"
     try:
-        rows = await anyio.to_thread.run_sync(_write, path, spool, kind, outcomes, ids)
+        rows = await call.desk.long_work(_write, path, spool, kind, outcomes, ids)
         size_bytes = path.stat().st_size
     except OSError as error:
         raise unusable(path, error) from error
