@@ -61,7 +61,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "batch.tokens",
     ),
     ("batch.about", "batch.newest"),
-    ("batch.requests.demand",),
+    ("batch.requests.demand", "batch.requests.shape"),
     (
         "batch.create.delivery",
         "batch.create.entry",
@@ -131,6 +131,7 @@ PURE = {
     "batch.requests.demand",
     "batch.requests.problems",
     "batch.requests.scan",
+    "batch.requests.shape",
     "batch.create.entry",
     "batch.create.evidence",
     "batch.create.refusals",

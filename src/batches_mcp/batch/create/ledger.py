@@ -93,6 +93,9 @@ class Ledger:
             if made and not again:
                 return Made(made[0])
             if cap_usd is not None:
+                unknown = f"started_s > ? AND cost_usd IS NULL AND estimate_usd IS NULL AND ({_MADE} OR {_UNSETTLED})"
+                if found := _entries(db, unknown, recent_s):
+                    return OverCap(unknown=found[0])
                 spent_usd = _spent_usd(db, recent_s)
                 if spent_usd + (draft.estimate_usd or 0.0) > cap_usd:
                     return OverCap(spent_usd)

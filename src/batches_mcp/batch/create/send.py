@@ -22,7 +22,7 @@ from batches_mcp.batch.create.evidence import Adopt, Several, Unknown, maybe_acc
 from batches_mcp.batch.create.kept import Copy
 from batches_mcp.batch.create.reconcile import look
 from batches_mcp.batch.create.records import Records
-from batches_mcp.batch.create.refusals import duplicate, over_cap, unsettled
+from batches_mcp.batch.create.refusals import duplicate, over_cap, unknown_spent, unsettled
 from batches_mcp.errors import CallError, ErrorReport, Retry, UnusableAnswer
 from batches_mcp.plan import ToolPlan
 from batches_mcp.request import Upload
@@ -133,6 +133,8 @@ async def _begin(desk: Desk, records: Records, parcel: Parcel, rules: Rules) -> 
                 case Made(entry):
                     await anyio.to_thread.run_sync(records.ledger.told, entry.key)
                     return Sent(entry.shown, earlier=True)
+                case OverCap(unknown=Entry() as entry):
+                    raise unknown_spent(entry)
                 case OverCap(spent_usd):
                     raise over_cap(spent_usd, draft, rules.cap_usd or 0.0)
                 case Busy(entry):

@@ -63,8 +63,8 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
             raise _refusal(found)
         part = _part(found, call.arguments.get("part"))
         cost = await anyio.to_thread.run_sync(estimate, part.demand)
-        if settings.max_cost_usd is not None and cost["unknown_models"]:
-            raise unpriced(cost["unknown_models"])
+        if settings.max_cost_usd is not None and cost["cost_usd"]["high"] is None:
+            raise unpriced(cost)
         parcel = Parcel(
             tool=call.tool,
             arguments=arguments,
