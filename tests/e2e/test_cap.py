@@ -13,7 +13,7 @@ import pytest
 from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
 from tests.e2e.test_cli import run
 from tests.support.jobs import Shell, request
-from tests.support.servers import LIST
+from tests.support.servers import CREATE, LIST
 
 DOCUMENT = {"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}}
 
@@ -92,3 +92,19 @@ def test_retries_of_a_job_are_under_the_cap_as_well(shell: Shell) -> None:
         shell.sandbox.end(second["id"])
         _, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
+
+
+def test_a_retry_that_would_go_over_the_cap_is_not_sent(shell: Shell) -> None:
+    write(shell, *(request(f"r{number}", "hello") for number in range(5)))
+    with shell.running("run", "in.jsonl", "-o", "out.jsonl", "--max-cost-usd", "0.5") as process:
+        shell.until(1, "created")
+        [first] = shell.batches()
+        # Spent meanwhile by a server without a cap, in the same ledger.
+        dear = request("dear", "hello")
+        dear["params"] |= {"model": "claude-opus-5-5", "max_tokens": 100_000}
+        spent = shell.run("call", CREATE, "--args", json.dumps({"requests": [dear]}))
+        assert spent.code == 0, spent.err
+        shell.sandbox.expire(first["id"])
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, shell.creates) == (1, 2)
+    assert b"only the operator can raise --max-cost-usd" in err
