@@ -61,7 +61,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "batch.tokens",
     ),
     ("batch.about", "batch.newest"),
-    ("batch.create.entry", "batch.requests.demand"),
+    ("batch.create.entry", "batch.requests.demand", "batch.requests.shape"),
     (
         "batch.create.database",
         "batch.create.delivery",
@@ -140,6 +140,7 @@ PURE = {
     "batch.requests.demand",
     "batch.requests.problems",
     "batch.requests.scan",
+    "batch.requests.shape",
     "batch.create.entry",
     "batch.create.evidence",
     "batch.create.refusals",

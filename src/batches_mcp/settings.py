@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -123,6 +124,9 @@ class HttpSettings:
             )
 
 
+CAP_EXPECTED = "expected US dollars, a finite number above 0, such as 25 or 0.5"
+
+
 @dataclass(frozen=True, slots=True)
 class BatchSettings:
     """What the behaviours work with: folders to read in, and the one to keep things in (None: not given).
@@ -130,7 +134,7 @@ class BatchSettings:
     `ledger` tells whether creates are remembered there, and `max_cost_usd` is the most that those of 24 hours may cost.
 
     Raises:
-        UsageError: a cap without a ledger, which alone knows what was spent.
+        UsageError: a cap that is no amount, or without a ledger, which alone knows what was spent.
     """
 
     roots: tuple[Path, ...] = ()
@@ -140,6 +144,8 @@ class BatchSettings:
     wait_cap_s: float = 45.0
 
     def __post_init__(self) -> None:
+        if self.max_cost_usd is not None and not 0 < self.max_cost_usd < math.inf:
+            raise UsageError(f"--max-cost-usd: {self.max_cost_usd:g} is no amount; {CAP_EXPECTED}")
         if self.max_cost_usd is not None and not self.ledger:
             raise UsageError("--max-cost-usd needs the ledger, which knows what was spent; leave --no-ledger out")
 

@@ -214,7 +214,7 @@ def test_what_may_cost_much_is_asked_first(shell: Shell) -> None:
 
 def test_a_cap_on_costs_is_kept(shell: Shell) -> None:
     shell.write("in.jsonl", ["hello"] * 3)
-    refused = shell.run("run", "in.jsonl", "-o", "out.jsonl", "--max-cost-usd", "0")
+    refused = shell.run("run", "in.jsonl", "-o", "out.jsonl", "--max-cost-usd", "0.0000001")
     assert (refused.code, shell.creates) == (1, 0)
     assert "Traceback" not in refused.err
 

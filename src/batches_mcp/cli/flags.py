@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from batches_mcp.settings import PREFIX, BatchSettings, UpstreamSettings
+from batches_mcp.redact import printable
+from batches_mcp.settings import CAP_EXPECTED, PREFIX, BatchSettings, UpstreamSettings
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -36,6 +38,19 @@ class _HomePath(click.Path):
             return Path(value).expanduser()
         except RuntimeError as error:
             self.fail(f"{value}: {error}", param, ctx)
+
+
+def _cap_usd(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    """An amount that bounds what is spent: text, nan or inf would not."""
+    if value is None:
+        return None
+    try:
+        amount = float(value)
+    except ValueError:
+        amount = math.nan
+    if not 0 < amount < math.inf:
+        raise click.BadParameter(f"{printable(value)!r} is no amount; {CAP_EXPECTED}.")
+    return amount
 
 
 log_level = flag(
@@ -76,7 +91,7 @@ _BATCH_FLAGS = (
     ),
     flag(
         "--max-cost-usd",
-        type=click.FloatRange(0),
+        callback=_cap_usd,
         metavar="USD",
         help="Refuse creates that could bring the cost of the last 24 hours over this.",
     ),

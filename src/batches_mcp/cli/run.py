@@ -22,6 +22,7 @@ import click
 
 from batches_mcp.batch.call import Call, Desk
 from batches_mcp.batch.create.records import AllRecords, Records
+from batches_mcp.batch.create.refusals import unpriced
 from batches_mcp.batch.job.drive import Bounds, Drive
 from batches_mcp.batch.job.intake import JobFolder, cut, job_id, spooled_input, tidy
 from batches_mcp.batch.job.outcome import Tally, write_part, writer
@@ -249,6 +250,7 @@ class _Run:
 
         Raises:
             UsageError: it may cost more than may go unasked, and there is nobody to ask.
+            CallError: under a cap, nobody can say what it may cost.
         """
         job = drive.job
         left = [part.estimate for part, known in zip(job.parts, drive.parts, strict=True) if not known.attempts]
@@ -259,19 +261,20 @@ class _Run:
         cost = together(left)
         high = cost["cost_usd"]["high"]
         before = f"; {len(job.parts) - len(left):,} of them submitted before" if len(left) < len(job.parts) else ""
-        unknown = (
-            f", without {', '.join(cost['unknown_models'])}, whose price is not known" if cost["unknown_models"] else ""
-        )
-        self._say(f"{count(job.rows, 'request')} in {batches}{before}; what is sent may cost {up_to(high)}{unknown}")
+        if high is None and self.wish.bounds.cap_usd is not None:
+            raise unpriced(cost)
+        most = up_to(high) if high is not None else f"an amount that cannot be estimated ({_why_unknown(cost)})"
+        self._say(f"{count(job.rows, 'request')} in {batches}{before}; what is sent may cost {most}")
         limit = self.wish.confirm_over_usd
-        if limit is None or high <= limit:
+        if limit is None or (high is not None and high <= limit):
             return True
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            above = f"more than the {usd(limit)} of --confirm-over" if high is not None else "which always asks"
+            more = ", or raise --confirm-over" if high is not None else ""
             raise UsageError(
-                f"it may cost up to {usd(high)}, more than the {usd(limit)} of --confirm-over, and nobody can be asked "
-                "here, so nothing was sent; add --yes, or raise --confirm-over"
+                f"it may cost {most}, {above}, and nobody can be asked here, so nothing was sent; add --yes{more}"
             )
-        question = f"It may cost up to {usd(high)}. Send it?"
+        question = f"It may cost {most}. Send it?"
         return await anyio.to_thread.run_sync(lambda: click.confirm(question, err=True), abandon_on_cancel=True)
 
     def _say(self, text: str) -> None:
@@ -320,6 +323,13 @@ async def _until_stopped(this: _Run, stopped: list[int]) -> int:
     if stopped:
         _tell(_how_to_resume(this))
     return code
+
+
+def _why_unknown(cost: Mapping[str, Any]) -> str:
+    """Why the highest cost of an estimate is not known."""
+    models = cost["unknown_models"]
+    named = [f"the price of {', '.join(models)} is not known"] if models else []
+    return "; ".join(named + [f"{each['where']} asks for {each['reason']}" for each in cost["unbounded"]])
 
 
 def _how_to_resume(this: _Run) -> str:

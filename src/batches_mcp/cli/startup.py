@@ -181,7 +181,7 @@ def _capped_rest(rest: RestPlan, table: Mapping[str, Behavior]) -> RestPlan:
 
 
 def _capped(tools: tuple[ToolPlan, ...], table: Mapping[str, Behavior]) -> tuple[ToolPlan, ...]:
-    """The tools that a cap on costs can be kept with: a POST that nobody reckons might spend anything."""
+    """The tools that a cap on costs can be kept with: a POST whose cost is not estimated might spend anything."""
     kept = tuple(tool for tool in tools if tool.request.method != "POST" or (tool.behavior or "") in table)
     for tool in tools:
         if tool not in kept:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,23 +76,36 @@ def test_what_is_sent_again() -> None:
 
 
 def test_estimates_add_up() -> None:
-    def one(low: float, unknown: list[str]) -> dict[str, object]:
+    def one(
+        low: float | None, high: float | None, unknown: list[str], *unbounded: Mapping[str, object]
+    ) -> dict[str, object]:
         return {
             "requests": 1,
             "input_tokens": 2,
             "max_output_tokens": 3,
-            "cost_usd": {"low": low, "high": 2 * low},
-            "standard_cost_usd": {"low": 2 * low, "high": 4 * low},
+            "cost_usd": {"low": low, "high": high},
+            "standard_cost_usd": {"low": low, "high": high},
             "price_table": "table 1",
             "unknown_models": unknown,
+            "unbounded": list(unbounded),
         }
 
-    assert together([one(0.1, ["b"]), one(0.2, ["a", "b"])]) == {
+    expected = {
         "requests": 2,
         "input_tokens": 4,
         "max_output_tokens": 6,
-        "cost_usd": {"low": 0.3, "high": 0.6},
-        "standard_cost_usd": {"low": 0.6, "high": 1.2},
+        "cost_usd": {"low": 0.3, "high": 0.7},
+        "standard_cost_usd": {"low": 0.3, "high": 0.7},
         "price_table": "table 1",
-        "unknown_models": ["a", "b"],
+        "unknown_models": [],
+        "unbounded": [],
     }
+    assert together([one(0.1, 0.2, []), one(0.2, 0.5, [])]) == expected
+    first, second = ({"where": f"line {each}", "reason": "this", "requests": each} for each in (1, 2))
+    assert together([one(0.3, None, ["b"], first), one(None, None, ["a", "b"], second)]) == expected | {
+        "cost_usd": {"low": 0.3, "high": None},
+        "standard_cost_usd": {"low": 0.3, "high": None},
+        "unknown_models": ["a", "b"],
+        "unbounded": [first | {"requests": 3}],
+    }
+    assert together([one(None, None, ["a"])])["cost_usd"] == {"low": None, "high": None}

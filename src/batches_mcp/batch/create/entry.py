@@ -165,9 +165,13 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class OverCap:
-    """It might cost more than is left of the cap; `spent_usd` is what the last 24 hours came to."""
+    """It might cost more than is left of the cap.
 
-    spent_usd: float
+    `spent_usd` is what the last 24 hours came to, or `unknown` a create of them whose cost nobody knows.
+    """
+
+    spent_usd: float = 0.0
+    unknown: Entry | None = None
 
 
 Claim = Begun | Busy | Unsettled | Made | Changed | OverCap

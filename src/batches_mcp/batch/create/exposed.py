@@ -24,6 +24,7 @@ from batches_mcp.batch.create.send import Parcel, Rules, submit
 from batches_mcp.batch.ending import forget
 from batches_mcp.batch.hearing import heard
 from batches_mcp.batch.requests.body import frame
+from batches_mcp.batch.requests.problems import Severity
 from batches_mcp.batch.requests.reading import wrapped_rows
 from batches_mcp.batch.requests.received import Received
 from batches_mcp.batch.requests.scan import Scan, content_of, scan
@@ -47,11 +48,11 @@ async def create(call: Call, body: Received, sources: ExitStack, settings: Batch
     found = await call.desk.long_work(_scan, call, body)
     cost = await anyio.to_thread.run_sync(estimate, found.demand)
     if settings.max_cost_usd is not None:
-        if cost["unknown_models"]:
-            raise unpriced(cost["unknown_models"])
         if found.invalid:
-            # What cannot be read cannot be reckoned.
-            raise invalid(f"{found.problems[0].text()}. Under a cap on costs nothing of it is sent.")
+            wrong = next(problem for problem in found.problems if problem.severity is Severity.ERROR)
+            raise invalid(f"{wrong.text()}. --max-cost-usd only allows batches whose cost can be estimated.")
+        if cost["cost_usd"]["high"] is None:
+            raise unpriced(cost)
     betas = frame(call, call.arguments).beta
     parcel = Parcel(
         tool=call.tool,

@@ -83,6 +83,9 @@ class Ledger:
                 if changed := _other_version(db, draft, upstream.now_s - KEPT_DAYS * _DAY_S):
                     return Changed(changed)
             if cap_usd is not None:
+                unknown = f"started_s > ? AND cost_usd IS NULL AND estimate_usd IS NULL AND ({_MADE} OR {_UNSETTLED})"
+                if found := select(db, unknown, recent_s):
+                    return OverCap(unknown=found[0])
                 spent_usd = _spent_usd(db, recent_s)
                 if spent_usd + (draft.estimate_usd or 0.0) > cap_usd:
                     return OverCap(spent_usd)

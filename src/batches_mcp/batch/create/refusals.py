@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from batches_mcp.batch.create.entry import Draft, Entry
 from batches_mcp.batch.create.evidence import Adopt, Candidates, InDoubt, NoneFound, Unknown, Verdict
 from batches_mcp.errors import CallError, ErrorReport, Retry
+from batches_mcp.redact import excerpt
 
 # While it is in doubt whether a batch was made, asking again sooner tells nothing new.
 _ASK_AGAIN_S = 20.0
@@ -140,10 +143,35 @@ def over_cap(spent_usd: float, draft: Draft, cap_usd: float) -> CallError:
     return CallError(ErrorReport("cost_cap", message, next_step))
 
 
-def unpriced(models: list[str]) -> CallError:
-    """The error for requests of which it is not known what they cost, where that must be known."""
-    message = f"the price of {', '.join(models)} is not known, and this server may only spend what it can reckon."
+def unpriced(estimate: Mapping[str, Any]) -> CallError:
+    """The error for requests of which nobody can say what they may cost, under a cap; `estimate` is of `cost`."""
+    reasons = []
+    if models := estimate["unknown_models"]:
+        reasons.append(f"the price of {', '.join(excerpt(model, 60) for model in models[:_MOST_NAMED])} is not known")
+    for each in estimate["unbounded"][:_MOST_NAMED]:
+        others = f" (and {each['requests'] - 1:,} other requests)" if each["requests"] > 1 else ""
+        reasons.append(f"{each['where']} ({each['custom_id']!r}){others} asks for {each['reason']}")
+    message = f"the cost of the batch cannot be estimated: {'; '.join(reasons)}."
+    return CallError(ErrorReport("cost_unknown", message, _ESTIMATED_ONLY))
+
+
+def unknown_spent(entry: Entry) -> CallError:
+    """The error for any create under a cap while it is not known what one of the last 24 hours may have cost."""
+    made = f"batch {entry.batch_id}" if entry.batch_id else f"a create of {entry.rows:,} requests"
+    message = (
+        f"what {made} cost is not known: it was made within the last 24 hours without a cap on costs. So what is left "
+        "under --max-cost-usd is not known either."
+    )
     next_step = (
-        "Nothing was sent. Use a model whose price is known, or tell the user, who started it with --max-cost-usd."
+        "Nothing was sent. Get the results of that batch once it has ended, which tell its cost, and call again; "
+        "otherwise it counts for 24 hours from its creation."
     )
     return CallError(ErrorReport("cost_unknown", message, next_step))
+
+
+_MOST_NAMED = 5
+_ESTIMATED_ONLY = (
+    "Nothing was sent: --max-cost-usd only allows batches whose cost can be estimated. Use a model whose price is "
+    "known; give documents as text or in base64; give web_search and web_fetch a max_uses; leave out other server "
+    "tools, containers, MCP servers and compaction. Or ask the operator, who alone can lift the cap."
+)

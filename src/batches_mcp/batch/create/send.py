@@ -38,7 +38,15 @@ from batches_mcp.batch.create.evidence import Adopt, Candidates, InDoubt, NoneFo
 from batches_mcp.batch.create.kept import Copy
 from batches_mcp.batch.create.reconcile import baseline, look
 from batches_mcp.batch.create.records import Records
-from batches_mcp.batch.create.refusals import changed, duplicate, not_accepted, not_begun, over_cap, unsettled
+from batches_mcp.batch.create.refusals import (
+    changed,
+    duplicate,
+    not_accepted,
+    not_begun,
+    over_cap,
+    unknown_spent,
+    unsettled,
+)
 from batches_mcp.errors import CallError, ErrorReport, Retry, StateUnusable, UnusableAnswer
 from batches_mcp.plan import ToolPlan
 from batches_mcp.request import Upload
@@ -181,6 +189,8 @@ async def _begin(
                     return Sent(entry.shown, earlier=True)
                 case Changed(entry):
                     raise changed(draft, entry)
+                case OverCap(unknown=Entry() as entry):
+                    raise unknown_spent(entry)
                 case OverCap(spent_usd):
                     raise over_cap(spent_usd, draft, rules.cap_usd or 0.0)
                 case Busy(entry):

@@ -67,8 +67,8 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         part = _part(found, call.arguments.get("part"))
         several = len(found.parts) > 1
         cost = await anyio.to_thread.run_sync(estimate, part.demand)
-        if settings.max_cost_usd is not None and cost["unknown_models"]:
-            raise unpriced(cost["unknown_models"])
+        if settings.max_cost_usd is not None and cost["cost_usd"]["high"] is None:
+            raise unpriced(cost)
         parcel = Parcel(
             tool=call.tool,
             arguments=arguments,

@@ -143,8 +143,8 @@ class Drive:
         else:
             path = path.with_suffix(f".again-{len(self.parts[number].attempts)}.json")
             cost, rows, content = await self._write_again(path, parent.batch_id)
-        if self.bounds.cap_usd is not None and cost["unknown_models"]:
-            raise unpriced(cost["unknown_models"])
+        if self.bounds.cap_usd is not None and cost["cost_usd"]["high"] is None:
+            raise unpriced(cost)
         many = len(self.job.parts) > 1
         name = f"part {number + 1} of {len(self.job.parts)}: " if many else ""
         about = Draft(

@@ -1,4 +1,4 @@
-"""Claude models that the Message Batches API is known to take, and the most tokens each may generate.
+"""Claude models that the Message Batches API is known to take, and the most tokens each may generate and read.
 
 As of 2026-11-20, from https://platform.claude.com/docs/en/about-claude/models/overview. Models come and ceilings
 change, so that what is said here is good for a warning and never for a refusal.
@@ -25,3 +25,11 @@ MAX_TOKENS = {model: ceiling for ceiling, models in _GENERATIONS.items() for mod
 # https://platform.claude.com/docs/en/build-with-claude/batch-processing
 EXTENDED_OUTPUT_BETA = "output-300k-2026-03-24"
 EXTENDED_MAX_TOKENS = 300_000
+
+# Of the models above those that generate less also read less.
+_SMALL_CONTEXT_TOKENS, _CONTEXT_TOKENS = 200_000, 1_000_000
+
+
+def context_tokens(model: str) -> int:
+    """The most tokens that a model reads at a time; a prompt that has more is rejected and not billed."""
+    return _SMALL_CONTEXT_TOKENS if MAX_TOKENS.get(model) == 64_000 else _CONTEXT_TOKENS

@@ -10,6 +10,9 @@ from typing import Any, Self
 
 from batches_mcp.redact import excerpt
 
+# More than any model generates, and few enough for whatever counts them.
+MOST_MAX_TOKENS = 10**9
+
 CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
@@ -70,7 +73,9 @@ def params_problems(params: dict[str, Any]) -> Iterator[tuple[str, str]]:
         elif not isinstance(params[name], kind) or isinstance(params[name], bool):
             yield name, f"expected {wanted}"
         elif name == "max_tokens" and params[name] < 1:
-            yield name, f"{params[name]} is less than 1"
+            yield name, f"{excerpt(str(params[name]), 40)} is less than 1"
+        elif name == "max_tokens" and params[name] > MOST_MAX_TOKENS:
+            yield name, f"is more than {MOST_MAX_TOKENS:,}; no model generates that many tokens"
         elif name == "messages" and not params[name]:
             yield name, "is empty; at least one message is needed"
     if params.get("stream") not in (None, False):

@@ -16,10 +16,11 @@ from typing import Any
 
 import msgspec
 
-from batches_mcp.batch.requests.demand import LARGE_BYTES, LONG_PROMPT_BYTES, Demand, text_bytes
+from batches_mcp.batch.requests.demand import FEWEST_BYTES_PER_TOKEN, Demand, Unbounded, asked, most_text_tokens
 from batches_mcp.batch.requests.models import EXTENDED_MAX_TOKENS, EXTENDED_OUTPUT_BETA, MAX_TOKENS
-from batches_mcp.batch.requests.problems import CUSTOM_ID, Problem, Severity, at, custom_id_problem, params_problems
-from batches_mcp.batch.tokens import Tariff
+from batches_mcp.batch.requests.problems import Problem, Severity, at, custom_id_problem, params_problems
+from batches_mcp.batch.requests.shape import UNREADABLE, PlainRequest, Request, read
+from batches_mcp.batch.tokens import BATCH_TIER, LONG_PROMPT_TOKENS, Tariff
 from batches_mcp.capability.diagnostics import did_you_mean
 from batches_mcp.redact import excerpt
 
@@ -107,8 +108,8 @@ class Scan:
         """What the sendable requests ask for, all parts together."""
         total: dict[Tariff, Demand] = {}
         for part in self.parts:
-            for tariff, asked in part.demand.items():
-                total.setdefault(tariff, Demand()).include(asked)
+            for tariff, asks in part.demand.items():
+                total.setdefault(tariff, Demand()).include(asks)
         return total
 
     def count(self, severity: Severity) -> int:
@@ -126,14 +127,14 @@ class Scan:
             if problem.severity is Severity.ERROR:
                 self.invalid.add(index)
         if isinstance(row, bytes) and request and (not found or index not in self.invalid):
-            self._append(row, request.params)
+            self._append(number, row, request)
 
-    def _check(self, index: int, number: int, row: bytes | str) -> tuple[_Request | None, Sequence[Problem]]:
+    def _check(self, index: int, number: int, row: bytes | str) -> tuple[Request | None, Sequence[Problem]]:
         if isinstance(row, str):
             return None, [Problem.error(self.place(number), None, "unreadable row", row)]
         try:
-            request = _decode(row)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            request = read(row)
+        except UNREADABLE as error:
             where = self.place(number)
             unclear = [Problem.error(where, None, "shape", excerpt(str(error), 200))]
             return None, list(self._explain(index, where, row)) or unclear
@@ -148,23 +149,40 @@ class Scan:
             return request, ()
         return request, list(self._judge(index, self.place(number), request))
 
-    def _append(self, row: bytes, params: _Params) -> None:
-        row_bytes, last = len(row), self._last
+    def _append(self, number: int, row: bytes, request: Request) -> None:
+        row_bytes, last, params = len(row), self._last, request.params
         if last.count == MAX_REQUESTS or (last.count and last.body_bytes + row_bytes + len(SEPARATOR) > PART_BYTES):
             self._full.append(last)
             last = self._last = Part(last.first + last.count, 0, len(EMPTY_BODY))
         last.body_bytes += row_bytes + (len(SEPARATOR) if last.count else 0)
         last.count += 1
         last.digest.update(canonical(row))
-        length = text_bytes(row) if row_bytes >= LARGE_BYTES else row_bytes
-        kind = (params.model, length > LONG_PROMPT_BYTES)
+        if type(request) is not PlainRequest:
+            self._append_other(number, row, request, last)
+            return
+        most_tokens = row_bytes // FEWEST_BYTES_PER_TOKEN + 1 if row.isascii() else most_text_tokens(row)
+        kind = (params.model, most_tokens > LONG_PROMPT_TOKENS, "", BATCH_TIER)
         # Looked up by a plain tuple, which is the same key and quicker made.
-        asked = last.demand.get(kind) or last.demand.setdefault(Tariff(*kind), Demand())  # type: ignore[call-overload]
-        asked.requests += 1
-        asked.text_bytes += length
-        asked.max_tokens += params.max_tokens
+        asks = last.demand.get(kind) or last.demand.setdefault(Tariff(*kind), Demand())  # type: ignore[call-overload]
+        asks.requests += 1
+        asks.text_bytes += row_bytes
+        asks.most_input_tokens += most_tokens
+        asks.max_tokens += params.max_tokens
 
-    def _judge(self, index: int, where: str, request: _Request) -> Iterator[Problem]:
+    def _append_other(self, number: int, row: bytes, request: Request, part: Part) -> None:
+        """Count a request that asks for more than text, as the plain ones are counted."""
+        params = request.params
+        found = asked(row, params.model)
+        tariff = Tariff(params.model, found.most_tokens > LONG_PROMPT_TOKENS, found.geo)
+        asks = part.demand.setdefault(tariff, Demand())
+        asks.requests += 1
+        asks.text_bytes += found.text_bytes
+        asks.max_tokens += params.max_tokens
+        found.into(asks)
+        if found.reason:
+            asks.cannot_bound(Unbounded(self.place(number), request.custom_id, found.reason))
+
+    def _judge(self, index: int, where: str, request: Request) -> Iterator[Problem]:
         """A request of good shape: what takes knowledge of other requests, of models and of the API version."""
         params, custom_id = request.params, request.custom_id
         yield from self._repeated(index, where, custom_id)
@@ -197,7 +215,7 @@ class Scan:
         """A request of bad shape: everything that is wrong with it."""
         try:
             value = msgspec.json.decode(row)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             yield Problem.error(where, None, "not JSON", f"is not JSON: {excerpt(str(error), 120)}")
             return
         if not isinstance(value, dict):
@@ -258,32 +276,3 @@ def chosen(rows: Iterable[Any], found: Scan, part: Part) -> Iterator[Any]:
         if part.first <= number < part.first + part.count:
             yield row
         number += 1
-
-
-class _Params(msgspec.Struct):
-    """What every request must have, and must not; the rest of the Messages API's body is the API's to judge."""
-
-    model: str
-    max_tokens: int
-    messages: list[msgspec.Raw]
-    stream: bool | None = None
-    speed: None = None
-    temperature: object = msgspec.UNSET
-    top_p: object = msgspec.UNSET
-    top_k: object = msgspec.UNSET
-
-    def __post_init__(self) -> None:
-        if self.max_tokens < 1 or self.stream or not self.messages:
-            raise ValueError
-
-
-class _Request(msgspec.Struct, forbid_unknown_fields=True):
-    custom_id: str
-    params: _Params
-
-    def __post_init__(self) -> None:
-        if not CUSTOM_ID.fullmatch(self.custom_id):
-            raise ValueError
-
-
-_decode = msgspec.json.Decoder(_Request).decode

@@ -25,6 +25,15 @@ _MOST_LINE_BYTES = 256_000_000
 _BOM = b"\xef\xbb\xbf"
 
 
+# Searches cost by their number, and fetches no more than their tokens:
+# https://platform.claude.com/docs/en/about-claude/pricing#specific-tool-pricing
+_COUNTED_TOOLS = frozenset({"web_search_requests", "web_fetch_requests"})
+
+
+# https://platform.claude.com/docs/en/build-with-claude/batch-processing#pricing
+_FREE = frozenset({"errored", "canceled", "expired"})
+
+
 class CacheCreation(msgspec.Struct, gc=False):
     ephemeral_1h_input_tokens: _Count | None = None
 
@@ -35,6 +44,45 @@ class Usage(msgspec.Struct, gc=False):
     cache_read_input_tokens: _Count | None = None
     output_tokens: _Count | None = None
     cache_creation: CacheCreation | None = None
+    inference_geo: str | None = None
+    service_tier: str | None = None
+    server_tool_use: object = None
+    iterations: object = None
+
+    @property
+    def web_search_requests(self) -> int:
+        """How many searches are billed."""
+        match self.server_tool_use:
+            case {"web_search_requests": int(number)} if number > 0:
+                return number
+            case _:
+                return 0
+
+    @property
+    def priced(self) -> bool:
+        """Whether these counts tell what the request cost.
+
+        They do not when a server tool was used whose fee depends on more, or when another model, or a compaction,
+        worked on the answer as well, whose tokens are in `iterations` only.
+        """
+        match self.server_tool_use:
+            case None:
+                fees = True
+            case dict() as used:
+                fees = all(
+                    not number or (name in _COUNTED_TOOLS and type(number) is int and number > 0)
+                    for name, number in used.items()
+                )
+            case _:
+                fees = False
+        match self.iterations:
+            case None:
+                alone = True
+            case list() as rounds:
+                alone = all(isinstance(each, dict) and each.get("type") == "message" for each in rounds)
+            case _:
+                alone = False
+        return fees and alone and self.input_tokens is not None and self.output_tokens is not None
 
 
 class Message(msgspec.Struct, gc=False):
@@ -43,6 +91,12 @@ class Message(msgspec.Struct, gc=False):
     model: str = ""
     stop_reason: str | None = None
     usage: Usage | None = None
+    container: object = None
+
+    @property
+    def priced(self) -> bool:
+        """Whether the message tells what it cost; a container is billed by the time that it ran."""
+        return self.usage is not None and self.container is None and self.usage.priced
 
 
 class InnerError(msgspec.Struct, gc=False):
@@ -59,6 +113,11 @@ class Result(msgspec.Struct, gc=False):
     type: str
     message: Message | None = None
     error: OuterError | None = None
+
+    @property
+    def billed(self) -> bool:
+        """Whether it is, or may be, one that costs: errored, canceled and expired requests are free."""
+        return self.type not in _FREE
 
     @property
     def error_type(self) -> str | None:

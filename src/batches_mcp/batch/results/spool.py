@@ -32,7 +32,7 @@ _IN_USE_S = 600.0
 # What a process that was killed has left behind.
 _ABANDONED_S = 86_400.0
 
-MAGIC = b"batches-mcp spool 1 " + sys.byteorder.encode() + b"\n"
+MAGIC = b"batches-mcp spool 2 " + sys.byteorder.encode() + b"\n"
 
 
 class Head(msgspec.Struct, frozen=True):

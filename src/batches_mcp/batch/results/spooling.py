@@ -19,7 +19,7 @@ import msgspec
 
 from batches_mcp.batch.results.rows import Lines, Row, read_row, read_rows
 from batches_mcp.batch.results.spool import MAGIC, OUTCOMES, Head, Spool, check_of, index_path, key, load, remove
-from batches_mcp.batch.tokens import LONG_PROMPT_TOKENS, Tariff, Tokens
+from batches_mcp.batch.tokens import BATCH_TIER, LONG_PROMPT_TOKENS, PLAIN_GEOS, Tariff, Tokens
 from batches_mcp.state import create
 
 _BUFFER_BYTES = 1 << 18
@@ -38,7 +38,8 @@ class _Columns:
     checks: array[int] = field(default_factory=lambda: array("I"))
     kinds: bytearray = field(default_factory=bytearray)
     classes: dict[tuple[str, str | None], int] = field(default_factory=dict)
-    sums: dict[tuple[str, bool], list[int]] = field(default_factory=dict)
+    # By model, length of the prompt, and what `usage` says of place and tier, as it says it.
+    sums: dict[tuple[str, bool, str | None, str | None], list[int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, spool: Spool) -> _Columns:
@@ -73,7 +74,8 @@ class _Columns:
                 fresh = usage.input_tokens or 0
                 created = usage.cache_creation_input_tokens or 0
                 read = usage.cache_read_input_tokens or 0
-                tariff = (message.model, fresh + created + read > LONG_PROMPT_TOKENS)
+                long_prompt = fresh + created + read > LONG_PROMPT_TOKENS
+                tariff = (message.model, long_prompt, usage.inference_geo, usage.service_tier)
                 sums = self.sums.get(tariff) or self._new_tariff(*tariff)
                 sums[0] += fresh
                 sums[1] += created
@@ -81,9 +83,29 @@ class _Columns:
                     sums[2] += usage.cache_creation.ephemeral_1h_input_tokens or 0
                 sums[3] += read
                 sums[4] += usage.output_tokens or 0
+                if not (
+                    usage.server_tool_use is usage.iterations is message.container is None
+                    and usage.input_tokens is not None
+                    and usage.output_tokens is not None
+                ):
+                    sums[5] += usage.web_search_requests
+                    sums[6] += not message.priced
+            elif result.billed:
+                model = message.model if message is not None else ""
+                self._new_tariff(model, False, None, None)[6] += 1
 
-    def _new_tariff(self, model: str, long_prompt: bool) -> list[int]:
-        return self.sums.setdefault((model[:_MOST_WORD], long_prompt), [0] * 5)
+    @property
+    def tokens(self) -> dict[Tariff, Tokens]:
+        """The sums by what decides the price."""
+        found: dict[Tariff, Tokens] = {}
+        for (model, long_prompt, geo, tier), sums in self.sums.items():
+            tariff = Tariff(model, long_prompt, "" if geo in PLAIN_GEOS else str(geo), tier or BATCH_TIER)
+            found[tariff] = found.get(tariff, Tokens()) + Tokens(*sums)
+        return found
+
+    def _new_tariff(self, model: str, long_prompt: bool, geo: str | None, tier: str | None) -> list[int]:
+        geo, tier = geo and geo[:_MOST_WORD], tier and tier[:_MOST_WORD]
+        return self.sums.setdefault((model[:_MOST_WORD], long_prompt, geo, tier), [0] * 7)
 
     def _new_class(self, outcome: str, detail: str | None) -> int:
         short = (outcome[:_MOST_WORD], detail[:_MOST_WORD] if detail else detail)
@@ -185,7 +207,7 @@ class Writer:
             columns.rows,
             complete,
             list(columns.classes),
-            [(Tariff(*tariff), Tokens(*sums)) for tariff, sums in columns.sums.items()],
+            list(columns.tokens.items()),
         )
         encoded = msgspec.json.encode(head)
         places = columns.offsets.tobytes() + columns.lengths.tobytes() + columns.checks.tobytes()
