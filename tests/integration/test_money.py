@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -544,3 +545,68 @@ class TestAnUpstreamThatIsOff:
         for on in ("list", "retrieve"):
             sandbox.faults.add("extra_count", on=on, key=key, count=1_000, counter="deferred", number=2)
         await self.late(sandbox, key)
+
+
+class TestStateThatWasDamaged:
+    @pytest.mark.parametrize("damage", [b"", b'{"requests":[{"custom', bytes(400)])
+    async def test_a_damaged_copy_proves_nothing_and_sends_nothing(
+        self, damage: bytes, sandbox: Sandbox, key: str, state: Path
+    ) -> None:
+        sandbox.faults.add("reset_after", on="create", key=key)
+        async with agent(sandbox.url, key) as client:
+            batch_id, words = await create(client, THREE)
+            assert words["candidate"]
+        for path in state.glob("*/kept/*"):
+            path.write_bytes(damage)
+        async with agent(sandbox.url, key) as client:
+            sandbox.end(str(batch_id))
+            for _ in range(2):
+                assert not (await client.call_tool(RETRIEVE, {"message_batch_id": batch_id})).is_error
+                assert (await create(client, {"requests": requests(2, "other"), "allow_duplicate": True}))[0]
+            given, words = await create(client, THREE)  # whose copy is written anew, and proves it
+            assert given == batch_id
+        assert len(existing(sandbox.url, key)) == 3
+
+    async def test_a_lost_ledger_is_told_before_anything_is_sent(self, sandbox: Sandbox, key: str, state: Path) -> None:
+        async with agent(sandbox.url, key) as client:
+            await persist(client, THREE)
+        for path in state.glob("*/ledger.sqlite*"):
+            path.unlink()
+        async with agent(sandbox.url, key) as client:
+            batch_id, error = await create(client, THREE)
+        assert (batch_id, error["type"]) == (None, "state_unusable")
+        assert "copies of requests that were sent are in" in error["message"]
+        assert posts_of(sandbox, key) == 1
+
+    async def test_a_clock_that_is_wrong_at_one_start_deletes_nothing(
+        self, sandbox: Sandbox, key: str, state: Path
+    ) -> None:
+        async with agent(sandbox.url, key) as client:
+            made = await persist(client, THREE)
+        ahead = replace(INSTANT, wall_s=lambda: time.time() + 60 * 86_400)
+        async with agent(sandbox.url, key, clock=ahead) as client:
+            await persist(client, {"requests": requests(2, "other")})
+            assert (await create(client, THREE))[1]["type"] == "duplicate_create"
+            sandbox.end(made)
+            _, error = await create(client, {"retry_of": made})
+            assert error["type"] == "nothing_to_retry"
+        assert len([*state.glob("*/kept/*.json*")]) == 2
+
+    async def test_a_disk_that_was_full_once_is_no_refusal_for_ever(
+        self, sandbox: Sandbox, key: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        full = [True]
+        update = database.update
+
+        def sometimes(db: sqlite3.Connection, key: int, **values: Any) -> None:
+            if full[0] and "state" in values:
+                raise sqlite3.OperationalError("database or disk is full")
+            update(db, key, **values)
+
+        monkeypatch.setattr("batches_mcp.batch.create.ledger.update", sometimes)
+        sandbox.faults.add("spend_limit", on="create", key=key)
+        async with agent(sandbox.url, key) as client:
+            assert (await create(client, THREE))[1]["status"] == 400
+            assert (await create(client, THREE))[0] is None
+            full[0] = False
+            assert [await persist(client, THREE)] == existing(sandbox.url, key)

@@ -177,3 +177,35 @@ async def test_without_a_ledger_there_is_no_retry() -> None:
     async with agent("http://127.0.0.1:9", "k", batch=BatchSettings(ledger=False)) as client:
         refused = await client.call_tool(CREATE, {"retry_of": "msgbatch_1"})
     assert "retry_of: not available here: this server was started with --no-ledger" in text_of(refused)
+
+
+async def test_no_row_is_retried_twice_unasked(sandbox: Sandbox, key: str) -> None:
+    async with agent(sandbox.url, key) as client:
+        parent = await persist(client, {"requests": mixed()})
+        sandbox.end(parent)
+        first = await persist(client, {"retry_of": parent, "retry_types": ["expired", "overloaded_error"]})
+        second, words = await create(client, {"retry_of": parent})
+        assert second is not None
+        assert words["already_retried"] == {first: 2}
+        assert [each["custom_id"] for each in last_body(sandbox)] == ["fault"]
+        third, error = await create(client, {"retry_of": parent, "retry_types": ["expired", "api_error"]})
+        assert (third, error["type"]) == (None, "nothing_to_retry")
+        assert f"were sent again before, as batch {first} (1 rows), {second} (1 rows)" in error["message"]
+        assert "allow_duplicate" in error["next_step"]
+        again = await persist(client, {"retry_of": parent, "retry_types": ["expired"], "allow_duplicate": True})
+    assert existing(sandbox.url, key) == [again, second, first, parent]
+
+
+async def test_a_retry_whose_copy_is_gone_may_have_sent_any_row(sandbox: Sandbox, key: str, state: Path) -> None:
+    async with agent(sandbox.url, key) as client:
+        parent = await persist(client, {"requests": mixed()})
+        sandbox.end(parent)
+        kept = set(state.glob("*/kept/*"))
+        child = await persist(client, {"retry_of": parent, "retry_types": ["expired"]})
+    for path in set(state.glob("*/kept/*")) - kept:
+        if path.name.partition(".")[0] not in {each.name.partition(".")[0] for each in kept}:
+            path.write_bytes(b"")
+    async with agent(sandbox.url, key) as client:
+        refused = await client.call_tool(CREATE, {"retry_of": parent})
+    assert f"rows of batch '{parent}' were sent again as batch {child}" in text_of(refused)
+    assert existing(sandbox.url, key) == [child, parent]

@@ -105,13 +105,14 @@ def _leave_out(records: Records, batch_id: str, sifted: Sifted, recent_s: float)
     Raises:
         InvalidArguments: it cannot be known which rows an earlier retry sent.
     """
+    wanted = frozenset(sifted.again)
     for retry in records.ledger.retries(batch_id):
         named = retry.batch_id or "of which it is not known yet"
         try:
             sent = set(records.kept.custom_ids(retry.body, retry.betas))
         except FileNotFoundError as error:
             raise _unknown_retry(batch_id, named) from error
-        if sent == sifted.again and (not retry.told or retry.started_s > recent_s):
+        if (sent == sifted.again and not retry.told) or (sent == wanted and retry.started_s > recent_s):
             continue
         if overlap := sent & sifted.again:
             sifted.sent[named] = len(overlap)
