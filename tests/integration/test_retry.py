@@ -190,7 +190,7 @@ async def test_no_row_is_retried_twice_unasked(sandbox: Sandbox, key: str) -> No
         assert [each["custom_id"] for each in last_body(sandbox)] == ["fault"]
         third, error = await create(client, {"retry_of": parent, "retry_types": ["expired", "api_error"]})
         assert (third, error["type"]) == (None, "nothing_to_retry")
-        assert f"were sent again before, as batch {first} (1 rows), {second} (1 rows)" in error["message"]
+        assert f"were sent again already, as batch {first} (1 rows), {second} (1 rows)" in error["message"]
         assert "allow_duplicate" in error["next_step"]
         again = await persist(client, {"retry_of": parent, "retry_types": ["expired"], "allow_duplicate": True})
     assert existing(sandbox.url, key) == [again, second, first, parent]
