@@ -117,12 +117,27 @@ class _Connection:
             await self._fewer.wait()
 
 
-class _Reading:
-    """The read stream, as the SDK's loops use it."""
+class _Stream:
+    """One of the SDK's streams, as its loops use it."""
 
     def __init__(self, inner: Any, connection: _Connection) -> None:
         self._inner = inner
         self._connection = connection
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class _Reading(_Stream):
+    """The one that is read."""
 
     @property
     def last_context(self) -> contextvars.Context | None:
@@ -133,9 +148,6 @@ class _Reading:
         message: SessionMessage | Exception = await self._connection.read(self._inner.receive)
         return message
 
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
     def __aiter__(self) -> Self:
         return self
 
@@ -145,32 +157,9 @@ class _Reading:
         except anyio.EndOfStream:
             raise StopAsyncIteration from None
 
-    async def __aenter__(self) -> Self:
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
-class _Writing:
-    """The write stream, as the SDK's loops use it."""
-
-    def __init__(self, inner: Any, connection: _Connection) -> None:
-        self._inner = inner
-        self._connection = connection
+class _Writing(_Stream):
+    """The one that is written to."""
 
     async def send(self, item: SessionMessage, /) -> None:
         await self._connection.write(item)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
