@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from batches_mcp.sandbox import (
+    FAULTS,
     FaultKind,
     ManualClock,
     NotPossible,
@@ -242,7 +243,8 @@ def test_other_machines(peer: str, status: int, path: str) -> None:
 values: st.SearchStrategy[Any] = (
     st.none() | st.booleans() | st.integers(-2, 5) | st.floats() | st.text(max_size=3) | st.just([])
 )
-options = st.sampled_from(["on", "count", "key", "retry_after", "seconds", "rows", "mid_row", "location", "x"])
+taken = {name for info in FAULTS.values() for name in info.options}
+options = st.sampled_from(sorted(taken | {"on", "count", "key", "x"}))
 kinds = st.sampled_from([*FaultKind, "x", None, 1])
 
 

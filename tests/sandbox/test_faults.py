@@ -4,6 +4,9 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -217,6 +220,182 @@ def test_no_results_are_not_cut(sandbox: Sandbox, raw: httpx2.Client) -> None:
     assert raw.get(f"{PATH}/msgbatch_1/results").status_code == 404
 
 
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_create_carried_out_later_than_its_answer(
+    sandbox: Sandbox, raw: httpx2.Client, clock: ManualClock, api_key: str, ask: Ask, refusal: Refusal, reset: bool
+) -> None:
+    sandbox.faults.add("late_create", seconds=40, reset=reset)
+    body = {"requests": [ask("late"), ask("later")]}
+    if reset:
+        with pytest.raises(ConnectionResetError):
+            _talk(sandbox, api_key, json.dumps(body).encode())
+    else:
+        response = raw.post(PATH, json=body)
+        assert response.headers["x-sandbox-answer"] == "injected-late-create"
+        assert refusal(response) == (504, "timeout_error", "Request timed out")
+    begun = clock.now()
+    assert raw.get(PATH).json()["data"] == []
+    clock.advance(39.9)
+    assert raw.get(PATH).json()["data"] == []
+    clock.advance(2.1)
+    (batch,) = raw.get(PATH).json()["data"]
+    assert datetime.fromisoformat(batch["created_at"]) == begun + timedelta(seconds=40)
+    assert (batch["processing_status"], batch["request_counts"]["processing"]) == ("in_progress", 2)
+    clock.advance(3)
+    rows = raw.get(f"{PATH}/{batch['id']}/results").text.splitlines()
+    assert {json.loads(row)["custom_id"] for row in rows} == {"late", "later"}
+
+
+def test_a_late_create_is_seen_by_who_steers(
+    sandbox: Sandbox, raw: httpx2.Client, clock: ManualClock, ask: Ask
+) -> None:
+    before = httpx2.get(f"{sandbox.url}/_sandbox/batches").json()["total"]
+    sandbox.faults.add("late_create", seconds=10)
+    raw.post(PATH, json={"requests": [ask()]})
+    assert httpx2.get(f"{sandbox.url}/_sandbox/batches").json()["total"] == before
+    clock.advance(10)
+    assert httpx2.get(f"{sandbox.url}/_sandbox/batches").json()["total"] == before + 1
+
+
+def test_a_late_create_that_is_refused_is_refused_at_once(
+    sandbox: Sandbox, raw: httpx2.Client, clock: ManualClock
+) -> None:
+    sandbox.faults.add("late_create", seconds=1)
+    assert raw.post(PATH, json={"requests": []}).status_code == 400
+    clock.advance(1)
+    assert raw.get(PATH).json()["data"] == []
+
+
+def test_what_ends_a_late_create_before_its_time(clock: ManualClock, tmp_path: Path, ask: Ask) -> None:
+    """A reset, and a stop, after which the clock is where it was."""
+    headers = {"x-api-key": "late", "anthropic-version": "2026-10-21"}
+    with running_sandbox(clock=ManualClock(), state=tmp_path / "state") as sandbox:
+        for _ in range(2):
+            sandbox.faults.add("late_create", seconds=100)
+            httpx2.post(sandbox.url + PATH, headers=headers, json={"requests": [ask()]})
+            sandbox.reset()
+            sandbox.clock.advance(100)
+            assert httpx2.get(sandbox.url + PATH, headers=headers).json()["data"] == []
+        sandbox.faults.add("late_create", seconds=100)
+        httpx2.post(sandbox.url + PATH, headers=headers, json={"requests": [ask()]})
+        left = sandbox.clock.now()
+    with running_sandbox(clock=ManualClock(), state=tmp_path / "state") as sandbox:
+        assert sandbox.clock.now() == left
+        sandbox.clock.advance(100)
+        assert httpx2.get(sandbox.url + PATH, headers=headers).json()["data"] == []
+
+
+def test_late_creates_over_the_queue_limit_never_exist(ask: Ask) -> None:
+    headers = {"x-api-key": "late", "anthropic-version": "2026-10-21"}
+    requests = [ask(f"row-{number}") for number in range(70_000)]
+    with running_sandbox(clock=ManualClock(), process_seconds=3_600, tier="start") as sandbox:
+        for seconds in (1, 2, 3):
+            sandbox.faults.add("late_create", seconds=seconds)
+            httpx2.post(sandbox.url + PATH, headers=headers, json={"requests": requests}, timeout=60)
+        sandbox.clock.advance(3)
+        assert len(httpx2.get(sandbox.url + PATH, headers=headers).json()["data"]) == 2
+
+
+@pytest.mark.parametrize("seconds", [0, 90, -7_200])
+def test_a_date_that_is_off(sandbox: Sandbox, raw: httpx2.Client, clock: ManualClock, seconds: int) -> None:
+    sandbox.faults.add("date_skew", seconds=seconds, count=2)
+    due = clock.now().replace(microsecond=0) + timedelta(seconds=seconds)
+    for path, status in ((PATH, 200), (f"{PATH}/msgbatch_1", 404)):
+        response = raw.get(path)
+        assert (response.status_code, parsedate_to_datetime(response.headers["date"])) == (status, due)
+    assert parsedate_to_datetime(raw.get(PATH).headers["date"]) == clock.now().replace(microsecond=0)
+
+
+def test_a_count_nobody_knows(sandbox: Sandbox, raw: httpx2.Client, client: anthropic.Anthropic, ask: Ask) -> None:
+    sandbox.faults.add("extra_count", count=4)
+    known = {"processing": 1, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
+    response = raw.post(PATH, json={"requests": [ask()]})
+    assert response.headers["content-length"] == str(len(response.content))
+    batch = response.json()
+    assert batch["request_counts"] == {**known, "paused": 1}
+    path = f"{PATH}/{batch['id']}"
+    response = raw.get(path)
+    assert (response.json(), response.headers["retry-after"]) == (batch, "10")
+    assert raw.get(PATH).json()["data"] == [batch]
+    assert raw.post(f"{path}/cancel").json()["request_counts"] == {**known, "paused": 1}
+    sandbox.faults.add("extra_count", counter="queued", number=-3)
+    assert raw.get(path).json()["request_counts"] == {**known, "queued": -3}
+    sandbox.faults.add("extra_count", on="retrieve")
+    assert raw.get(f"{PATH}/msgbatch_1").status_code == 404
+
+
+@pytest.fixture
+def ended(raw: httpx2.Client, ask: Ask, clock: ManualClock) -> tuple[str, list[bytes]]:
+    """The path of results of more than one block, and their rows."""
+    requests = [ask(f"row-{number}") for number in range(1_000)]
+    path = f"{PATH}/{raw.post(PATH, json={'requests': requests}).json()['id']}/results"
+    clock.advance(5)
+    return path, raw.get(path).content.splitlines(keepends=True)
+
+
+@pytest.mark.parametrize(("rows", "lines"), [(0, 1), (0, 1_000), (500, 2), (999, 5), (1_000, 1)])
+def test_rows_that_come_twice(
+    sandbox: Sandbox, raw: httpx2.Client, ended: tuple[str, list[bytes]], rows: int, lines: int
+) -> None:
+    path, whole = ended
+    sandbox.faults.add("repeat_rows", rows=rows, lines=lines)
+    twice = [row for row in whole[rows : rows + lines] for _ in range(2)]
+    response = raw.get(path)
+    assert response.headers["content-type"] == "application/x-jsonl"
+    assert response.content.splitlines(keepends=True) == whole[:rows] + twice + whole[rows + lines :]
+
+
+def test_rows_of_no_request(sandbox: Sandbox, raw: httpx2.Client, ended: tuple[str, list[bytes]]) -> None:
+    path, whole = ended
+    sandbox.faults.add("foreign_rows", rows=500, lines=2)
+    received = raw.get(path).content.splitlines(keepends=True)
+    assert [*received[:500], received[501], *received[503:]] == whole
+    assert [json.loads(received[place])["custom_id"] for place in (500, 502)] == ["foreign-1", "foreign-2"]
+
+
+def test_rows_that_are_garbled(sandbox: Sandbox, raw: httpx2.Client, ended: tuple[str, list[bytes]]) -> None:
+    path, whole = ended
+    sandbox.faults.add("garble_rows", rows=500, lines=2)
+    received = raw.get(path).content.splitlines(keepends=True)
+    assert received[:500] + received[502:] == whole[:500] + whole[502:]
+    for row in received[500:502]:
+        with pytest.raises(UnicodeDecodeError):
+            row.decode()
+        with pytest.raises(json.JSONDecodeError):
+            json.loads(row.decode(errors="replace"))
+
+
+@pytest.mark.parametrize("mid_row", [False, True])
+def test_results_without_end(
+    sandbox: Sandbox, raw: httpx2.Client, ended: tuple[str, list[bytes]], mid_row: bool
+) -> None:
+    path, whole = ended
+    rows = b"".join(whole)
+    sandbox.faults.add("endless", mid_row=mid_row)
+    received = b""
+    with raw.stream("GET", path) as response:
+        for part in response.iter_raw():
+            received += part
+            if len(received) > 3 * len(rows):
+                break
+    assert received.startswith(rows)
+    rest = received[len(rows) :]
+    if mid_row:
+        assert rest.startswith(b'{"custom_id":"xxx')
+        assert b"\n" not in rest
+    else:
+        assert rest.splitlines(keepends=True)[:3] == whole[:3]
+        assert set(rest.splitlines(keepends=True)[:-1]) <= set(whole)
+    # Who left is noticed: the next answer comes, and the sandbox stops.
+    assert raw.get(path).content == rows
+
+
+def test_answers_without_rows_have_none_to_alter(sandbox: Sandbox, raw: httpx2.Client) -> None:
+    for kind in ("repeat_rows", "foreign_rows", "garble_rows", "endless"):
+        sandbox.faults.add(kind)
+        assert raw.get(f"{PATH}/msgbatch_1/results").status_code == 404
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
@@ -230,6 +409,12 @@ def test_no_results_are_not_cut(sandbox: Sandbox, raw: httpx2.Client) -> None:
         ("delay", {"seconds": -1}, "seconds must be from 0 to 3600"),
         ("delay", {"seconds": float("nan")}, "seconds must be from 0 to 3600"),
         ("cut", {"rows": -1}, "rows must not be negative"),
+        ("repeat_rows", {"lines": 0}, "lines must be 1 or more"),
+        ("extra_count", {"counter": ""}, "counter must be a name"),
+        ("late_create", {"seconds": -1}, "seconds must be from 0 to 31536000"),
+        ("late_create", {"on": "list"}, "late_create happens on create, not on 'list'"),
+        ("date_skew", {"seconds": 1e9}, "seconds must be from -31536000 to 31536000"),
+        ("extra_count", {"on": "results"}, "extra_count happens on cancel, create, list, retrieve, not on 'results'"),
         ("redirect", {"location": "x\r\ny"}, "location must be a URL"),
     ],
 )

@@ -103,6 +103,7 @@ class Answer(Enum):
     INJECTED_SERVER_ERROR = ("fault", "`server_error`", 500, _D, _TEXT)
     INJECTED_BAD_GATEWAY = ("fault", "`bad_gateway`", 502, _I, "HTML, as proxies answer")
     INJECTED_TIMEOUT = ("fault", "`timeout`", 504, _D, _TEXT)
+    INJECTED_LATE_CREATE = ("fault", "`late_create`", 504, _D, _TEXT)
     INJECTED_OVERLOADED = ("fault", "`overloaded`", 529, _D, _TEXT)
     INJECTED_NOT_FOUND = ("fault", "`not_found`", 404, _C, "reported for batches that exist")
     INJECTED_REDIRECT = ("fault", "`redirect`", 307, _I)

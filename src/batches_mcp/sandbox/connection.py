@@ -8,7 +8,7 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 
 from starlette.concurrency import iterate_in_threadpool
@@ -57,6 +57,12 @@ class ResultStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with closing(self._blocks):
             await super().__call__(scope, receive, send)
+
+    def altered(self, alter: Callable[[Generator[bytes]], Generator[bytes]]) -> "ResultStream":
+        """The same answer with what `alter` makes of its blocks."""
+        stream = ResultStream(alter(self._blocks))
+        stream.raw_headers = self.raw_headers
+        return stream
 
     def cut(self, rows: int, *, mid_row: bool) -> "CutStream":
         """The same stream, broken off after `rows` rows, or in the middle of the next one."""

@@ -230,7 +230,11 @@ _OPTIONS: dict[str, tuple[tuple[type, ...], str]] = {
     "retry_after": _WHOLE,
     "seconds": _NUMBER,
     "rows": _WHOLE,
+    "lines": _WHOLE,
     "mid_row": _YES_OR_NO,
+    "reset": _YES_OR_NO,
+    "counter": _TEXT,
+    "number": _WHOLE,
     "location": _TEXT,
 }
 

@@ -23,6 +23,7 @@ from batches_mcp.sandbox.faults import Endpoint, Faults
 from batches_mcp.sandbox.ingest import ingest
 from batches_mcp.sandbox.injection import inject
 from batches_mcp.sandbox.labels import labelled
+from batches_mcp.sandbox.late import LateCreates
 from batches_mcp.sandbox.lifecycle import Batch, Status, archived_us, status_at
 from batches_mcp.sandbox.limits import LIMITS, RateLimiter
 from batches_mcp.sandbox.origin import origin
@@ -53,6 +54,8 @@ class Endpoints:
         self._store = store
         self._faults = faults
         self._limits = None if config.tier is None else LIMITS[config.tier]
+        self._max_queued = None if self._limits is None else self._limits.queued_requests
+        self.late_creates = LateCreates(store, self._max_queued)
         self.rate_limiter = None if self._limits is None else RateLimiter(self._limits.requests_per_minute)
         self._readers = CapacityLimiter(_READERS)
 
@@ -72,6 +75,8 @@ class Endpoints:
             # Where this client has the batches: `results_url` leads back there.
             request.state.url = origin(request) + prefix
             name, handler = handlers[request.method]
+            if self.late_creates.due(now_us := self._now_us()):
+                await to_thread.run_sync(self.late_creates.catch_up, now_us)
             fault = self._faults.take(name, key_in(request.headers))
             handle = partial(self._serve, request, handler)
             return await (handle() if fault is None else inject(fault, request, handle))
@@ -92,7 +97,8 @@ class Endpoints:
     async def _create(self, request: Request, caller: Caller) -> Response:
         with tempfile.TemporaryFile() as body:
             await receive(request, body)
-            batch = await to_thread.run_sync(self._accept, caller, body, limiter=self._readers)
+            late_s: float | None = getattr(request.state, "late_s", None)
+            batch = await to_thread.run_sync(self._accept, caller, body, late_s, limiter=self._readers)
         # Not its status now: with no processing time at all it would be born ended, and no create answers that.
         return _ok(Answer.CREATED, batch_json(batch, Status.IN_PROGRESS, batch.created_us, request.state.url))
 
@@ -183,14 +189,14 @@ class Endpoints:
             case Status.ENDED:
                 return labelled(ResultStream(self._result_blocks(batch)), Answer.RESULTS)
 
-    def _accept(self, caller: Caller, body: IO[bytes]) -> Batch:
-        """A received body as a new batch."""
+    def _accept(self, caller: Caller, body: IO[bytes], late_s: float | None) -> Batch:
+        """A received body as a new batch, which exists `late_s` from now (None: at once)."""
         store, config = self._store, self._config
         number = store.reserve()
         with ExitStack() as undo:
             undo.callback(store.discard, number)
             work = ingest(body, caller.terms, partial(store.add_requests, number), self._choices)
-            created_us = self._now_us()
+            created_us = self._now_us() + round((late_s or 0) * 1_000_000)
             batch = lifecycle.accept(
                 number=number,
                 # The time keeps ids of two sandboxes with the same seed apart.
@@ -201,9 +207,10 @@ class Endpoints:
                 work=work,
                 terms=caller.terms,
             )
-            max_queued = None if self._limits is None else self._limits.queued_requests
-            if not store.publish(batch, work, max_queued=max_queued):
-                raise errors.queue_limit(max_queued or 0)
+            if late_s is not None:
+                self.late_creates.add(batch, work)
+            elif not store.publish(batch, work, max_queued=self._max_queued):
+                raise errors.queue_limit(self._max_queued or 0)
             undo.pop_all()
         return batch
 

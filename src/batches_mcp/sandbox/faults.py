@@ -13,6 +13,11 @@ __all__ = ["ENDPOINTS", "FAULTS", "Endpoint", "Fault", "FaultInfo", "FaultKind",
 Endpoint = Literal["create", "list", "retrieve", "results", "cancel", "delete"]
 ENDPOINTS: frozenset[str] = frozenset(get_args(Endpoint))
 _WITH_ID: frozenset[str] = ENDPOINTS - {"create", "list"}
+_WITH_BATCH: frozenset[str] = frozenset({"create", "list", "retrieve", "cancel"})
+_WITH_ROWS: frozenset[str] = frozenset({"results"})
+
+_HOUR_S = 3_600
+_YEAR_S = 365 * 24 * _HOUR_S
 
 
 class FaultKind(StrEnum):
@@ -30,16 +35,24 @@ class FaultKind(StrEnum):
     DELAY = "delay"
     RESET = "reset"
     RESET_AFTER = "reset_after"
+    LATE_CREATE = "late_create"
+    DATE_SKEW = "date_skew"
+    EXTRA_COUNT = "extra_count"
     CUT = "cut"
+    REPEAT_ROWS = "repeat_rows"
+    FOREIGN_ROWS = "foreign_rows"
+    GARBLE_ROWS = "garble_rows"
+    ENDLESS = "endless"
 
 
 @dataclass(frozen=True, slots=True)
 class FaultInfo:
-    """What a fault does, the options it takes, and the endpoints it can happen to."""
+    """What a fault does, the options it takes, the endpoints it can happen to, and the range of its `seconds`."""
 
     does: str
     options: tuple[str, ...] = ()
     endpoints: frozenset[str] = ENDPOINTS
+    seconds: tuple[int, int] = (0, _HOUR_S)
 
 
 FAULTS: Mapping[FaultKind, FaultInfo] = {
@@ -55,10 +68,42 @@ FAULTS: Mapping[FaultKind, FaultInfo] = {
     FaultKind.DELAY: FaultInfo("the answer comes `seconds` of real time later", ("seconds",)),
     FaultKind.RESET: FaultInfo("the connection is reset before the body is read: nothing happened"),
     FaultKind.RESET_AFTER: FaultInfo("the request is carried out (the batch exists), then the connection is reset"),
+    FaultKind.LATE_CREATE: FaultInfo(
+        "504 `timeout_error` now, or a reset connection if `reset`, and the batch comes into being `seconds` later by "
+        "the sandbox's clock",
+        ("seconds", "reset"),
+        frozenset({"create"}),
+        (0, _YEAR_S),
+    ),
+    FaultKind.DATE_SKEW: FaultInfo(
+        "the header `date` is `seconds` ahead of the sandbox's clock, behind it if negative",
+        ("seconds",),
+        seconds=(-_YEAR_S, _YEAR_S),
+    ),
+    FaultKind.EXTRA_COUNT: FaultInfo(
+        "`request_counts` has one more entry: `counter`, of the value `number`", ("counter", "number"), _WITH_BATCH
+    ),
     FaultKind.CUT: FaultInfo(
         "the stream of results ends after `rows` rows, in the middle of the next one if `mid_row`",
         ("rows", "mid_row"),
-        frozenset({"results"}),
+        _WITH_ROWS,
+    ),
+    FaultKind.REPEAT_ROWS: FaultInfo(
+        "after `rows` rows of results, the next `lines` rows come twice each", ("rows", "lines"), _WITH_ROWS
+    ),
+    FaultKind.FOREIGN_ROWS: FaultInfo(
+        "after `rows` rows of results, each of the next `lines` rows follows one whose `custom_id` is none of the "
+        "batch's",
+        ("rows", "lines"),
+        _WITH_ROWS,
+    ),
+    FaultKind.GARBLE_ROWS: FaultInfo(
+        "after `rows` rows of results, the next `lines` rows are neither JSON nor UTF-8", ("rows", "lines"), _WITH_ROWS
+    ),
+    FaultKind.ENDLESS: FaultInfo(
+        "the stream of results never ends: its first rows come again and again, or one row without end if `mid_row`",
+        ("mid_row",),
+        _WITH_ROWS,
     ),
 }
 
@@ -70,7 +115,9 @@ class Fault:
     on: the endpoint it happens to; None: any that it can happen to.
     count: how many requests meet it.
     tenant: only requests with this tenant's key do; None: all.
-    retry_after, seconds: in seconds. rows: sent whole before the cut.
+    retry_after, seconds: in seconds.
+    rows: sent as they are, before anything happens. lines: how many rows it happens to.
+    reset: the connection is reset in place of an answer. counter, number: the name and the value of a count.
     """
 
     kind: FaultKind
@@ -80,7 +127,11 @@ class Fault:
     retry_after: int | None = None
     seconds: float = 1
     rows: int = 0
+    lines: int = 1
     mid_row: bool = False
+    reset: bool = False
+    counter: str = "paused"
+    number: int = 1
     location: str = "https://example.com/"
 
     def __post_init__(self) -> None:
@@ -91,10 +142,15 @@ class Fault:
             raise ValueError("count must be 1 or more")
         if self.retry_after is not None and self.retry_after < 0:
             raise ValueError("retry_after must not be negative")
-        if not 0 <= self.seconds <= _MAX_DELAY_S:
-            raise ValueError(f"seconds must be from 0 to {_MAX_DELAY_S}")
+        least, most = FAULTS[self.kind].seconds
+        if not least <= self.seconds <= most:
+            raise ValueError(f"seconds must be from {least} to {most}")
         if self.rows < 0:
             raise ValueError("rows must not be negative")
+        if self.lines < 1:
+            raise ValueError("lines must be 1 or more")
+        if not self.counter.isidentifier():
+            raise ValueError("counter must be a name, of letters, digits and _")
         if not self.location.isascii() or not self.location.isprintable() or " " in self.location:
             raise ValueError("location must be a URL")
 
@@ -106,9 +162,6 @@ class Fault:
     def options(self) -> dict[str, Any]:
         """The options that its kind takes, with their values."""
         return {name: value for name, value in asdict(self).items() if name in FAULTS[self.kind].options}
-
-
-_MAX_DELAY_S = 3_600
 
 
 class Faults:

@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from uuid import uuid4
 
@@ -135,7 +135,8 @@ class RequestRecorder:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(raw=message["headers"])
                 headers["request-id"] = request_id
-                headers["date"] = format_datetime(at, usegmt=True)
+                date = at + timedelta(seconds=scope["state"].get("date_skew_s", 0))
+                headers["date"] = format_datetime(date, usegmt=True)
                 record(message["status"], headers.get(ANSWER_HEADER))
             await send(message)
 

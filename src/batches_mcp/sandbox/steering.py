@@ -8,6 +8,7 @@ from batches_mcp.sandbox import lifecycle
 from batches_mcp.sandbox.caller import shown
 from batches_mcp.sandbox.clock import Clock, microseconds
 from batches_mcp.sandbox.faults import Faults
+from batches_mcp.sandbox.late import LateCreates
 from batches_mcp.sandbox.lifecycle import Batch, Status, Work, archived_us, status_at
 from batches_mcp.sandbox.limits import RateLimiter
 from batches_mcp.sandbox.requestlog import RequestLog
@@ -44,12 +45,19 @@ class Steering:
     """The same for the handle of a running sandbox, its control surface and its page. Thread-safe."""
 
     def __init__(
-        self, clock: Clock, store: Store, faults: Faults, log: RequestLog, rate_limiter: RateLimiter | None
+        self,
+        clock: Clock,
+        store: Store,
+        faults: Faults,
+        log: RequestLog,
+        late_creates: LateCreates,
+        rate_limiter: RateLimiter | None,
     ) -> None:
         self.clock = clock
         self.faults = faults
         self.log = log
         self._store = store
+        self._late_creates = late_creates
         self._rate_limiter = rate_limiter
 
     @property
@@ -69,12 +77,14 @@ class Steering:
 
     def batches(self, limit: int) -> list[Seen]:
         """The newest batches of all keys, newest first."""
+        self._late_creates.catch_up(self.now_us)
         batches = self._store.newest(limit)
         now_us = self.now_us  # read after them: no batch is younger
         return [_seen(batch, now_us) for batch in batches]
 
     def total(self) -> int:
         """How many batches there are."""
+        self._late_creates.catch_up(self.now_us)
         return self._store.total()
 
     def end(self, batch_id: str) -> None:
@@ -99,6 +109,7 @@ class Steering:
 
     def reset(self) -> None:
         """Be as at the start: no batches, no faults, no requests seen, full rate limits. The clock stays as it is."""
+        self._late_creates.clear()
         self._store.clear()
         self.faults.clear()
         self.log.clear()
