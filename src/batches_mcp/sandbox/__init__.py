@@ -11,8 +11,9 @@ docs/sandbox.md is its manual. In short: any key is accepted and sees its own ba
 `[[sandbox:expired]]` in a message orders the outcome of its request; `Sandbox` steers the clock, the batches and the
 faults of a running sandbox, and so does its control surface under `/_sandbox/`.
 
-Of `params`, the sandbox checks the required keys, unknown keys and what batches do not support; it does not look into
-messages, tools or thinking. One request may be 32 million characters long, and nested 500 deep.
+Of `params`, the sandbox checks the required keys, unknown keys, what batches do not support, `tool_choice` and the
+format of the answer; it does not look into messages, thinking, or tools that are not called. One request may
+be 32 million characters long, and nested 500 deep.
 """
 
 from batches_mcp.sandbox.answers import Answer

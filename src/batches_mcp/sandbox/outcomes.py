@@ -18,7 +18,8 @@ from batches_mcp.sandbox.catalogue import (
 )
 from batches_mcp.sandbox.evidence import Evidence
 from batches_mcp.sandbox.lifecycle import Fate, Terms
-from batches_mcp.sandbox.prompt import Params, first_tool, slow_in, trigger_in, unreachable_url
+from batches_mcp.sandbox.outputs import called_tool, forced_tool, format_problem, tool_choice_problem, tool_problem
+from batches_mcp.sandbox.prompt import Params, slow_in, trigger_in, unreachable_url
 
 __all__ = ["ROW_RULES", "RowError", "RowRule", "Verdict", "judge", "sampling_removed"]
 
@@ -67,8 +68,10 @@ def judge(params: Params, terms: Terms) -> Verdict:
 
 def _ordered(params: Params) -> Verdict:
     trigger = trigger_in(params)
+    # Nobody calls a tool that was not offered.
+    answered = Verdict(Fate.SUCCEEDED, stop_reason="tool_use" if called_tool(params) else "end_turn")
     if trigger is None:
-        return Verdict(Fate.SUCCEEDED)
+        return answered
     match trigger.name:
         case "expired":  # A shortcut: the API lets a request expire only together with the batch.
             return Verdict(Fate.EXPIRED)
@@ -77,9 +80,9 @@ def _ordered(params: Params) -> Verdict:
         case "credit":
             return Verdict(Fate.ERRORED, error=_invalid(_LOW_CREDIT))
         case "thinking":
-            return Verdict(Fate.SUCCEEDED, thinking=True)
-        case "tool_use":  # Nobody calls a tool that was not offered.
-            return Verdict(Fate.SUCCEEDED, stop_reason="tool_use" if first_tool(params) else "end_turn")
+            return replace(answered, thinking=True)
+        case "tool_use":
+            return answered
         case stop_reason:  # Documented: a refused and a truncated answer are succeeded rows.
             return Verdict(Fate.SUCCEEDED, stop_reason=stop_reason)
 
@@ -203,6 +206,20 @@ def _sampling_not_default(params: Params, _: Terms) -> RowError | None:
     return None
 
 
+def _forced_tool(params: Params, _: Terms) -> RowError | None:
+    if MODELS[params["model"]].forced_tools or not forced_tool(params):
+        return None
+    return _invalid("tool_choice: forced tool use is not supported by this model")
+
+
+def _kept(problem: Callable[[Params], str | None]) -> Callable[[Params, Terms], RowError | None]:
+    def check(params: Params, _: Terms) -> RowError | None:
+        message = problem(params)
+        return None if message is None else _invalid(message)
+
+    return check
+
+
 def _user_profile(params: Params, terms: Terms) -> RowError | None:
     asked = params.get("user_profile_id")
     if asked is None or terms.user_profile is None or asked == terms.user_profile:
@@ -233,6 +250,16 @@ ROW_RULES = (
     RowRule("max_tokens above the model's ceiling", Evidence.CAPTURED, _max_tokens_high),
     RowRule(
         "newer models take default sampling only: documented, inferred text", Evidence.DOCUMENTED, _sampling_not_default
+    ),
+    RowRule(
+        "a `tool_choice` that makes no sense, or names a tool that is not offered",
+        Evidence.INFERRED,
+        _kept(tool_choice_problem),
+    ),
+    RowRule("newer models take no forced `tool_choice`: documented, inferred text", Evidence.DOCUMENTED, _forced_tool),
+    RowRule("the called tool's `input_schema` is invalid, or nothing fits it", Evidence.INFERRED, _kept(tool_problem)),
+    RowRule(
+        "a format of the answer that makes no sense, or that nothing fits", Evidence.INFERRED, _kept(format_problem)
     ),
     RowRule("user profile of request and header differ: documented, inferred text", Evidence.DOCUMENTED, _user_profile),
     RowRule("unreachable URL: captured outcome, inferred text", Evidence.CAPTURED, _unreachable_url),

@@ -13,7 +13,6 @@ __all__ = [
     "TRIGGERS",
     "Params",
     "Trigger",
-    "first_tool",
     "last_user_text",
     "prompt_texts",
     "slow_in",
@@ -68,15 +67,6 @@ def slow_in(params: Params) -> float:
     """How many seconds the request takes at least, by the first phrase in the messages that says so."""
     found = _search(_SLOW, params)
     return float(found[1]) if found else 0
-
-
-def first_tool(params: Params) -> Mapping[str, Any] | None:
-    """The first tool that the caller itself runs: one with a name and an `input_schema`."""
-    tools = params.get("tools")
-    for tool in tools if isinstance(tools, list) else ():
-        if isinstance(tool, dict) and isinstance(tool.get("name"), str) and isinstance(tool.get("input_schema"), dict):
-            return tool
-    return None
 
 
 def unreachable_url(params: Params) -> str | None:
