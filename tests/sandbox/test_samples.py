@@ -231,12 +231,13 @@ def _extend(inner: st.SearchStrategy[Json]) -> st.SearchStrategy[Json]:
 schemas = st.recursive(leaves, _extend, max_leaves=8)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(schemas, st.text(max_size=3))
 def test_every_schema_that_something_fits_has_a_sample(schema: Json, seed: str) -> None:
     fits(schema, seed)
 
 
+@settings(deadline=None)
 @given(schemas, schemas)
 def test_so_it_has_with_references(schema: Json, other: Json) -> None:
     root = {"type": "object", "properties": {"a": {"$ref": "#/$defs/one"}, "b": {"$ref": "#/$defs/two"}}}
@@ -249,12 +250,33 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
 )
 keywords = st.sampled_from(
-    ["type", "enum", "const", "properties", "required", "items", "minItems", "anyOf", "oneOf", "allOf", "not", "if", "$ref", "minimum", "maxLength", "pattern", "format", "multipleOf", "patternProperties", "uniqueItems"]
+    [
+        "type",
+        "enum",
+        "const",
+        "properties",
+        "required",
+        "items",
+        "minItems",
+        "anyOf",
+        "oneOf",
+        "allOf",
+        "not",
+        "if",
+        "$ref",
+        "minimum",
+        "maxLength",
+        "pattern",
+        "format",
+        "multipleOf",
+        "patternProperties",
+        "uniqueItems",
+    ]
 )
 
 
 @pytest.mark.filterwarnings("ignore:Possible:FutureWarning")
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.dictionaries(keywords, anything | st.sampled_from(["object", "array", "string", "integer", "#", "#/a"])))
 def test_any_schema_has_a_sample_or_a_problem(schema: Json) -> None:
     if schema_problem(schema) is None:

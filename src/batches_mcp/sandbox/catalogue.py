@@ -6,6 +6,7 @@ from dataclasses import dataclass
 __all__ = [
     "BETAS",
     "BETA_PARAMS",
+    "COUNTED_PARAMS",
     "EXTENDED_OUTPUT_BETA",
     "EXTENDED_OUTPUT_TOKENS",
     "MODELS",
@@ -53,6 +54,10 @@ PARAMS = frozenset(
     cache_control container diagnostics inference_geo max_tokens messages metadata model output_config service_tier
     speed stop_sequences stream system thinking tool_choice tools user_profile_id
     """.split()  # noqa: SIM905
+)
+# Of them, those that count_tokens takes, by the same SDK. Inferred: that it refuses the others, even `max_tokens`.
+COUNTED_PARAMS = frozenset(
+    {"cache_control", "messages", "model", "output_config", "speed", "system", "thinking", "tool_choice", "tools"}
 )
 # Left the SDK's types in its 1.0, still accepted by the API under version 2023-06-01.
 SAMPLING_PARAMS = ("temperature", "top_p", "top_k")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from batches_mcp.sandbox.catalogue import (
     BETA_PARAMS,
+    COUNTED_PARAMS,
     EXTENDED_OUTPUT_BETA,
     EXTENDED_OUTPUT_TOKENS,
     MODELS,
@@ -21,7 +22,7 @@ from batches_mcp.sandbox.lifecycle import Fate, Terms
 from batches_mcp.sandbox.outputs import called_tool, forced_tool, format_problem, tool_choice_problem, tool_problem
 from batches_mcp.sandbox.prompt import Params, slow_in, trigger_in, unreachable_url
 
-__all__ = ["ROW_RULES", "RowError", "RowRule", "Verdict", "judge", "sampling_removed"]
+__all__ = ["ROW_RULES", "RowError", "RowRule", "Verdict", "check_input", "judge", "sampling_removed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,15 @@ def judge(params: Params, terms: Terms) -> Verdict:
         if error := rule.check(params, terms):
             return Verdict(Fate.ERRORED, error=error)
     return replace(_ordered(params), slow_us=round(slow_in(params) * 1_000_000))
+
+
+def check_input(params: Params, terms: Terms) -> RowError | None:
+    """What is wrong with params whose tokens are to be counted; None if nothing is."""
+    for name in params:
+        if name not in COUNTED_PARAMS and not _allowed_by_beta(name, terms):
+            return _invalid(f"{name}: Extra inputs are not permitted")
+    checks = (_missing("model"), _missing("messages"), _wrong_input_type, _unknown_model)
+    return next((error for check in checks if (error := check(params, terms))), None)
 
 
 def _ordered(params: Params) -> Verdict:
@@ -150,21 +160,29 @@ def sampling_removed(params: Params, terms: Terms) -> RowError | None:
 
 def _unknown_key(params: Params, terms: Terms) -> RowError | None:
     for name in params:
-        if name in PARAMS or name in SAMPLING_PARAMS:
-            continue
-        prefixes = BETA_PARAMS.get(name)
-        if prefixes is None or not ("" in prefixes or any(beta.startswith(prefixes) for beta in terms.betas)):
+        if name not in PARAMS and name not in SAMPLING_PARAMS and not _allowed_by_beta(name, terms):
             return _invalid(f"{name}: Extra inputs are not permitted")
     return None
 
 
-def _wrong_type(params: Params, _: Terms) -> RowError | None:
+def _allowed_by_beta(name: str, terms: Terms) -> bool:
+    prefixes = BETA_PARAMS.get(name)
+    return prefixes is not None and ("" in prefixes or any(beta.startswith(prefixes) for beta in terms.betas))
+
+
+def _wrong_input_type(params: Params, _: Terms) -> RowError | None:
     if not isinstance(params["model"], str):
         return _invalid("model: Input should be a valid string")
     if not isinstance(params["messages"], list):
         return _invalid("messages: Input should be a valid list")
     if not params["messages"]:
         return _invalid("messages: at least one message is required")
+    return None
+
+
+def _wrong_type(params: Params, terms: Terms) -> RowError | None:
+    if error := _wrong_input_type(params, terms):
+        return error
     if isinstance(params["max_tokens"], bool) or not isinstance(params["max_tokens"], int):
         return _invalid("max_tokens: Input should be a valid integer")
     return None

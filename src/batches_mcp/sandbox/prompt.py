@@ -3,6 +3,7 @@
 Params come from outside and may have any shape; nothing here fails on one.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ __all__ = [
     "TRIGGERS",
     "Params",
     "Trigger",
+    "input_chars",
     "last_user_text",
     "prompt_texts",
     "slow_in",
@@ -52,6 +54,13 @@ def prompt_texts(params: Params) -> list[str]:
     return [*_texts(params.get("system")), *(text for _, text in _message_texts(params))]
 
 
+def input_chars(params: Params) -> int:
+    """How long what a model reads is: the texts, and the tools and the other blocks as JSON, in characters."""
+    blocks = [block for block in _blocks(params) if "text" not in block]
+    read = [*blocks, *_list(params.get("tools"))]
+    return sum(map(len, prompt_texts(params))) + sum(len(json.dumps(each, ensure_ascii=False)) for each in read)
+
+
 def last_user_text(params: Params) -> str:
     """The text the answer is an answer to; empty when there is none."""
     return next((text for role, text in reversed(list(_message_texts(params))) if role == "user"), "")
@@ -87,6 +96,10 @@ def _search(pattern: re.Pattern[str], params: Params) -> re.Match[str] | None:
         if "[[sandbox:" in text and (found := pattern.search(text)):
             return found
     return None
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _host(url: str) -> str:

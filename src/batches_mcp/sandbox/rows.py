@@ -9,7 +9,7 @@ from batches_mcp.sandbox.catalogue import MODELS
 from batches_mcp.sandbox.lifecycle import Batch, Fate, is_done
 from batches_mcp.sandbox.outcomes import RowError, Verdict, judge
 from batches_mcp.sandbox.outputs import called_tool, forced_tool, output_schema
-from batches_mcp.sandbox.prompt import Params, last_user_text, prompt_texts
+from batches_mcp.sandbox.prompt import Params, input_chars, last_user_text, prompt_texts
 from batches_mcp.sandbox.replies import compose, estimate_tokens
 from batches_mcp.sandbox.samples import sample
 from batches_mcp.sandbox.wire import Json, opaque_id
@@ -103,7 +103,7 @@ def _message(params: Params, verdict: Verdict, origin: tuple[int, int, int]) -> 
         "content": content,
         **stopped,
         "usage": {
-            "input_tokens": estimate_tokens(sum(map(len, texts))),
+            "input_tokens": estimate_tokens(input_chars(params)),
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 0,
             "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
