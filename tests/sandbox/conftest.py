@@ -15,6 +15,8 @@ from batches_mcp.sandbox import Answer, ManualClock, Sandbox, running_sandbox
 
 Json = dict[str, Any]
 
+_PATH = "/v1/messages/batches"
+
 
 @pytest.fixture(scope="session")
 def clock() -> ManualClock:
@@ -84,3 +86,22 @@ def refusal() -> Callable[[httpx2.Response], tuple[int, str, str]]:
         return response.status_code, body["error"]["type"], body["error"]["message"]
 
     return read
+
+
+@pytest.fixture
+def outcome(raw: httpx2.Client, clock: ManualClock) -> Callable[..., Json]:
+    """Puts params through a batch of one request and returns the `result` of its row."""
+
+    def run(params: Json, **headers: str) -> Json:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        created = raw.post(_PATH, json={"requests": [{"custom_id": "a", "params": params}]}, headers=sent)
+        assert created.status_code == 200
+        clock.advance(5)
+        row = raw.get(f"{_PATH}/{created.json()['id']}/results").json()
+        counts = raw.get(f"{_PATH}/{created.json()['id']}").json()["request_counts"]
+        assert row["custom_id"] == "a"
+        assert counts[row["result"]["type"]] == 1
+        result: Json = row["result"]
+        return result
+
+    return run

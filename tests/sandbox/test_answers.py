@@ -59,6 +59,13 @@ class Api:
     def get(self, path: str = "", **options: Any) -> httpx2.Response:
         return self.http.get(PATH + path, **options)
 
+    def count(self, model: object) -> httpx2.Response:
+        return self.http.post("/v1/messages/count_tokens", json={"model": model, "messages": PARAMS["messages"]})
+
+    def late(self) -> httpx2.Response:
+        self.sandbox.faults.add("late_create")
+        return self.create(ONE)
+
     def faulty(self, kind: str, **options: Any) -> httpx2.Response:
         self.sandbox.faults.add(kind, **options)
         return self.on("in_progress") if kind == "not_found" else self.get(follow_redirects=False)
@@ -121,6 +128,8 @@ PROVOKE: dict[Answer, Callable[[Api], httpx2.Response]] = {
     Answer.MISSING_VERSION: lambda api: httpx2.get(api.sandbox.url + PATH, headers={"x-api-key": "k"}),
     Answer.UNKNOWN_VERSION: lambda api: api.get(headers={"anthropic-version": "2020-01-01"}),
     Answer.UNKNOWN_BETA: lambda api: api.get(headers={"anthropic-beta": "nope"}),
+    Answer.WRONG_WORKSPACE: lambda api: api.get(headers={"anthropic-workspace-id": "wrkspc_other"}),
+    Answer.SINGLE_MESSAGE: lambda api: api.http.post("/v1/messages", json=PARAMS),
     Answer.UNKNOWN_PATH: lambda api: api.get("/a/b/c"),
     Answer.WRONG_METHOD: lambda api: api.http.put(PATH),
     Answer.RATE_LIMIT: _too_many_a_minute,
@@ -168,6 +177,9 @@ PROVOKE: dict[Answer, Callable[[Api], httpx2.Response]] = {
     Answer.DELETED: lambda api: api.on("ended", method="DELETE"),
     Answer.DELETE_IN_PROGRESS: lambda api: api.on("in_progress", method="DELETE"),
     Answer.DELETE_CANCELING: lambda api: api.on("canceling", method="DELETE"),
+    Answer.COUNTED: lambda api: api.count(PARAMS["model"]),
+    Answer.COUNT_REFUSED: lambda api: api.count(5),
+    Answer.COUNT_UNKNOWN_MODEL: lambda api: api.count("claude-none"),
     Answer.INJECTED_RATE_LIMIT: lambda api: api.faulty("rate_limit", retry_after=3),
     Answer.INJECTED_SPEND_CAP: lambda api: api.faulty("spend_cap"),
     Answer.INJECTED_SPEND_LIMIT: lambda api: api.faulty("spend_limit"),
@@ -175,6 +187,7 @@ PROVOKE: dict[Answer, Callable[[Api], httpx2.Response]] = {
     Answer.INJECTED_BAD_GATEWAY: lambda api: api.faulty("bad_gateway"),
     Answer.INJECTED_TIMEOUT: lambda api: api.faulty("timeout"),
     Answer.INJECTED_OVERLOADED: lambda api: api.faulty("overloaded"),
+    Answer.INJECTED_LATE_CREATE: lambda api: api.late(),
     Answer.INJECTED_NOT_FOUND: lambda api: api.faulty("not_found"),
     Answer.INJECTED_REDIRECT: lambda api: api.faulty("redirect", location="https://elsewhere.example/"),
 }
@@ -242,6 +255,9 @@ IN_STATE: dict[tuple[str, str], tuple[Callable[[Api], httpx2.Response], int]] = 
     ("unknown-cursor", "empty"): (PROVOKE[Answer.UNKNOWN_CURSOR], 200),
     ("unknown-version", "accept"): (PROVOKE[Answer.UNKNOWN_VERSION], 200),
     ("wrong-method", "404"): (PROVOKE[Answer.WRONG_METHOD], 404),
+    ("wrong-workspace", "403"): (PROVOKE[Answer.WRONG_WORKSPACE], 403),
+    ("wrong-workspace", "404"): (PROVOKE[Answer.WRONG_WORKSPACE], 404),
+    ("wrong-workspace", "ignore"): (PROVOKE[Answer.WRONG_WORKSPACE], 200),
 }
 
 

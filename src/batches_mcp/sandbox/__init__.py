@@ -1,18 +1,20 @@
 """A sandbox of Anthropic's Message Batches API: an emulator to write and test code against, without a key or a bill.
 
-It answers the six endpoints as the real API is documented, or was seen, to answer; `Evidence` marks in the code what
-nobody outside Anthropic can know. Nothing in it calls a model: answers are made from the prompts, and say so.
+It answers the six endpoints, and count_tokens, as the real API is documented, or was seen, to answer; `Evidence` marks
+in the code what nobody outside Anthropic can know. Nothing in it calls a model: answers are made from the prompts, and
+say so.
 
     with running_sandbox(clock=ManualClock()) as sandbox:
         client = anthropic.Anthropic(base_url=sandbox.url, api_key="any key")
 
-docs/sandbox.md is its manual. In short: any key is accepted and sees its own batches only; a batch ends
+docs/sandbox.md is its manual. In short: any key is accepted and sees its own workspace's batches only; a batch ends
 `process_seconds` after its creation, its requests being processed one by one at an even pace; a phrase such as
 `[[sandbox:expired]]` in a message orders the outcome of its request; `Sandbox` steers the clock, the batches and the
 faults of a running sandbox, and so does its control surface under `/_sandbox/`.
 
-Of `params`, the sandbox checks the required keys, unknown keys and what batches do not support; it does not look into
-messages, tools or thinking. One request may be 32 million characters long, and nested 500 deep.
+Of `params`, the sandbox checks the required keys, unknown keys, what batches do not support, `tool_choice` and the
+format of the answer; it does not look into messages, thinking, or tools that are not called. One request may
+be 32 million characters long, and nested 500 deep.
 """
 
 from batches_mcp.sandbox.answers import Answer

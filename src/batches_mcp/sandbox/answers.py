@@ -1,4 +1,4 @@
-"""Every kind of answer the six endpoints give, with its status and how well that is known. Data only.
+"""Every kind of answer the endpoints give, with its status and how well that is known. Data only.
 
 An answer's evidence is about its status and its `error.type`; a note says where the wording is the sandbox's own
 (Anthropic calls all its wording unstable). Each answer carries its name in the header `x-sandbox-answer` and its
@@ -39,6 +39,14 @@ class Answer(Enum):
     MISSING_VERSION = ("any", "no `anthropic-version`", 400, _C)
     UNKNOWN_VERSION = ("any", "an `anthropic-version` that does not exist", 400, _I)
     UNKNOWN_BETA = ("any", "an unknown name in `anthropic-beta`", 400, _D)
+    WRONG_WORKSPACE = (
+        "any",
+        "an `anthropic-workspace-id` other than the key's",
+        400,
+        _I,
+        "that it must match is documented",
+    )
+    SINGLE_MESSAGE = ("any", "`POST /v1/messages`", 404, _I, "the sandbox answers no single messages; the API does")
     UNKNOWN_PATH = ("any", "an unknown path", 404, _I)
     WRONG_METHOD = ("any", "a known path, another method", 405, _I)
     RATE_LIMIT = ("any", "more requests a minute than the tier allows", 429, _D, f"with `retry-after`; {_TEXT}")
@@ -96,6 +104,10 @@ class Answer(Enum):
     DELETED = ("delete", "an ended batch", 200, _D)
     DELETE_IN_PROGRESS = ("delete", "a batch in progress", 400, _C)
     DELETE_CANCELING = ("delete", "a batch being canceled", 400, _I)
+
+    COUNTED = ("count_tokens", "params", 200, _I, "an estimate from lengths; the form is documented")
+    COUNT_REFUSED = ("count_tokens", "params without a model or messages, or with an unknown key", 400, _I)
+    COUNT_UNKNOWN_MODEL = ("count_tokens", "a model that does not exist", 404, _I)
 
     INJECTED_RATE_LIMIT = ("fault", "`rate_limit`", 429, _D, f"`retry-after` if one is given; {_TEXT}")
     INJECTED_SPEND_CAP = ("fault", "`spend_cap`", 429, _D, f"no `retry-after`; {_TEXT}")

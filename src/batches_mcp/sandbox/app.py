@@ -19,7 +19,7 @@ from batches_mcp.sandbox.labels import labelled
 from batches_mcp.sandbox.requestlog import RequestLog, RequestRecorder
 from batches_mcp.sandbox.steering import Steering
 from batches_mcp.sandbox.store import Store
-from batches_mcp.sandbox.wire import BATCHES_PATH, MOCK_PATH, error_json
+from batches_mcp.sandbox.wire import BATCHES_PATH, COUNT_PATH, MESSAGES_PATH, MOCK_PATH, error_json
 
 __all__ = ["create_app"]
 
@@ -50,6 +50,8 @@ def create_app(config: SandboxConfig) -> Starlette:
         match error:
             case ApiError():
                 return _answer(request, error)
+            case HTTPException() if request.url.path == MESSAGES_PATH:
+                return _answer(request, errors.single_message())
             case HTTPException(status_code=405):
                 status = int(config.choices.wrong_method)
                 return _answer(request, errors.method_not_allowed(status, error.headers or {}))
@@ -59,7 +61,12 @@ def create_app(config: SandboxConfig) -> Starlette:
                 return _answer(request, errors.internal_error())
 
     app = Starlette(
-        routes=[*endpoints.routes(BATCHES_PATH), *endpoints.routes(MOCK_PATH), *control_routes(steering)],
+        routes=[
+            *endpoints.routes(BATCHES_PATH),
+            *endpoints.routes(MOCK_PATH),
+            endpoints.count_route(COUNT_PATH),
+            *control_routes(steering),
+        ],
         middleware=[Middleware(RequestRecorder, log=log, clock=config.clock, own_path=is_own)],
         exception_handlers={ApiError: answer_error, HTTPException: answer_error, Exception: answer_error},
         lifespan=lifespan,
@@ -74,6 +81,6 @@ def _answer(request: Request, error: ApiError) -> Response:
     body = error_json(error.error_type, error.message, request_id, error.error_code)
     if error.bare:
         body = {"error": body["error"]}
-    limits: dict[str, str] = getattr(request.state, "limits", {})
-    headers = {**limits, **error.headers, "request-id": request_id}
+    said: dict[str, str] = getattr(request.state, "headers", {})
+    headers = {**said, **error.headers, "request-id": request_id}
     return labelled(JSONResponse(body, error.status, headers), error.answer)

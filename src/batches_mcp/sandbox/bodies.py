@@ -15,17 +15,17 @@ __all__ = ["receive"]
 _WRITE_BYTES = 256 * 1024
 
 
-async def receive(request: Request, body: IO[bytes]) -> None:
+async def receive(request: Request, body: IO[bytes], max_bytes: int = MAX_BODY_BYTES) -> None:
     """Write the request's body to a file and rewind it; ApiError 413 beyond the limit, 400 if it cannot be decoded."""
-    if int(request.headers.get("content-length", "0")) > MAX_BODY_BYTES:
+    if int(request.headers.get("content-length", "0")) > max_bytes:
         raise errors.request_too_large(Answer.TOO_LARGE)
-    writer = _writer(request.headers.get("content-encoding", ""), body)
+    writer = _writer(request.headers.get("content-encoding", ""), body, max_bytes)
     held = bytearray()
     received_bytes = 0
     try:
         async for part in request.stream():
             received_bytes += len(part)
-            if received_bytes > MAX_BODY_BYTES:
+            if received_bytes > max_bytes:
                 raise errors.request_too_large(Answer.TOO_LARGE)
             held += part
             if len(held) >= _WRITE_BYTES:
@@ -38,12 +38,12 @@ async def receive(request: Request, body: IO[bytes]) -> None:
     body.seek(0)
 
 
-def _writer(encoding: str, body: IO[bytes]) -> "_Plain | _Gzip":
+def _writer(encoding: str, body: IO[bytes], max_bytes: int) -> "_Plain | _Gzip":
     match encoding.strip().lower():
         case "" | "identity":
             return _Plain(body)
         case "gzip":
-            return _Gzip(body)
+            return _Gzip(body, max_bytes)
         case other:
             raise errors.bad_encoding(f"{other[:40]!r} is not supported; send gzip or none")
 
@@ -60,8 +60,9 @@ class _Plain:
 
 
 class _Gzip:
-    def __init__(self, body: IO[bytes]) -> None:
+    def __init__(self, body: IO[bytes], max_bytes: int) -> None:
         self._body = body
+        self._max_bytes = max_bytes
         self._decoder = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
         self._decoded_bytes = 0
 
@@ -72,7 +73,7 @@ class _Gzip:
             except zlib.error as error:
                 raise errors.bad_encoding(f"broken gzip: {error}") from None
             self._decoded_bytes += len(decoded)
-            if self._decoded_bytes > MAX_BODY_BYTES:
+            if self._decoded_bytes > self._max_bytes:
                 raise errors.too_large_decoded()
             self._body.write(decoded)
             data = self._decoder.unconsumed_tail

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
 from batches_mcp.sandbox.catalogue import BETAS, VERSIONS
 from batches_mcp.sandbox.errors import (
@@ -11,11 +12,23 @@ from batches_mcp.sandbox.errors import (
     unexpected_betas,
     version_missing,
     version_unknown,
+    wrong_workspace,
 )
 from batches_mcp.sandbox.inferred import Inferred
 from batches_mcp.sandbox.lifecycle import Terms
+from batches_mcp.sandbox.wire import opaque_id
 
-__all__ = ["CREDENTIAL_HEADERS", "Caller", "fingerprint", "identify", "key_in", "masked", "shown", "tenant_of"]
+__all__ = [
+    "CREDENTIAL_HEADERS",
+    "Caller",
+    "fingerprint",
+    "identify",
+    "key_hash",
+    "key_in",
+    "masked",
+    "shown",
+    "workspace_id",
+]
 
 CREDENTIAL_HEADERS = frozenset({"x-api-key", "authorization", "proxy-authorization", "cookie"})
 
@@ -27,16 +40,33 @@ _BAD_KEY_MARK = "invalid"
 class Caller:
     """An accepted caller.
 
-    tenant: hash of the key; batches are visible to their tenant only.
+    tenant: hash of the workspace; batches are visible to their tenant only.
     """
 
     tenant: str
     terms: Terms
 
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What every answer says about the credential. Inferred: the form of the organization's id, a UUID."""
+        organization = str(UUID(self.tenant[-32:], version=4))
+        return {"anthropic-organization-id": organization, "anthropic-workspace-id": workspace_id(self.tenant)}
 
-def tenant_of(key: str) -> str:
-    """The tenant that a key is."""
+
+def key_hash(key: str) -> str:
+    """What is kept and compared in place of a key."""
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def workspace_id(tenant: str) -> str:
+    """The id of a tenant's workspace."""
+    return opaque_id("wrkspc_", tenant)
+
+
+def _tenant_of(key: str) -> str:
+    """A workspace of the key's own, or the one that it names as in `key@workspace`."""
+    _, at, workspace = key.partition("@")
+    return key_hash(at + workspace if workspace else key)
 
 
 def key_in(headers: Mapping[str, str]) -> str:
@@ -48,9 +78,8 @@ def identify(headers: Mapping[str, str], beta_headers: list[str], choices: Infer
     """The caller, or ApiError 401 (credential) or 400 (version, betas).
 
     headers: by lower-case name. beta_headers: every `anthropic-beta` header, as it may be repeated.
-    Any key that is not empty is a tenant of its own, except one that contains `invalid`, which gets the API's answer
-    to a bad key.
-    `anthropic-workspace-id` is taken and has no effect: a key has one workspace here.
+    Any key is accepted except one that contains `invalid`, which gets the API's answer to a bad key.
+    A key has one workspace here: `anthropic-workspace-id`, where it is sent, must be that one's.
     """
     key = key_in(headers)
     if not key:
@@ -65,17 +94,21 @@ def identify(headers: Mapping[str, str], beta_headers: list[str], choices: Infer
     betas = [name.strip() for header in beta_headers for name in header.split(",") if name.strip()]
     if unknown := [name for name in betas if name not in BETAS]:
         raise unexpected_betas(unknown)
-    return Caller(tenant_of(key), Terms(version, frozenset(betas), headers.get("anthropic-user-profile-id")))
+    tenant = _tenant_of(key)
+    asked = headers.get("anthropic-workspace-id")
+    if asked not in (None, workspace_id(tenant)) and choices.wrong_workspace != "ignore":
+        raise wrong_workspace(int(choices.wrong_workspace))
+    return Caller(tenant, Terms(version, frozenset(betas), headers.get("anthropic-user-profile-id")))
 
 
 def fingerprint(secret: str) -> str:
     """What is shown in place of a credential: `sha256:` and the first 12 hexadecimal digits."""
-    return shown(tenant_of(secret))
+    return shown(key_hash(secret))
 
 
-def shown(tenant: str) -> str:
-    """A tenant as the fingerprint of its key."""
-    return f"sha256:{tenant[:12]}"
+def shown(digest: str) -> str:
+    """The fingerprint that begins a hash: a key's, or a tenant's, which is its key's unless that names a workspace."""
+    return f"sha256:{digest[:12]}"
 
 
 def masked(name: str, value: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 __all__ = [
     "BETAS",
     "BETA_PARAMS",
+    "COUNTED_PARAMS",
     "EXTENDED_OUTPUT_BETA",
     "EXTENDED_OUTPUT_TOKENS",
     "MODELS",
@@ -54,6 +55,10 @@ PARAMS = frozenset(
     speed stop_sequences stream system thinking tool_choice tools user_profile_id
     """.split()  # noqa: SIM905
 )
+# Of them, those that count_tokens takes, by the same SDK. Inferred: that it refuses the others, even `max_tokens`.
+COUNTED_PARAMS = frozenset(
+    {"cache_control", "messages", "model", "output_config", "speed", "system", "thinking", "tool_choice", "tools"}
+)
 # Left the SDK's types in its 1.0, still accepted by the API under version 2023-06-01.
 SAMPLING_PARAMS = ("temperature", "top_p", "top_k")
 
@@ -66,6 +71,7 @@ BETA_PARAMS: Mapping[str, tuple[str, ...]] = {
     "fallback_credit_token": ("",),
     "fallbacks": ("",),
     "mcp_servers": ("mcp-client-",),
+    "output_format": ("structured-outputs-",),
     "thread": ("message-threads-",),
 }
 
@@ -78,6 +84,7 @@ class Model:
     max_tokens: ceiling of `max_tokens`.
     extended_output: whether the ceiling rises to 300,000 under the beta.
     default_sampling_only: whether sampling parameters other than the defaults are refused.
+    forced_tools: whether `tool_choice` may demand a call of a tool.
     """
 
     id: str
@@ -85,10 +92,13 @@ class Model:
     max_tokens: int
     extended_output: bool
     default_sampling_only: bool
+    forced_tools: bool = True
 
 
-def _current(model_id: str, *, extended_output: bool = False, default_sampling_only: bool = True) -> Model:
-    return Model(model_id, model_id, 128_000, extended_output, default_sampling_only)
+def _current(
+    model_id: str, *, extended_output: bool = False, default_sampling_only: bool = True, forced_tools: bool = True
+) -> Model:
+    return Model(model_id, model_id, 128_000, extended_output, default_sampling_only, forced_tools)
 
 
 def _dated(model_id: str, date: str) -> tuple[Model, Model]:
@@ -100,18 +110,19 @@ def _dated(model_id: str, date: str) -> tuple[Model, Model]:
 
 
 # Models and ceilings as documented in November 2026. Extended output is documented for Opus 4.6 to 5.5 and Sonnet 4.6
-# and 5, inferred for Haiku 5.5. Inferred: "newer models", which take default sampling only, start with Opus 4.7.
+# and 5, inferred for Haiku 5.5. Documented: which models refuse forced tools. Inferred: "newer models", which take
+# default sampling only, start with Opus 4.7.
 MODELS: Mapping[str, Model] = {
     model.id: model
     for model in (
-        _current("claude-fable-5-2"),
-        _current("claude-fable-5-1"),
+        _current("claude-fable-5-2", forced_tools=False),
+        _current("claude-fable-5-1", forced_tools=False),
         _current("claude-fable-5"),
-        _current("claude-mythos-5-2"),
-        _current("claude-mythos-5-1"),
+        _current("claude-mythos-5-2", forced_tools=False),
+        _current("claude-mythos-5-1", forced_tools=False),
         _current("claude-mythos-5"),
         _current("claude-mythos-preview"),
-        _current("claude-opus-5-5", extended_output=True),
+        _current("claude-opus-5-5", forced_tools=False, extended_output=True),
         _current("claude-opus-5", extended_output=True),
         _current("claude-opus-4-8", extended_output=True),
         _current("claude-opus-4-7", extended_output=True),

@@ -253,7 +253,7 @@ def _nothing(arguments: Json) -> None:
 
 
 def _fault_json(fault: Fault) -> Json:
-    key = None if fault.tenant is None else shown(fault.tenant)
+    key = None if fault.key_hash is None else shown(fault.key_hash)
     return {"kind": fault.kind.value, "on": fault.on, "count": fault.count, "key": key, **fault.options()}
 
 

@@ -1,4 +1,4 @@
-"""The six endpoints: a routing table and one small handler for each."""
+"""The endpoints: a routing table and one small handler for each."""
 
 import re
 import tempfile
@@ -19,6 +19,7 @@ from batches_mcp.sandbox.caller import Caller, identify, key_in
 from batches_mcp.sandbox.clock import microseconds
 from batches_mcp.sandbox.config import SandboxConfig
 from batches_mcp.sandbox.connection import ResultStream
+from batches_mcp.sandbox.counting import MAX_PARAMS_BYTES, count_tokens
 from batches_mcp.sandbox.faults import Endpoint, Faults
 from batches_mcp.sandbox.ingest import ingest
 from batches_mcp.sandbox.injection import inject
@@ -46,7 +47,7 @@ _Handler = Callable[[Request, Caller], Awaitable[Response]]
 
 
 class Endpoints:
-    """The six endpoints over one store."""
+    """The six endpoints over one store, and the counting of tokens."""
 
     def __init__(self, config: SandboxConfig, store: Store, faults: Faults) -> None:
         self._config = config
@@ -70,6 +71,10 @@ class Endpoints:
             self._route(prefix, "/{batch_id}/results", {"GET": ("results", self._results)}),
         ]
 
+    def count_route(self, path: str) -> Route:
+        """Where tokens are counted."""
+        return self._route(path, "", {"POST": ("count_tokens", self._count_tokens)})
+
     def _route(self, prefix: str, path: str, handlers: Mapping[str, tuple[Endpoint, _Handler]]) -> Route:
         async def endpoint(request: Request) -> Response:
             # Where this client has the batches: `results_url` leads back there.
@@ -87,12 +92,20 @@ class Endpoints:
 
     async def _serve(self, request: Request, handler: _Handler) -> Response:
         caller = identify(request.headers, request.headers.getlist("anthropic-beta"), self._choices)
-        if self.rate_limiter is None:
-            return await handler(request, caller)
-        request.state.limits = self.rate_limiter.take(caller.tenant, self._now_us())
+        request.state.headers = caller.headers
+        # Documented: counting tokens has a limit of its own, which is not kept here.
+        if self.rate_limiter is not None and handler != self._count_tokens:
+            limits = self.rate_limiter.take(caller.tenant, self._now_us())
+            request.state.headers = {**caller.headers, **limits}
         response = await handler(request, caller)
-        response.headers.update(request.state.limits)
+        response.headers.update(request.state.headers)
         return response
+
+    async def _count_tokens(self, request: Request, caller: Caller) -> Response:
+        with tempfile.TemporaryFile() as body:
+            await receive(request, body, MAX_PARAMS_BYTES)
+            tokens = await to_thread.run_sync(count_tokens, body, caller.terms, limiter=self._readers)
+        return _ok(Answer.COUNTED, {"input_tokens": tokens})
 
     async def _create(self, request: Request, caller: Caller) -> Response:
         with tempfile.TemporaryFile() as body:

@@ -18,17 +18,20 @@ __all__ = [
     "invalid_body",
     "invalid_json",
     "invalid_limit",
+    "invalid_params",
     "method_not_allowed",
     "no_results",
     "path_not_found",
     "queue_limit",
     "rate_limit",
     "request_too_large",
+    "single_message",
     "too_large_decoded",
     "unexpected_betas",
     "unknown_cursor",
     "version_missing",
     "version_unknown",
+    "wrong_workspace",
 ]
 
 _NO_HEADERS: Mapping[str, str] = {}
@@ -96,6 +99,12 @@ def version_unknown(version: str) -> ApiError:
     return ApiError(Answer.UNKNOWN_VERSION, f'anthropic-version: "{version}" is not a valid version')
 
 
+def wrong_workspace(status: int) -> ApiError:
+    """Documented is only that it must match."""
+    message = "anthropic-workspace-id: does not match the workspace that the API key belongs to"
+    return ApiError(Answer.WRONG_WORKSPACE, message, status=status)
+
+
 def unexpected_betas(names: list[str]) -> ApiError:
     quoted = ", ".join(f"`{name}`" for name in names)
     return ApiError(
@@ -107,6 +116,21 @@ def unexpected_betas(names: list[str]) -> ApiError:
 
 def path_not_found() -> ApiError:
     return ApiError(Answer.UNKNOWN_PATH, "Not found")
+
+
+def single_message() -> ApiError:
+    return ApiError(
+        Answer.SINGLE_MESSAGE,
+        "Not found. This is a sandbox of the Message Batches API: it answers /v1/messages/batches and "
+        "/v1/messages/count_tokens, and no single messages. Send the message as a request of a batch "
+        "(POST /v1/messages/batches), or to the API itself.",
+    )
+
+
+def invalid_params(error_type: str, message: str) -> ApiError:
+    """Params whose tokens cannot be counted."""
+    answer = Answer.COUNT_UNKNOWN_MODEL if error_type == "not_found_error" else Answer.COUNT_REFUSED
+    return ApiError(answer, message)
 
 
 def method_not_allowed(status: int, headers: Mapping[str, str]) -> ApiError:

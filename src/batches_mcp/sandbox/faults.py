@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, get_args
 
-from batches_mcp.sandbox.caller import tenant_of
+from batches_mcp.sandbox.caller import key_hash
 
 __all__ = ["ENDPOINTS", "FAULTS", "Endpoint", "Fault", "FaultInfo", "FaultKind", "Faults"]
 
-Endpoint = Literal["create", "list", "retrieve", "results", "cancel", "delete"]
+Endpoint = Literal["create", "list", "retrieve", "results", "cancel", "delete", "count_tokens"]
 ENDPOINTS: frozenset[str] = frozenset(get_args(Endpoint))
-_WITH_ID: frozenset[str] = ENDPOINTS - {"create", "list"}
+_WITH_ID: frozenset[str] = frozenset({"retrieve", "results", "cancel", "delete"})
 _WITH_BATCH: frozenset[str] = frozenset({"create", "list", "retrieve", "cancel"})
 _WITH_ROWS: frozenset[str] = frozenset({"results"})
 
@@ -114,7 +114,7 @@ class Fault:
 
     on: the endpoint it happens to; None: any that it can happen to.
     count: how many requests meet it.
-    tenant: only requests with this tenant's key do; None: all.
+    key_hash: only requests with the key of this hash do; None: all.
     retry_after, seconds: in seconds.
     rows: sent as they are, before anything happens. lines: how many rows it happens to.
     reset: the connection is reset in place of an answer. counter, number: the name and the value of a count.
@@ -123,7 +123,7 @@ class Fault:
     kind: FaultKind
     on: Endpoint | None = None
     count: int = 1
-    tenant: str | None = field(default=None, repr=False)
+    key_hash: str | None = field(default=None, repr=False)
     retry_after: int | None = None
     seconds: float = 1
     rows: int = 0
@@ -154,10 +154,10 @@ class Fault:
         if not self.location.isascii() or not self.location.isprintable() or " " in self.location:
             raise ValueError("location must be a URL")
 
-    def meets(self, endpoint: str, tenant: str) -> bool:
-        """Whether a request to this endpoint, of this tenant, is one it happens to."""
+    def meets(self, endpoint: str, hash_of_key: str) -> bool:
+        """Whether a request to this endpoint, with the key of this hash, is one it happens to."""
         on = FAULTS[self.kind].endpoints if self.on is None else {self.on}
-        return endpoint in on and self.tenant in (None, tenant)
+        return endpoint in on and self.key_hash in (None, hash_of_key)
 
     def options(self) -> dict[str, Any]:
         """The options that its kind takes, with their values."""
@@ -184,7 +184,7 @@ class Faults:
         known = FaultKind(kind)
         if unknown := options.keys() - set(FAULTS[known].options):
             raise ValueError(f"{kind} takes no {', '.join(sorted(unknown))}")
-        fault = Fault(known, on, count, None if key is None else tenant_of(key), **options)
+        fault = Fault(known, on, count, None if key is None else key_hash(key), **options)
         with self._lock:
             self._queue.append(fault)
         return fault
@@ -203,10 +203,10 @@ class Faults:
         """The fault that a request meets, one time less in the queue."""
         if not self._queue:  # what nearly every request finds
             return None
-        tenant = tenant_of(key)
+        hash_of_key = key_hash(key)
         with self._lock:
             for place, fault in enumerate(self._queue):
-                if fault.meets(endpoint, tenant):
+                if fault.meets(endpoint, hash_of_key):
                     if fault.count == 1:
                         del self._queue[place]
                     else:

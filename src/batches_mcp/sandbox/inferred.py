@@ -48,6 +48,9 @@ class Inferred:
     unknown_cursor: Annotated[Literal["400", "404", "empty"], "a cursor that is no batch of this key"] = "400"
     unknown_version: Annotated[Literal["400", "accept"], "an `anthropic-version` that does not exist"] = "400"
     wrong_method: Annotated[Literal["405", "404"], "a known path, another method"] = "405"
+    wrong_workspace: Annotated[
+        Literal["400", "403", "404", "ignore"], "an `anthropic-workspace-id` other than the key's"
+    ] = "400"
 
     @classmethod
     def of(cls, choices: Mapping[str, str]) -> Self:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from batches_mcp.sandbox.catalogue import (
     BETA_PARAMS,
+    COUNTED_PARAMS,
     EXTENDED_OUTPUT_BETA,
     EXTENDED_OUTPUT_TOKENS,
     MODELS,
@@ -18,9 +19,10 @@ from batches_mcp.sandbox.catalogue import (
 )
 from batches_mcp.sandbox.evidence import Evidence
 from batches_mcp.sandbox.lifecycle import Fate, Terms
-from batches_mcp.sandbox.prompt import Params, first_tool, slow_in, trigger_in, unreachable_url
+from batches_mcp.sandbox.outputs import called_tool, forced_tool, format_problem, tool_choice_problem, tool_problem
+from batches_mcp.sandbox.prompt import Params, slow_in, trigger_in, unreachable_url
 
-__all__ = ["ROW_RULES", "RowError", "RowRule", "Verdict", "judge", "sampling_removed"]
+__all__ = ["ROW_RULES", "RowError", "RowRule", "Verdict", "check_input", "judge", "sampling_removed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,21 @@ def judge(params: Params, terms: Terms) -> Verdict:
     return replace(_ordered(params), slow_us=round(slow_in(params) * 1_000_000))
 
 
+def check_input(params: Params, terms: Terms) -> RowError | None:
+    """What is wrong with params whose tokens are to be counted; None if nothing is."""
+    for name in params:
+        if name not in COUNTED_PARAMS and not _allowed_by_beta(name, terms):
+            return _invalid(f"{name}: Extra inputs are not permitted")
+    checks = (_missing("model"), _missing("messages"), _wrong_input_type, _unknown_model)
+    return next((error for check in checks if (error := check(params, terms))), None)
+
+
 def _ordered(params: Params) -> Verdict:
     trigger = trigger_in(params)
+    # Nobody calls a tool that was not offered.
+    answered = Verdict(Fate.SUCCEEDED, stop_reason="tool_use" if called_tool(params) else "end_turn")
     if trigger is None:
-        return Verdict(Fate.SUCCEEDED)
+        return answered
     match trigger.name:
         case "expired":  # A shortcut: the API lets a request expire only together with the batch.
             return Verdict(Fate.EXPIRED)
@@ -77,9 +90,9 @@ def _ordered(params: Params) -> Verdict:
         case "credit":
             return Verdict(Fate.ERRORED, error=_invalid(_LOW_CREDIT))
         case "thinking":
-            return Verdict(Fate.SUCCEEDED, thinking=True)
-        case "tool_use":  # Nobody calls a tool that was not offered.
-            return Verdict(Fate.SUCCEEDED, stop_reason="tool_use" if first_tool(params) else "end_turn")
+            return replace(answered, thinking=True)
+        case "tool_use":
+            return answered
         case stop_reason:  # Documented: a refused and a truncated answer are succeeded rows.
             return Verdict(Fate.SUCCEEDED, stop_reason=stop_reason)
 
@@ -147,21 +160,29 @@ def sampling_removed(params: Params, terms: Terms) -> RowError | None:
 
 def _unknown_key(params: Params, terms: Terms) -> RowError | None:
     for name in params:
-        if name in PARAMS or name in SAMPLING_PARAMS:
-            continue
-        prefixes = BETA_PARAMS.get(name)
-        if prefixes is None or not ("" in prefixes or any(beta.startswith(prefixes) for beta in terms.betas)):
+        if name not in PARAMS and name not in SAMPLING_PARAMS and not _allowed_by_beta(name, terms):
             return _invalid(f"{name}: Extra inputs are not permitted")
     return None
 
 
-def _wrong_type(params: Params, _: Terms) -> RowError | None:
+def _allowed_by_beta(name: str, terms: Terms) -> bool:
+    prefixes = BETA_PARAMS.get(name)
+    return prefixes is not None and ("" in prefixes or any(beta.startswith(prefixes) for beta in terms.betas))
+
+
+def _wrong_input_type(params: Params, _: Terms) -> RowError | None:
     if not isinstance(params["model"], str):
         return _invalid("model: Input should be a valid string")
     if not isinstance(params["messages"], list):
         return _invalid("messages: Input should be a valid list")
     if not params["messages"]:
         return _invalid("messages: at least one message is required")
+    return None
+
+
+def _wrong_type(params: Params, terms: Terms) -> RowError | None:
+    if error := _wrong_input_type(params, terms):
+        return error
     if isinstance(params["max_tokens"], bool) or not isinstance(params["max_tokens"], int):
         return _invalid("max_tokens: Input should be a valid integer")
     return None
@@ -203,6 +224,20 @@ def _sampling_not_default(params: Params, _: Terms) -> RowError | None:
     return None
 
 
+def _forced_tool(params: Params, _: Terms) -> RowError | None:
+    if MODELS[params["model"]].forced_tools or not forced_tool(params):
+        return None
+    return _invalid("tool_choice: forced tool use is not supported by this model")
+
+
+def _kept(problem: Callable[[Params], str | None]) -> Callable[[Params, Terms], RowError | None]:
+    def check(params: Params, _: Terms) -> RowError | None:
+        message = problem(params)
+        return None if message is None else _invalid(message)
+
+    return check
+
+
 def _user_profile(params: Params, terms: Terms) -> RowError | None:
     asked = params.get("user_profile_id")
     if asked is None or terms.user_profile is None or asked == terms.user_profile:
@@ -233,6 +268,16 @@ ROW_RULES = (
     RowRule("max_tokens above the model's ceiling", Evidence.CAPTURED, _max_tokens_high),
     RowRule(
         "newer models take default sampling only: documented, inferred text", Evidence.DOCUMENTED, _sampling_not_default
+    ),
+    RowRule(
+        "a `tool_choice` that makes no sense, or names a tool that is not offered",
+        Evidence.INFERRED,
+        _kept(tool_choice_problem),
+    ),
+    RowRule("newer models take no forced `tool_choice`: documented, inferred text", Evidence.DOCUMENTED, _forced_tool),
+    RowRule("the called tool's `input_schema` is invalid, or nothing fits it", Evidence.INFERRED, _kept(tool_problem)),
+    RowRule(
+        "a format of the answer that makes no sense, or that nothing fits", Evidence.INFERRED, _kept(format_problem)
     ),
     RowRule("user profile of request and header differ: documented, inferred text", Evidence.DOCUMENTED, _user_profile),
     RowRule("unreachable URL: captured outcome, inferred text", Evidence.CAPTURED, _unreachable_url),

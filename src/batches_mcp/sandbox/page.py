@@ -82,7 +82,7 @@ def _faults(pending: list[Fault]) -> str:
             f"<code>{fault.kind.value}</code>",
             escape(fault.on or _places(fault)),
             f"{fault.count} ×",
-            "any" if fault.tenant is None else _key(fault.tenant),
+            "any" if fault.key_hash is None else _key(fault.key_hash),
             escape(", ".join(f"{name} {value}" for name, value in fault.options().items())),
         )
         for fault in pending

@@ -3,6 +3,7 @@
 Params come from outside and may have any shape; nothing here fails on one.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ __all__ = [
     "TRIGGERS",
     "Params",
     "Trigger",
-    "first_tool",
+    "input_chars",
     "last_user_text",
     "prompt_texts",
     "slow_in",
@@ -53,6 +54,13 @@ def prompt_texts(params: Params) -> list[str]:
     return [*_texts(params.get("system")), *(text for _, text in _message_texts(params))]
 
 
+def input_chars(params: Params) -> int:
+    """How long what a model reads is: the texts, and the tools and the other blocks as JSON, in characters."""
+    blocks = [block for block in _blocks(params) if "text" not in block]
+    read = [*blocks, *_list(params.get("tools"))]
+    return sum(map(len, prompt_texts(params))) + sum(len(json.dumps(each, ensure_ascii=False)) for each in read)
+
+
 def last_user_text(params: Params) -> str:
     """The text the answer is an answer to; empty when there is none."""
     return next((text for role, text in reversed(list(_message_texts(params))) if role == "user"), "")
@@ -68,15 +76,6 @@ def slow_in(params: Params) -> float:
     """How many seconds the request takes at least, by the first phrase in the messages that says so."""
     found = _search(_SLOW, params)
     return float(found[1]) if found else 0
-
-
-def first_tool(params: Params) -> Mapping[str, Any] | None:
-    """The first tool that the caller itself runs: one with a name and an `input_schema`."""
-    tools = params.get("tools")
-    for tool in tools if isinstance(tools, list) else ():
-        if isinstance(tool, dict) and isinstance(tool.get("name"), str) and isinstance(tool.get("input_schema"), dict):
-            return tool
-    return None
 
 
 def unreachable_url(params: Params) -> str | None:
@@ -97,6 +96,10 @@ def _search(pattern: re.Pattern[str], params: Params) -> re.Match[str] | None:
         if "[[sandbox:" in text and (found := pattern.search(text)):
             return found
     return None
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _host(url: str) -> str:

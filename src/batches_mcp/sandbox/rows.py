@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from batches_mcp.sandbox.catalogue import MODELS
 from batches_mcp.sandbox.lifecycle import Batch, Fate, is_done
 from batches_mcp.sandbox.outcomes import RowError, Verdict, judge
-from batches_mcp.sandbox.prompt import Params, first_tool, last_user_text, prompt_texts
+from batches_mcp.sandbox.outputs import called_tool, forced_tool, output_schema
+from batches_mcp.sandbox.prompt import Params, input_chars, last_user_text, prompt_texts
 from batches_mcp.sandbox.replies import compose, estimate_tokens
 from batches_mcp.sandbox.samples import sample
 from batches_mcp.sandbox.wire import Json, opaque_id
@@ -74,7 +75,7 @@ def _message(params: Params, verdict: Verdict, origin: tuple[int, int, int]) -> 
     """The answer to a request; `origin` (seed, batch, index) makes its ids."""
     texts = prompt_texts(params)
     max_tokens: int = params["max_tokens"]
-    reply = compose(" ".join(texts), last_user_text(params), max_tokens=max_tokens, seed=origin[0])
+    reply = _reply(params, texts, origin[0])
     content: list[Json] = [{"type": "text", "text": reply}]
     stopped: Json = {"stop_reason": verdict.stop_reason, "stop_sequence": None}
     match verdict.stop_reason:
@@ -84,9 +85,10 @@ def _message(params: Params, verdict: Verdict, origin: tuple[int, int, int]) -> 
             content = []
             explanation = "[sandbox] Refused as the prompt ordered."
             stopped["stop_details"] = {"type": "refusal", "category": None, "explanation": explanation}
-        case "tool_use" if tool := first_tool(params):
-            call = {"name": tool["name"], "input": sample(tool["input_schema"])}
-            content.append({"type": "tool_use", "id": opaque_id("toolu_", *origin), **call})
+        case "tool_use" if tool := called_tool(params):
+            given = sample(tool.get("input_schema", {"type": "object"}), f"{origin[0]} {last_user_text(params)}")
+            call = {"type": "tool_use", "id": opaque_id("toolu_", *origin), "name": tool["name"], "input": given}
+            content = [call] if forced_tool(params) else [*content, call]
     if verdict.thinking:
         thought = f"[sandbox] The prompt has {len(texts[-1].split())} words. I answer with a text made from it."
         signature = opaque_id("", "signature", *origin)
@@ -101,7 +103,7 @@ def _message(params: Params, verdict: Verdict, origin: tuple[int, int, int]) -> 
         "content": content,
         **stopped,
         "usage": {
-            "input_tokens": estimate_tokens(sum(map(len, texts))),
+            "input_tokens": estimate_tokens(input_chars(params)),
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": 0,
             "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
@@ -110,3 +112,11 @@ def _message(params: Params, verdict: Verdict, origin: tuple[int, int, int]) -> 
             "inference_geo": "not_available",
         },
     }
+
+
+def _reply(params: Params, texts: list[str], seed: int) -> str:
+    """The text of the answer: JSON if a schema is demanded."""
+    asked = last_user_text(params)
+    if (schema := output_schema(params)) is not None:
+        return json.dumps(sample(schema, f"{seed} {asked}"), ensure_ascii=False)
+    return compose(" ".join(texts), asked, max_tokens=params["max_tokens"], seed=seed)

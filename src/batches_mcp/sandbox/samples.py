@@ -1,112 +1,237 @@
-"""A plausible value for a JSON Schema: the input of a tool that the sandbox pretends to call. Pure.
+"""A plausible value for a JSON Schema: the input of a tool, or an answer in a format that was asked for. Pure."""
 
-Schemas come from outside and may be wrong; what is not understood is left out of account.
-"""
-
-from collections.abc import Mapping
+import json
+import random
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
-__all__ = ["sample"]
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+from jsonschema.protocols import Validator
+from jsonschema.validators import validator_for
+from referencing.exceptions import Unresolvable
 
-_MAX_DEPTH = 8
+from batches_mcp.sandbox.leaves import number, text
+from batches_mcp.sandbox.merging import Schema, flattened
+from batches_mcp.sandbox.patterns import matching
 
-_BY_FORMAT = {
-    "date": "2026-01-31",
-    "date-time": "2026-01-31T12:00:00Z",
-    "time": "12:00:00Z",
-    "email": "someone@example.com",
-    "uri": "https://example.com/",
-    "uuid": "00000000-0000-4000-8000-000000000000",
-    "ipv4": "192.0.2.1",
-    "hostname": "example.com",
+__all__ = ["NoSample", "sample", "schema_problem"]
+
+_MAX_DEPTH = 16
+# How deep a value has what it need not have, so that a schema that contains itself comes to an end.
+_GENEROUS_DEPTH = 3
+_ATTEMPTS = 5
+_MAX_STEPS = 4_000
+_MAX_ITEMS = 1_000
+
+# What a schema without a type is about.
+_TELLING = {
+    "object": ("properties", "required", "additionalProperties", "patternProperties", "minProperties", "propertyNames"),
+    "array": ("items", "prefixItems", "minItems", "uniqueItems", "contains", "maxItems"),
+    "string": ("pattern", "format", "minLength", "maxLength"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }
 
 
-def sample(schema: Mapping[str, Any]) -> Any:
-    """A value that fits `schema` as far as types, required keys, enums, formats and bounds say."""
-    return _sample(schema, schema, "", 0)
+class NoSample(Exception):
+    """No value was found that fits a schema; there may be none."""
 
 
-def _sample(schema: object, root: Mapping[str, Any], name: str, depth: int) -> Any:
-    if not isinstance(schema, Mapping) or depth > _MAX_DEPTH:
-        return None
-    schema = _resolved(schema, root)
-    if "const" in schema:
-        return schema["const"]
-    for key in ("enum", "examples"):
-        if isinstance(values := schema.get(key), list) and values:
-            return values[0]
-    if "default" in schema:
-        return schema["default"]
-    for key in ("anyOf", "oneOf", "allOf"):
-        if isinstance(parts := schema.get(key), list) and parts:
-            return _sample(parts[0], root, name, depth + 1)
-    kinds = schema.get("type")
-    kind = (kinds[0] if kinds else None) if isinstance(kinds, list) else kinds
-    match kind:
-        case "array":
-            count = max(_count(schema.get("minItems")), 1)
-            return [_sample(schema.get("items", {"type": "string"}), root, name, depth + 1)] * count
-        case "integer" | "number":
-            return _number(schema, whole=kind == "integer")
-        case "boolean":
-            return True
-        case "string":
-            return _text(schema, name)
-        case "object":
-            return _object(schema, root, depth)
-        case _:
-            return _object(schema, root, depth) if "properties" in schema else None
+def sample(schema: Schema, seed: str) -> Any:
+    """A value that fits `schema`, the same for the same `seed`; NoSample if none was found."""
+    try:
+        return _Sampler(schema, seed).value(schema, "", 0, 0)
+    except NoSample:
+        # Known to be there: `schema_problem` found it.
+        return _Sampler(schema, "").value(schema, "", 0, 0)
 
 
-def _object(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    properties = schema.get("properties")
-    if not isinstance(properties, Mapping):
-        return {}
-    required = schema.get("required")
-    wanted = [key for key in required if key in properties] if isinstance(required, list) else []
-    # Deep down only what is required, so that a schema that contains itself comes to an end.
-    keys = list(properties) if depth < 2 else wanted
-    return {key: _sample(properties[key], root, key, depth + 1) for key in keys}
+def schema_problem(schema: Schema) -> str | None:
+    """Why there can be no value for `schema`, in a sentence; None if there is one. Remembers the last schemas."""
+    return _problem(json.dumps(schema))
 
 
-def _number(schema: Mapping[str, Any], *, whole: bool) -> int | float:
-    low, high = _bound(schema.get("minimum")), _bound(schema.get("maximum"))
-    above, below = _bound(schema.get("exclusiveMinimum")), _bound(schema.get("exclusiveMaximum"))
-    if low is None and above is not None:
-        low = above + 1
-    if high is None and below is not None:
-        high = below - 1
-    value = 1 if low is None else low
-    value = value if high is None else min(value, high)
-    return int(value) if whole else value
+@lru_cache(maxsize=64)
+def _problem(schema_text: str) -> str | None:
+    schema = json.loads(schema_text)
+    try:
+        validator_for(schema, default=Draft202012Validator).check_schema(schema)
+    except SchemaError as error:
+        return f"JSON schema is invalid: {error.message[:200]}"
+    except RecursionError:
+        return "JSON schema is invalid: it is nested too deep"
+    try:
+        _Sampler(schema, "").value(schema, "", 0, 0)
+    except NoSample:
+        return "the sandbox found no value that fits this JSON schema"
+    return None
 
 
-def _text(schema: Mapping[str, Any], name: str) -> str:
-    text = _BY_FORMAT.get(str(schema.get("format"))) or f"[sandbox] {name}".strip()
-    text = text.ljust(_count(schema.get("minLength")), ".")
-    longest = _bound(schema.get("maxLength"))
-    return text if longest is None else text[: max(int(longest), 0)]
+class _Sampler:
+    def __init__(self, root: Schema, seed: str) -> None:
+        self._root = root
+        self._rng = random.Random(seed)  # noqa: S311 - a choice, not a secret
+        self._steps = _MAX_STEPS
+        kind = validator_for(root, default=Draft202012Validator)
+        self._validator: Validator = kind(root, format_checker=kind.FORMAT_CHECKER)
+
+    def value(self, schema: object, name: str, depth: int, place: int) -> Any:
+        """A value that fits. name: of the property it is for. place: among the items of an array, from 0."""
+        if depth > _MAX_DEPTH:
+            raise NoSample
+        simplest = depth > _GENEROUS_DEPTH
+        for flat in flattened(schema, self._root, self._rng, simplest=simplest):
+            for attempt in range(_ATTEMPTS):
+                self._steps -= 1
+                if self._steps < 0:
+                    raise NoSample
+                try:
+                    candidate = self._made(flat, name, depth, place, attempt)
+                except NoSample:
+                    continue
+                if self._fits(candidate, schema):
+                    return candidate
+        raise NoSample
+
+    def _fits(self, candidate: Any, schema: object) -> bool:
+        if not isinstance(schema, Mapping):
+            return schema is not False
+        try:
+            return self._validator.evolve(schema=schema).is_valid(candidate)
+        except (Unresolvable, re.error, RecursionError, OverflowError):
+            return False
+
+    def _made(self, flat: Schema, name: str, depth: int, place: int, attempt: int) -> Any:
+        if "const" in flat:
+            return flat["const"]
+        if isinstance(offered := flat.get("enum"), list):
+            fitting = [each for each in offered if self._fits(each, flat)]
+            if not fitting:
+                raise NoSample
+            return self._rng.choice(fitting)
+        if attempt == 0 and place == 0:
+            if isinstance(examples := flat.get("examples"), list) and examples:
+                return examples[0]
+            if flat.get("default") is not None:
+                return flat["default"]
+        kinds = _kinds(flat, null_first=depth > _GENEROUS_DEPTH)
+        match kinds[attempt % len(kinds)]:
+            case "object":
+                return self._object(flat, depth, attempt)
+            case "array":
+                return self._array(flat, name, depth, attempt)
+            case "string":
+                return self._text(flat, name, place, attempt)
+            case "integer" | "number" as kind:
+                return number(flat, self._rng, place, whole=kind == "integer")
+            case "boolean":
+                return attempt % 2 == 0 if place == 0 else place % 2 == 0
+            case _:
+                return None
+
+    def _text(self, flat: Schema, name: str, place: int, attempt: int) -> str:
+        pattern = flat.get("pattern")
+        if not isinstance(pattern, str):
+            return text(flat, name, place)
+        # Longer from one attempt to the next, in case it must be.
+        least = flat.get("minLength", 0)
+        matched = matching(pattern, self._rng, (least if isinstance(least, int) else 0) * attempt)
+        if matched is None:
+            raise NoSample
+        return matched
+
+    def _array(self, flat: Schema, name: str, depth: int, attempt: int) -> list[Any]:
+        items = flat.get("items", True)
+        first = flat.get("prefixItems", items if isinstance(items, list) else [])
+        rest = flat.get("additionalItems", True) if isinstance(items, list) else items
+        contained, least_contained = flat.get("contains"), 0
+        if contained is not None:
+            least_contained = _count(flat.get("minContains", 1))
+        least = max(_count(flat.get("minItems")), least_contained)
+        most = _count(flat["maxItems"]) if "maxItems" in flat else _MAX_ITEMS
+        wished = least if depth > _GENEROUS_DEPTH or rest is False else max(least, 1)
+        total = min(max(wished, len(first)) if attempt < 3 else least, most)
+        values: list[Any] = []
+        for place in range(total):
+            demanded = first[place] if place < len(first) else rest
+            if contained is not None and total - place <= least_contained:
+                demanded = {"allOf": [demanded, contained]}
+            values.append(self._item(demanded, name, depth, place, values if flat.get("uniqueItems") else []))
+        return values
+
+    def _item(self, demanded: object, name: str, depth: int, place: int, taken: list[Any]) -> Any:
+        """One item, other than those that are `taken`."""
+        for again in range(20):
+            value = self.value(demanded, name, depth + 1, place + again)
+            if value not in taken:
+                return value
+        raise NoSample
+
+    def _object(self, flat: Schema, depth: int, attempt: int) -> dict[str, Any]:
+        properties = flat["properties"] if isinstance(flat.get("properties"), Mapping) else {}
+        required = flat["required"] if isinstance(flat.get("required"), list) else []
+        names = [name for name in properties if name in required or properties[name] is not False]
+        if depth >= _GENEROUS_DEPTH or attempt % 2:
+            names = [name for name in names if name in required]
+        if attempt > 2:
+            names = [name for name in properties if name in required or self._rng.random() < 0.5]
+        names += [name for name in required if name not in names]
+        made: dict[str, Any] = {}
+        for name in names:
+            try:
+                made[name] = self.value(self._demanded(flat, name), name, depth + 1, 0)
+            except NoSample:
+                if name in required:
+                    raise
+        least = _count(flat.get("minProperties"))
+        if not properties and isinstance(flat.get("additionalProperties"), Mapping) and depth < _GENEROUS_DEPTH:
+            least = max(least, 1)
+        for name in self._more_names(flat):
+            if len(made) >= least:
+                break
+            if name not in made:
+                made[name] = self.value(self._demanded(flat, name), name, depth + 1, 0)
+        return made
+
+    def _more_names(self, flat: Schema) -> Iterator[str]:
+        """Names for properties that are not listed."""
+        yield from flat.get("properties", {})
+        for pattern in flat.get("patternProperties", {}):
+            for _ in range(20):
+                if (matched := matching(pattern, self._rng)) is not None:
+                    yield matched
+        for place in range(_MAX_ITEMS):
+            if "propertyNames" in flat:
+                yield str(self.value({"allOf": [flat["propertyNames"], {"type": "string"}]}, "key", 1, place))
+            else:
+                yield f"key{place + 1}"
+
+    def _demanded(self, flat: Schema, name: str) -> object:
+        """What the value of a property must fit."""
+        listed = flat.get("properties", {})
+        demands = [listed[name]] if name in listed else []
+        patterns = flat.get("patternProperties", {})
+        try:
+            demands += [patterns[pattern] for pattern in patterns if re.search(pattern, name)]
+        except re.error:
+            raise NoSample from None
+        if not demands:
+            demands = [flat.get("additionalProperties", True)]
+        return demands[0] if len(demands) == 1 else {"allOf": demands}
 
 
-def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema that a local `$ref` (`#`, `#/$defs/name`) points at; only its last step may be another `$ref`."""
-    for _ in range(_MAX_DEPTH):
-        reference = schema.get("$ref")
-        if not isinstance(reference, str) or not reference.startswith("#"):
-            break
-        target: object = root
-        for step in reference.split("/")[1:]:
-            target = target.get(step) if isinstance(target, Mapping) else None
-        if not isinstance(target, Mapping):
-            break
-        schema = target
-    return schema
-
-
-def _bound(value: object) -> int | float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+def _kinds(flat: Schema, *, null_first: bool) -> list[object]:
+    """The types a value may have, likeliest first."""
+    kinds = flat.get("type")
+    if isinstance(kinds, str):
+        return [kinds]
+    if isinstance(kinds, list) and kinds:
+        return sorted(kinds, key=lambda kind: (kind == "null") != null_first)
+    return [kind for kind, words in _TELLING.items() if any(word in flat for word in words)] or ["string"]
 
 
 def _count(value: object) -> int:
-    return min(value, 1_000) if isinstance(value, int) and value > 0 else 0
+    """A count of a schema; 0 if it is none."""
+    return min(int(value), _MAX_ITEMS) if isinstance(value, int | float) and value > 0 else 0

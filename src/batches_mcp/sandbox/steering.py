@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from batches_mcp.sandbox import lifecycle
-from batches_mcp.sandbox.caller import shown
+from batches_mcp.sandbox.caller import shown, workspace_id
 from batches_mcp.sandbox.clock import Clock, microseconds
 from batches_mcp.sandbox.faults import Faults
 from batches_mcp.sandbox.late import LateCreates
@@ -37,8 +37,13 @@ class Seen:
     done: float
 
     def to_json(self) -> Json:
-        """A MessageBatch with a path for `results_url`, and `key`, the fingerprint of its owner's."""
-        return {**batch_json(self.batch, self.status, self.at_us, BATCHES_PATH), "key": shown(self.batch.tenant)}
+        """A MessageBatch with a path for `results_url`, its workspace, and `key`, the fingerprint of its owner's.
+
+        Of a key that names its workspace, the fingerprint is the workspace's.
+        """
+        tenant = self.batch.tenant
+        batch = batch_json(self.batch, self.status, self.at_us, BATCHES_PATH)
+        return {**batch, "key": shown(tenant), "workspace_id": workspace_id(tenant)}
 
 
 class Steering:

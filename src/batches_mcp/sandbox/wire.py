@@ -9,6 +9,8 @@ from batches_mcp.sandbox.lifecycle import Batch, Counts, Status, archived_us
 
 __all__ = [
     "BATCHES_PATH",
+    "COUNT_PATH",
+    "MESSAGES_PATH",
     "MOCK_PATH",
     "Json",
     "batch_json",
@@ -19,7 +21,9 @@ __all__ = [
     "timestamp",
 ]
 
-BATCHES_PATH = "/v1/messages/batches"
+MESSAGES_PATH = "/v1/messages"
+BATCHES_PATH = f"{MESSAGES_PATH}/batches"
+COUNT_PATH = f"{MESSAGES_PATH}/count_tokens"
 MOCK_PATH = "/rest/anthropic-message-batches-api/1.0.0/messages/batches"
 """Where a published mock server of this API has it."""
 
