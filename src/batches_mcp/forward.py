@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from batches_mcp import request, result
 from batches_mcp.failure import failure
-from batches_mcp.plan import ToolPlan
+from batches_mcp.plan import RequestPlan, ToolPlan
 from batches_mcp.recent import RecentIds
 from batches_mcp.request import Upload
 from batches_mcp.result import Answer
@@ -19,11 +19,15 @@ from batches_mcp.upstream import Upstream
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Sends what a tool's plan and its arguments say. `variables` holds the bound variables that are set."""
+    """Sends what a tool's plan and its arguments say.
+
+    `variables` holds the bound variables that are set; `learn` is told the headers of every successful answer.
+    """
 
     variables: Mapping[str, SecretStr]
     upstream: Upstream
     recent: RecentIds = field(default_factory=RecentIds)
+    learn: Callable[[RequestPlan, Mapping[str, str]], None] = lambda _plan, _headers: None
 
     async def content(self, tool: ToolPlan, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The structured content of a plain forward.
@@ -77,4 +81,5 @@ class Forward:
         if not answer.succeeded:
             names = [name for template in tool.request.credential_templates() for name in template.variables]
             raise failure(answer, repeatable=tool.repeatable, variables=names)
+        self.learn(tool.request, answer.headers)
         return answer

@@ -140,6 +140,7 @@ class BatchSettings:
     roots: tuple[Path, ...] = ()
     state_dir: Path | None = None
     ledger: bool = True
+    account: str | None = None
     max_cost_usd: float | None = None
     wait_cap_s: float = 45.0
 

@@ -81,7 +81,9 @@ def server_for(
     secrets = {name: SecretStr(value) for name, value in values.items()}
     redactor = Redactor.of(value for name, value in values.items() if name in plan.secrets)
     folder = StateFolder(state or Path(os.environ[STATE_DIR]))
-    return build_server(plan, table, secrets, redactor, folder, Upstream(limits, clock), ledger=batch.ledger)
+    return build_server(
+        plan, table, secrets, redactor, folder, Upstream(limits, clock), ledger=batch.ledger, account=batch.account
+    )
 
 
 def command(*arguments: str) -> list[str]:

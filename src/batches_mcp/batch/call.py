@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from batches_mcp.batch.account import account_id
+from batches_mcp.batch.account import Accounts
 from batches_mcp.batch.create.delivery import Underway
 from batches_mcp.batch.create.records import AllRecords, Records
 from batches_mcp.batch.newest import NewestIds
@@ -43,7 +43,7 @@ class Desk:
     """
 
     forward: Forward
-    state: StateFolder
+    accounts: Accounts
     tasks: TaskGroup
     all_records: AllRecords | None = None
     underway: Underway = field(default_factory=Underway)
@@ -59,7 +59,11 @@ class Desk:
             MissingVariable: the credential is not set.
             StateUnusable: the folder cannot be used.
         """
-        return self.state.folder(account_id(tool.request, self.forward.variables), *names)
+        return self.state.folder(self.accounts.name_of(tool.request), *names)
+
+    @property
+    def state(self) -> StateFolder:
+        return self.accounts.state
 
     def records(self, tool: ToolPlan) -> Records | None:
         """What is remembered of the account that a tool works for; None when nothing is.
@@ -67,9 +71,12 @@ class Desk:
         Raises:
             CallError: the credential is not set, or the folder cannot be used.
         """
-        if self.all_records is None:
-            return None
-        return self.all_records.of(account_id(tool.request, self.forward.variables))
+        return None if self.all_records is None else self.all_records.of(self.accounts.name_of(tool.request))
+
+    def begun_records(self, tool: ToolPlan) -> Records | None:
+        """The same, if anything has been written there yet."""
+        name = self.accounts.name_of(tool.request)
+        return self.all_records.of(name) if self.all_records is not None and self.all_records.begun(name) else None
 
     async def long_work(self, work: Callable[..., Found], *arguments: Any) -> Found:
         """Do what reads or writes whole files in a worker thread, so that what takes a moment need not wait for it."""

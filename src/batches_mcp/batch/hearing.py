@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 import anyio.to_thread
 
-from batches_mcp.batch.account import account_id
 from batches_mcp.batch.call import Call
 from batches_mcp.batch.create.entry import Entry
 from batches_mcp.batch.create.reconcile import confirm
@@ -26,12 +25,9 @@ async def heard(call: Call, batches: object) -> Mapping[str, Entry]:
     known = [each for each in batches if isinstance(each, dict) and "id" in each] if isinstance(batches, list) else []
     doubted: dict[str, Entry] = {}
     try:
-        if not known or desk.all_records is None:
+        records = desk.begun_records(tool) if known else None
+        if records is None:
             return doubted
-        account = account_id(tool.request, desk.forward.variables)
-        if not desk.all_records.begun(account):
-            return doubted
-        records = desk.all_records.of(account)
         for entry in await anyio.to_thread.run_sync(records.ledger.saw, known):
             ended = entry.shown.get("processing_status") == "ended"
             if not ended or await confirm(desk, tool, records, entry) is None:

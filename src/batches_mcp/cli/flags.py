@@ -85,6 +85,11 @@ _BATCH_FLAGS = (
         "that is thrown away]",
     ),
     flag(
+        "--account",
+        metavar="NAME",
+        help="Whose batches these are, for what is kept of them.  [default: the workspace that the API names]",
+    ),
+    flag(
         "--no-ledger",
         is_flag=True,
         help="Remember no creates: the same requests may be billed twice, and nothing can be retried.",
@@ -143,12 +148,20 @@ def batch_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         *args: Any,
         roots: tuple[Path, ...],
         state_dir: Path | None,
+        account: str | None,
         no_ledger: bool,
         max_cost_usd: float | None,
         wait_cap: float,
         **others: Any,
     ) -> Any:
-        batch = BatchSettings(roots, state_dir, ledger=not no_ledger, max_cost_usd=max_cost_usd, wait_cap_s=wait_cap)
+        batch = BatchSettings(
+            roots,
+            state_dir,
+            ledger=not no_ledger,
+            account=account,
+            max_cost_usd=max_cost_usd,
+            wait_cap_s=wait_cap,
+        )
         return command(*args, batch=batch, **others)
 
     return _with_flags(gathered, _BATCH_FLAGS)

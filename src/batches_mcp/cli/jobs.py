@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import click
 
-from batches_mcp.batch.account import account_id
+from batches_mcp.batch.account import Accounts
 from batches_mcp.batch.create.entry import Entry, State
 from batches_mcp.batch.create.ledger import Ledger
 from batches_mcp.batch.create.records import LEDGER
@@ -74,8 +74,9 @@ async def _refresh(prepared: Ready) -> str:
     tool = next((tool for tool in prepared.plan.tools if tool.behavior), None)
     if tool is None:
         return "as last seen: no tool to ask the API with is served"
+    accounts = Accounts(prepared.state, prepared.variables, prepared.batch.account)
     try:
-        ledger = _ledgers(prepared).get(account_id(tool.request, prepared.variables))
+        ledger = _ledgers(prepared).get(accounts.name_of(tool.request))
     except MissingVariable as error:
         return f"as last seen: {error.report.message}"
     running = [] if ledger is None else [entry for entry in ledger.entries() if _counts(entry) and _open(entry)]

@@ -21,7 +21,8 @@ import anyio.to_thread
 import click
 
 from batches_mcp.batch.call import Call, Desk
-from batches_mcp.batch.create.records import AllRecords, Records
+from batches_mcp.batch.create.reconcile import identify
+from batches_mcp.batch.create.records import Records
 from batches_mcp.batch.create.refusals import unpriced
 from batches_mcp.batch.job.drive import Bounds, Drive
 from batches_mcp.batch.job.intake import JobFolder, cut, job_id, spooled_input, tidy
@@ -32,17 +33,16 @@ from batches_mcp.batch.requests.problems import Severity
 from batches_mcp.batch.requests.reading import Template
 from batches_mcp.batch.requests.scan import Scan
 from batches_mcp.batch.requests.source import in_file
+from batches_mcp.batch.runtime import runtime
 from batches_mcp.cli.display import console, count, outcome, show_table, up_to, usd, watching
 from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
 from batches_mcp.cli.out import Out, check_place
 from batches_mcp.cli.startup import Ready, ready, say
 from batches_mcp.errors import BatchesMcpError, CallError, InvalidArguments, ServeError, UnreadableFile, UsageError
-from batches_mcp.forward import Forward
 from batches_mcp.plan import ToolPlan
 from batches_mcp.redact import printable
 from batches_mcp.settings import BatchSettings, Environment, UpstreamSettings
 from batches_mcp.signals import leave, watch_signals
-from batches_mcp.upstream import Upstream
 
 # Below the folder of each account.
 _JOBS = "runs"
@@ -197,19 +197,13 @@ class _Run:
     @asynccontextmanager
     async def _desk(self) -> AsyncIterator[tuple[Desk, Records]]:
         """What a server would work with, for as long as this run lives."""
-        every = AllRecords(self.ready.state)
-        try:
-            async with Upstream() as upstream, anyio.create_task_group() as tasks:
-                desk = Desk(Forward(self.ready.variables, upstream), self.ready.state, tasks, every)
-                records = desk.records(self.tool)
-                assert records is not None  # noqa: S101 - there are records
-                try:
-                    yield desk, records
-                finally:
-                    await desk.underway.finish(_GRACE_S)
-                tasks.cancel_scope.cancel()
-        finally:
-            every.close()
+        prepared = self.ready
+        running = runtime(prepared.variables, prepared.state, account=prepared.batch.account, drain_s=lambda: _GRACE_S)
+        async with running as desk:
+            await identify(desk, self.tool)
+            records = desk.records(self.tool)
+            assert records is not None  # noqa: S101 - there are records
+            yield desk, records
 
     async def _job(self, desk: Desk, records: Records) -> tuple[Job, JobFolder, Any] | None:
         """The job that FILE makes, as it was cut once; None when there are errors in it, which are shown."""

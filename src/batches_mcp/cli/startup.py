@@ -54,7 +54,7 @@ class Ready:
     variables: Mapping[str, SecretStr]
     redactor: Redactor
     state: StateFolder
-    ledger: bool = True
+    batch: BatchSettings = BatchSettings()
     rest: RestPlan | None = None
 
     def admission(self) -> Admission | None:
@@ -92,7 +92,8 @@ class Ready:
             self.variables,
             self.redactor,
             self.state,
-            ledger=self.ledger,
+            ledger=self.batch.ledger,
+            account=self.batch.account,
             draining=draining,
             opened=opened,
         )
@@ -158,7 +159,7 @@ def ready(
         if state_dir is None and settings.sandbox:
             state_dir = Path(stack.enter_context(TemporaryDirectory(prefix="batches-mcp-", ignore_cleanup_errors=True)))
         folder = StateFolder(state_dir or user_state_folder())
-        yield Ready(plan, table, variables, redactor, folder, given.ledger, rest)
+        yield Ready(plan, table, variables, redactor, folder, given, rest)
 
 
 def _rest(

@@ -6,7 +6,6 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
-import anyio
 import mcp.types as t
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
@@ -17,8 +16,7 @@ from batches_mcp import __version__
 from batches_mcp.arguments import ArgumentCheck
 from batches_mcp.batch.behaviors import Behavior
 from batches_mcp.batch.call import Desk
-from batches_mcp.batch.create.records import AllRecords
-from batches_mcp.forward import Forward
+from batches_mcp.batch.runtime import runtime
 from batches_mcp.plan import ServerPlan, ToolPlan
 from batches_mcp.redact import Redactor
 from batches_mcp.serve import completion, prompts, resources
@@ -45,12 +43,13 @@ def build_server(
     upstream: Upstream | None = None,
     *,
     ledger: bool = True,
+    account: str | None = None,
     draining: Draining | None = None,
     opened: Callable[[Desk], object] = lambda _: None,
 ) -> Server[Calls]:
     """An MCP server for a compiled capability; `upstream` is entered and left with the server's own life.
 
-    Without a `ledger` nothing is remembered of creates. `draining` ends what it has under way. `opened` is told what
+    `ledger` and `account` are those of `runtime`. `draining` ends what it has under way. `opened` is told what
     its calls share, once there is such a thing.
     """
     ending = draining or Draining(_DRAIN_S)
@@ -60,27 +59,16 @@ def build_server(
 
     @asynccontextmanager
     async def lifespan(_: Server[Calls]) -> AsyncIterator[Calls]:
-        records = AllRecords(state) if ledger else None
-        try:
-            async with upstream or Upstream() as entered, anyio.create_task_group() as tasks:
-                desk = Desk(Forward(variables, entered), state, tasks, records)
-                opened(desk)
-                tasks.start_soon(_send_no_more, ending, entered)
-                for tool in plan.tools:
-                    begin = behaviors[tool.behavior].begin if tool.behavior else None
-                    if begin is not None:
-                        tasks.start_soon(begin, desk, tool)
-                try:
-                    yield Calls(tools, desk, behaviors, redactor, ending)
-                finally:
-                    await desk.underway.finish(ending.left_s)
-                    if records is not None:
-                        records.stopping.set()
-                tasks.cancel_scope.cancel()
-        finally:
-            if records is not None:
-                records.close()
-            log.debug("lifespan closed")
+        running = runtime(variables, state, upstream, ledger=ledger, account=account, drain_s=lambda: ending.left_s)
+        async with running as desk:
+            opened(desk)
+            desk.tasks.start_soon(_send_no_more, ending, desk.forward.upstream)
+            for tool in plan.tools:
+                begin = behaviors[tool.behavior].begin if tool.behavior else None
+                if begin is not None:
+                    desk.tasks.start_soon(begin, desk, tool)
+            yield Calls(tools, desk, behaviors, redactor, ending)
+        log.debug("lifespan closed")
 
     async def list_tools(
         _context: ServerRequestContext[Calls], _params: t.PaginatedRequestParams | None

@@ -8,10 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from batches_mcp import capability, request
-from batches_mcp.batch.account import account_id
 from batches_mcp.batch.siblings import Siblings
 from batches_mcp.compile import compile_server
-from batches_mcp.errors import MissingVariable
 from batches_mcp.plan import ToolPlan
 from tests.support.servers import CAPABILITY, SEED
 
@@ -37,16 +35,3 @@ def test_siblings_of_every_operation(tool: ToolPlan) -> None:
         headers = {name.lower(): value for name, value in built.headers}
         assert headers == {"anthropic-version": "2023-06-01", "x-api-key": "sk"}
         assert sibling.repeatable
-
-
-def test_an_account_is_a_credential_at_an_origin() -> None:
-    plan = tools(CAPABILITY)[0].request
-    ids = {
-        account_id(plan, KEY),
-        account_id(tools(CAPABILITY, "http://127.0.0.1:2")[0].request, KEY),
-        account_id(plan, {"ANTHROPIC_API_KEY": SecretStr("other")}),
-    }
-    assert len(ids) == 3
-    assert {account_id(each.request, KEY) for each in tools(CAPABILITY)} == {account_id(plan, KEY)}
-    with pytest.raises(MissingVariable):
-        account_id(plan, {})

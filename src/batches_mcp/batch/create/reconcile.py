@@ -11,7 +11,6 @@ import anyio
 import anyio.to_thread
 
 from batches_mcp import result
-from batches_mcp.batch.account import account_id
 from batches_mcp.batch.call import Desk
 from batches_mcp.batch.create import evidence
 from batches_mcp.batch.create.entry import DOUBT_S, Baseline, Entry, State
@@ -45,6 +44,12 @@ async def baseline(desk: Desk, tool: ToolPlan) -> Baseline:
     except (CallError, TimeoutError) as error:
         log.info("the list could not be read before a create: %s", error)
         return evidence.unmeasured(upstream.time_s()) if upstream.time_is_known else Baseline(upstream.clock.wall_s())
+
+
+async def identify(desk: Desk, tool: ToolPlan) -> None:
+    """Have the API name the account of a credential that was not seen before; it does so in any answer."""
+    if not desk.accounts.is_known(tool.request):
+        await baseline(desk, tool)
 
 
 async def look(desk: Desk, tool: ToolPlan, records: Records, entry: Entry) -> Verdict:
@@ -90,9 +95,9 @@ async def confirm(desk: Desk, tool: ToolPlan, records: Records, entry: Entry) ->
 async def recover(desk: Desk, tool: ToolPlan) -> None:
     """What a server does when it starts: look for what processes that died left unsettled, and compress copies."""
     try:
-        if desk.all_records is None or not desk.all_records.begun(account_id(tool.request, desk.forward.variables)):
+        records = desk.begun_records(tool)
+        if records is None or desk.all_records is None:
             return
-        records = desk.all_records.of(account_id(tool.request, desk.forward.variables))
         for entry in await anyio.to_thread.run_sync(records.left_behind):
             found = await look(desk, tool, records, entry)
             log.warning("a create of %d requests that was interrupted: %s", entry.rows, _words(found))

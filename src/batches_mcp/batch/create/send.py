@@ -17,7 +17,6 @@ import anyio.from_thread
 import anyio.to_thread
 
 from batches_mcp import result
-from batches_mcp.batch.account import account_id
 from batches_mcp.batch.call import Desk, Progress
 from batches_mcp.batch.create.delivery import Delivery, Key
 from batches_mcp.batch.create.entry import (
@@ -36,7 +35,7 @@ from batches_mcp.batch.create.entry import (
 )
 from batches_mcp.batch.create.evidence import Adopt, Candidates, InDoubt, NoneFound, maybe_accepted
 from batches_mcp.batch.create.kept import Copy
-from batches_mcp.batch.create.reconcile import baseline, look
+from batches_mcp.batch.create.reconcile import baseline, identify, look
 from batches_mcp.batch.create.records import Records
 from batches_mcp.batch.create.refusals import (
     changed,
@@ -117,6 +116,8 @@ async def submit(
     waiting: Delivery | None = None
     earlier = False
     against: list[Claim] = []
+    if desk.all_records is not None:
+        await identify(desk, parcel.tool)
     records = desk.records(parcel.tool)
     with anyio.CancelScope(deadline=deadline_s):
         if records is None:
@@ -153,7 +154,7 @@ async def _begin(
 
     `against` is told what stands in the way, as long as it does.
     """
-    key = (account_id(parcel.tool.request, desk.forward.variables), parcel.about.content)
+    key = (desk.accounts.name_of(parcel.tool.request), parcel.about.content)
     await anyio.to_thread.run_sync(records.check, desk.forward.upstream.time_s())
     with records.kept.draft() as path:
         upstream, copy = await _baseline_and_copy(desk, records, parcel, path)
