@@ -7,27 +7,39 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+# https://platform.claude.com/docs/en/api/retrieving-message-batches: each request is counted in one of these states.
+_STATES = ("processing", "succeeded", "errored", "canceled", "expired")
+
 
 def time_s(batch: Mapping[str, Any], name: str) -> float | None:
     """One of a batch's times; None when there is none, or none that can be read."""
-    try:
-        time = datetime.fromisoformat(str(batch.get(name)))
-    except ValueError:
+    text = batch.get(name)
+    if not isinstance(text, str):
         return None
-    return time.replace(tzinfo=time.tzinfo or UTC).timestamp()
+    try:
+        time = datetime.fromisoformat(text)
+        return time.replace(tzinfo=time.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def counts(batch: Mapping[str, Any]) -> dict[str, int]:
-    """Its requests by state; together they are all it has."""
+    """Its requests by state; together they are all it has. Counts that the API does not document are left out."""
     found = batch.get("request_counts")
     if not isinstance(found, dict):
         return {}
-    return {name: number for name, number in found.items() if isinstance(number, int)}
+    return {name: number for name in _STATES if type(number := found.get(name)) is int and number >= 0}
+
+
+def upstream_time_s(date: str | None) -> float | None:
+    """The time as the upstream has it, by the `Date` of an answer of just now; None when it does not say."""
+    try:
+        return parsedate_to_datetime(date or "").timestamp()
+    except (ValueError, TypeError, OverflowError, OSError):
+        return None
 
 
 def upstream_now_s(date: str | None, wall_s: float) -> float:
-    """The time as the upstream has it, by the `Date` of an answer of just now; else `wall_s`, our own."""
-    try:
-        return parsedate_to_datetime(date or "").timestamp()
-    except ValueError:
-        return wall_s
+    """`upstream_time_s`; else `wall_s`, our own."""
+    upstream_s = upstream_time_s(date)
+    return wall_s if upstream_s is None else upstream_s

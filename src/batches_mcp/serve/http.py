@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -27,12 +28,13 @@ from batches_mcp.serve.auth import HEALTH_PATH, Gate, host_names
 from batches_mcp.serve.envelope import refusal
 from batches_mcp.settings import HttpSettings
 from batches_mcp.signals import watch_signals
-from batches_mcp.state import StateFolder
 
 PATH = "/mcp"
 # Where `as_file` says that files are: the folder of an account, and the name of a file.
 _RESULTS_PATH = f"/{results_files.FOLDER}/{{account}}/{{name}}"
 MAX_BODY_BYTES = 32 << 20
+# Gives the folders of which files with results may be fetched.
+Folders = Callable[[], Iterable[Path]]
 # Calls still under way at a signal get this long to end.
 _GRACE_S = 5
 
@@ -46,7 +48,7 @@ class RestApp:
     key_headers: frozenset[str]
 
 
-def app(server: Server[Any], settings: HttpSettings, state: StateFolder) -> ASGIApp:
+def app(server: Server[Any], settings: HttpSettings, folders: Folders) -> ASGIApp:
     """The ASGI application: the MCP endpoint, files with results and a health check behind the gate."""
     inner = server.streamable_http_app(
         streamable_http_path=PATH,
@@ -57,7 +59,7 @@ def app(server: Server[Any], settings: HttpSettings, state: StateFolder) -> ASGI
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
         custom_starlette_routes=[
             Route(HEALTH_PATH, _health, methods=["GET"]),
-            Route(_RESULTS_PATH, partial(_results, state), methods=["GET"]),
+            Route(_RESULTS_PATH, partial(_results, folders), methods=["GET"]),
         ],
     )
     return Gate(inner, host_names(settings.host, settings.allow_hosts), settings.asked, MAX_BODY_BYTES)
@@ -66,7 +68,7 @@ def app(server: Server[Any], settings: HttpSettings, state: StateFolder) -> ASGI
 def run(
     server: Server[Any],
     settings: HttpSettings,
-    state: StateFolder,
+    folders: Folders,
     port: int,
     announce: Callable[[str], None],
     rest: RestApp | None = None,
@@ -77,7 +79,7 @@ def run(
         ServeError: an address cannot be bound.
     """
     mcp_port = port if settings.port is None else settings.port
-    application = app(server, settings, state)
+    application = app(server, settings, folders)
     with ExitStack() as stack:
         listeners = [stack.enter_context(_listen(settings.host, mcp_port, "--port"))]
         said = f"serving MCP at {_url(listeners[0])}{PATH}"
@@ -179,9 +181,9 @@ async def _health(_: Request) -> JSONResponse:
     return JSONResponse({"status": "ok", "version": __version__})
 
 
-async def _results(state: StateFolder, request: Request) -> Response:
-    """A file that `as_file` wrote; the gate has checked that the caller may have what its tools can read."""
-    path = results_files.file_of(state, request.path_params["account"], request.path_params["name"])
+async def _results(folders: Folders, request: Request) -> Response:
+    """A file that `as_file` wrote for an account that the tools work for now; the gate has let the caller in."""
+    path = results_files.file_of(folders(), request.path_params["account"], request.path_params["name"])
     if path is None:
         return PlainTextResponse("There is no such file of results.\n", 404)
     return FileResponse(path, media_type=results_files.media_type(path), filename=path.name)

@@ -46,6 +46,17 @@ async def answer(call: Call) -> dict[str, Any]:
     """
     deadline_s = anyio.current_time() + call.forward.upstream.limits.call_s
     asked = read_arguments(call.arguments)
+    try:
+        return await _answer(call, asked, deadline_s)
+    except FileNotFoundError:
+        # Another process has removed the copy between looking and reading.
+        try:
+            return await _answer(call, asked, deadline_s)
+        except FileNotFoundError as error:
+            raise unusable(call.desk.account(call.tool, "spool"), error) from error
+
+
+async def _answer(call: Call, asked: Asked, deadline_s: float) -> dict[str, Any]:
     kind = call.arguments.get("as_file")
     async with call.desk.turn():
         batch = await ended(call.desk, call.tool, asked.batch_id)
@@ -84,6 +95,8 @@ async def _on_disk(call: Call, batch: Ended) -> Spool | None:
 async def _spooled(asked: Asked, batch: Ended, spool: Spool) -> dict[str, Any]:
     try:
         found = await anyio.to_thread.run_sync(from_spool, asked, _page(asked, batch, spool), spool)
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise unusable(spool.path, error) from error
     remarks = [] if is_whole(spool, batch) else [_missing(batch, spool)]
@@ -190,10 +203,17 @@ def _under_way(asked: Asked, batch: Ended, download: Download, kind: str | None)
 
 
 def _missing(batch: Ended, spool: Spool) -> str:
-    return (
-        f"The upstream's stream was cut each time: {spool.head.rows:,} of {batch.total:,} rows have arrived. "
-        "The same call later asks for the others."
-    )
+    ignored = spool.head.ignored
+    were = "other line of it was no result" if ignored == 1 else "other lines of it were no results"
+    others = f" {ignored:,} {were} of this batch." if ignored else ""
+    if len(spool) < batch.total:
+        arrived = f"{len(spool):,} of {batch.total:,} rows have arrived. The same call later asks for the others."
+    else:
+        arrived = (
+            f"what arrived, {len(spool):,} rows, cannot all be of this batch, which has {batch.total:,}. "
+            "The same call later asks for them again."
+        )
+    return f"The upstream's stream was cut or wrong each time: {arrived}{others}"
 
 
 def _not_whole(batch: Ended, spool: Spool) -> CallError:
