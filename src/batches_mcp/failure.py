@@ -104,7 +104,7 @@ def time_of(date: str | None) -> float | None:
     """A `Date` header as Unix time; None when there is none that can be read."""
     try:
         return parsedate_to_datetime(date or "").timestamp()
-    except (ValueError, OverflowError):
+    except (ValueError, TypeError, OverflowError, OSError):
         return None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from batches_mcp.errors import ErrorReport, UnusableAnswer
+from batches_mcp.errors import ErrorReport, Retry, UnusableAnswer
 from batches_mcp.plan import OutputPlan, ResultPlan
 from batches_mcp.redact import excerpt
 
@@ -127,7 +127,8 @@ def _value(answer: Answer) -> Any:
         raise _unusable(
             answer,
             f"expected JSON, found {answer.description}",
-            "Check the base URL: something else than the API answers there.",
+            "Call again; if that lasts, check the base URL: something else than the API may answer there.",
+            Retry.HELPS if is_json(answer.media_type) else Retry.USELESS,
         ) from error
 
 
@@ -221,7 +222,9 @@ def _as_object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"result": value}
 
 
-def _unusable(answer: Answer, message: str, next_step: str) -> UnusableAnswer:
+def _unusable(answer: Answer, message: str, next_step: str, retry: Retry = Retry.USELESS) -> UnusableAnswer:
     return UnusableAnswer(
-        ErrorReport("unusable_answer", f"{message}.", next_step, status=answer.status, request_id=answer.request_id)
+        ErrorReport(
+            "unusable_answer", f"{message}.", next_step, retry, status=answer.status, request_id=answer.request_id
+        )
     )

@@ -294,7 +294,7 @@ class TestALongCreate:
         self, sandbox: Sandbox, key: str
     ) -> None:
         sandbox.faults.add("reset_after", on="create", key=key)
-        sandbox.faults.add("delay", on="list", key=key, count=2, seconds=30)
+        sandbox.faults.add("delay", on="list", key=key, count=3, seconds=30)
         async with agent(sandbox.url, key, limits=replace(QUICK, call_s=2.0)) as client:
             assert (await create(client, THREE))[1]["submitting"]
         sandbox.faults.clear()
@@ -610,3 +610,33 @@ class TestStateThatWasDamaged:
             assert (await create(client, THREE))[0] is None
             full[0] = False
             assert [await persist(client, THREE)] == existing(sandbox.url, key)
+
+
+async def test_a_foreign_row_in_our_own_results_does_not_make_them_anothers(sandbox: Sandbox, key: str) -> None:
+    sandbox.faults.add("reset_after", on="create", key=key)
+    async with agent(sandbox.url, key) as client:
+        batch_id, words = await create(client, THREE)
+        assert words["candidate"]
+        sandbox.end(str(batch_id))
+        sandbox.clock.advance(DOUBT_S + 1)
+        sandbox.faults.add("foreign_rows", on="results", key=key, rows=1, lines=1)
+        given, words = await create(client, THREE)
+        assert (given, "candidate" in words) == (batch_id, False)
+    assert existing(sandbox.url, key) == [batch_id]
+
+
+async def test_results_of_a_candidate_say_so(sandbox: Sandbox, key: str) -> None:
+    """Two creates of the same ids look for one batch: whose it is cannot be told."""
+    sandbox.faults.add("reset", on="create", key=key, count=2)
+    other = [{**each, "params": {**each["params"], "max_tokens": 2}} for each in requests(3)]
+    async with agent(sandbox.url, key) as client:
+        for each in (requests(3), other):
+            assert (await create(client, {"requests": each}))[1]["in_doubt"]
+        batch_id = made_by_another(sandbox.url, key, 3)
+        sandbox.end(batch_id)
+        for each in (requests(3), other):
+            assert (await create(client, {"requests": each}))[1]["candidate"]
+        page = (await client.call_tool(RESULTS, {"message_batch_id": batch_id})).structured_content
+    assert page["batches_mcp"] == {"candidate": True}
+    assert "may be another program's" in page["notice"]
+    assert len(page["rows"]) == 3

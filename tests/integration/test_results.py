@@ -29,6 +29,7 @@ from batches_mcp.batch.results import spool, spooling
 from batches_mcp.sandbox import ManualClock, Sandbox
 from batches_mcp.state import create
 from batches_mcp.upstream import Clock, Limits
+from tests.support.results import ID, batch, cut, get, jsonl, row, walk
 from tests.support.scripted import HANG, Step, answer, failure, scripted_upstream
 from tests.support.servers import (
     CREATE,
@@ -44,7 +45,6 @@ from tests.support.servers import (
 
 pytestmark = pytest.mark.anyio
 
-ID = "msgbatch_1"
 PROMPTS = ["Hello", "[[sandbox:errored]]", "[[sandbox:thinking]]", "[[sandbox:refusal]]", "[[sandbox:expired]]", "Bye"]
 
 
@@ -54,55 +54,11 @@ def request(number: int, prompt: str) -> dict[str, Any]:
     return {"custom_id": f"r{number}", "params": params}
 
 
-def row(number: int, text: str = "x") -> bytes:
-    usage = {"input_tokens": 2, "output_tokens": 3}
-    message = {"model": "m", "content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "usage": usage}
-    found = {"custom_id": f"r{number}", "result": {"type": "succeeded", "message": message}}
-    return json.dumps(found, ensure_ascii=False).encode() + b"\n"
-
-
-def batch(total: int, **more: Any) -> bytes:
-    counts = {"processing": 0, "succeeded": total, "errored": 0, "canceled": 0, "expired": 0}
-    ended = {"id": ID, "processing_status": "ended", "request_counts": counts, "created_at": "2026-01-01T00:00:00Z"}
-    return answer(200, ended | more, {"date": "Thu, 01 Jan 2026 02:00:00 GMT"})
-
-
-def jsonl(lines: bytes) -> bytes:
-    return answer(200, lines, kind="application/x-jsonl")
-
-
-def cut(lines: bytes, after: int) -> bytes:
-    """A stream that breaks after so many bytes of its body."""
-    whole = jsonl(lines)
-    return whole[: len(whole) - len(lines) + after]
-
-
 async def sleepless(_: float) -> None:
     pass
 
 
 CLOCK = Clock(sleep=sleepless)
-
-
-async def get(client: Client, **arguments: Any) -> dict[str, Any]:
-    result = await client.call_tool(RESULTS, {"message_batch_id": ID} | arguments)
-    assert not result.is_error, text_of(result)
-    assert len(text_of(result)) <= 40_000
-    assert len(text_of(result).encode()) <= 60_000
-    content: dict[str, Any] = result.structured_content
-    return content
-
-
-async def walk(client: Client, **arguments: Any) -> list[dict[str, Any]]:
-    """All rows, following the cursors."""
-    page = await get(client, **arguments)
-    rows: list[dict[str, Any]] = page["rows"]
-    while page["has_more"]:
-        page = await get(client, cursor=page["next_cursor"], limit=arguments.get("limit", 20))
-        assert page["rows"], page["notice"]
-        rows += page["rows"]
-    assert page["next_cursor"] is None
-    return rows
 
 
 async def made(client: Client, sandbox: Sandbox, prompts: Sequence[str] = PROMPTS) -> str:
@@ -533,11 +489,11 @@ async def test_a_file_over_http_is_behind_the_same_gate(sandbox: Sandbox, key: s
 
 async def test_what_was_read_least_recently_makes_room(tmp_path: Path) -> None:
     for number in range(3):
-        writer = spooling.Writer(tmp_path, f"batch{number}")
+        writer = spooling.Writer(tmp_path, f"batch{number}", 1)
         writer.begin()
         writer.take(row(number, "x" * 10_000))
         writer.end()
-        writer.save(complete=True)
+        writer.save()
         os.utime(spool.index_path(tmp_path, f"batch{number}"), (number, number))
     assert spool.load(tmp_path, "batch0") is not None  # read just now
     spool.make_room(tmp_path, now_s=1_000.0, most_bytes=25_000)

@@ -148,7 +148,9 @@ class Process:
 
 
 @contextmanager
-def running(arguments: Sequence[str], key: str | None = "test-key", **env: str) -> Iterator[Process]:
+def running(
+    arguments: Sequence[str], key: str | None = "test-key", cwd: Path | str | None = None, **env: str
+) -> Iterator[Process]:
     """Run our program until the end of the block, then see to it that it ends."""
     popen = subprocess.Popen(
         command(*arguments),
@@ -156,6 +158,7 @@ def running(arguments: Sequence[str], key: str | None = "test-key", **env: str) 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=environment(key, **env),
+        cwd=cwd,
     )
     process = Process(popen)
     listener = threading.Thread(target=process.listen, daemon=True)
@@ -177,9 +180,9 @@ def running(arguments: Sequence[str], key: str | None = "test-key", **env: str) 
 
 
 @contextmanager
-def http_server(*flags: str, key: str | None = "test-key", **env: str) -> Iterator[str]:
+def http_server(*flags: str, key: str | None = "test-key", cwd: Path | str | None = None, **env: str) -> Iterator[str]:
     """Our server over HTTP on a free port; the URL of its MCP endpoint."""
-    with running(["serve", "--transport", "http", "--port", "0", *flags], key, **env) as process:
+    with running(["serve", "--transport", "http", "--port", "0", *flags], key, cwd, **env) as process:
         yield process.say_until(r"serving MCP at (http://\S+)")[1]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batches_mcp.errors import CallError
+from batches_mcp.errors import CallError, UsageError
 from batches_mcp.state import StateFolder
 
 
@@ -18,10 +18,24 @@ def test_a_folder_is_made_for_its_owner_only(tmp_path: Path) -> None:
     assert [path.stat().st_mode & 0o777 for path in (root, root / "account", folder)] == [0o700] * 3
 
 
-def test_a_folder_that_others_may_read_is_closed_to_them(tmp_path: Path) -> None:
-    (tmp_path / "state").mkdir(0o755)
-    StateFolder(tmp_path / "state").folder("account")
-    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+@pytest.mark.parametrize("mode", [0o755, 0o1777])
+def test_a_folder_that_was_there_keeps_its_mode(mode: int, tmp_path: Path) -> None:
+    root = tmp_path / "state"
+    root.mkdir()
+    root.chmod(mode)
+    folder = StateFolder(root).folder("account", "spool")
+    assert root.stat().st_mode & 0o7777 == mode
+    assert [path.stat().st_mode & 0o777 for path in (root / "account", folder)] == [0o700] * 2
+
+
+def test_a_path_is_absolute_from_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    assert StateFolder(Path("state")).path == tmp_path / "state"
+    assert StateFolder(Path("~/state")).path == tmp_path / "home" / "state"
+    with pytest.raises(UsageError, match="--state-dir"):
+        StateFolder(Path("~nobody-of-this-name/state"))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a file in place of a folder is reported differently elsewhere")

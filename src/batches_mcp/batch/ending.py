@@ -43,7 +43,11 @@ async def forget(desk: Desk, tool: ToolPlan, batch_id: str) -> None:
     from batches_mcp.batch.results import spool  # brings msgspec
 
     try:
-        await anyio.to_thread.run_sync(spool.forget, desk.account(tool, "spool"), batch_id)
+        folder = desk.account(tool, "spool")
+        download = desk.downloads.get((folder, batch_id))
+        if download is not None:
+            download.unwanted = True
+        await anyio.to_thread.run_sync(spool.forget, folder, batch_id)
         records = desk.records(tool)
         if records is not None:
             await anyio.to_thread.run_sync(records.deleted, batch_id)

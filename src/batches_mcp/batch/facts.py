@@ -8,27 +8,29 @@ from typing import Any
 
 from batches_mcp.failure import time_of
 
+# https://platform.claude.com/docs/en/api/retrieving-message-batches: each request is counted in one of these states.
+# What else may be counted one day may count the same requests again.
+_STATES = ("processing", "succeeded", "errored", "canceled", "expired")
+
 
 def time_s(batch: Mapping[str, Any], name: str) -> float | None:
     """One of a batch's times; None when there is none, or none that can be read."""
-    try:
-        time = datetime.fromisoformat(str(batch.get(name)))
-    except ValueError:
+    text = batch.get(name)
+    if not isinstance(text, str):
         return None
-    return time.replace(tzinfo=time.tzinfo or UTC).timestamp()
-
-
-# https://platform.claude.com/docs/en/api/retrieving-message-batches: together they are all the requests of a batch.
-# What else may be counted one day may count the same requests again.
-STATES = ("processing", "succeeded", "errored", "canceled", "expired")
+    try:
+        time = datetime.fromisoformat(text)
+        return time.replace(tzinfo=time.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def counts(batch: Mapping[str, Any]) -> dict[str, int]:
-    """Its requests by state; together they are all it has."""
+    """Its requests by state; together they are all it has. Counts that the API does not document are left out."""
     found = batch.get("request_counts")
     if not isinstance(found, dict):
         return {}
-    return {name: found[name] for name in STATES if isinstance(found.get(name), int)}
+    return {name: number for name in _STATES if type(number := found.get(name)) is int and number >= 0}
 
 
 def upstream_now_s(date: str | None, wall_s: float) -> float:

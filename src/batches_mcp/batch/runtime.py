@@ -40,7 +40,7 @@ async def runtime(
     records = AllRecords(state) if ledger else None
     try:
         async with upstream or Upstream() as entered, anyio.create_task_group() as tasks:
-            forward = Forward(variables, entered, learn=partial(_learn, accounts))
+            forward = Forward(variables, entered, learn=partial(_learn, accounts) if ledger else _learn_nothing)
             desk = Desk(forward, accounts, tasks, records)
             try:
                 yield desk
@@ -52,6 +52,10 @@ async def runtime(
     finally:
         if records is not None:
             records.close()
+
+
+def _learn_nothing(_plan: RequestPlan, _headers: Mapping[str, str]) -> None:
+    pass
 
 
 def _learn(accounts: Accounts, plan: RequestPlan, headers: Mapping[str, str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import click
 
+from batches_mcp import result
 from batches_mcp.batch.account import Accounts
 from batches_mcp.batch.create.entry import Entry, State
 from batches_mcp.batch.create.ledger import Ledger
@@ -96,7 +97,8 @@ async def _refresh(prepared: Ready) -> str:
 
 
 async def _listed(forward: Forward, tool: ToolPlan) -> list[dict[str, Any]]:
-    page = await forward.content(Siblings(tool).list, {"limit": _LIST_LIMIT})
+    listing = Siblings(tool).list
+    page = result.whole(listing.result, await forward.answer(listing, {"limit": _LIST_LIMIT}))
     rows = page.get("data")
     return [row for row in rows if isinstance(row, dict) and "id" in row] if isinstance(rows, list) else []
 

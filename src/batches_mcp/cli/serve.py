@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import click
 
 from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
 from batches_mcp.cli.startup import Ready, ready, say
-from batches_mcp.errors import ServeError, UsageError
+from batches_mcp.errors import CallError, ServeError, UsageError
 from batches_mcp.settings import TOKEN, BatchSettings, Environment, HttpSettings, Protocol, Transport, UpstreamSettings
 from batches_mcp.signals import leave
 
@@ -125,8 +126,19 @@ def _serve_http(prepared: Ready, settings: HttpSettings, batch: BatchSettings, d
             Rest(rest, prepared.redactor, batch, lambda: desks[-1]), rest.port or DEFAULT_REST_PORT, key_headers(rest)
         )
     _settle()
-    ways = _ways_on(prepared)
-    return http.run(server, settings, prepared.state, prepared.plan.port or DEFAULT_PORT, say, ways, draining, app)
+    ways, port = _ways_on(prepared), prepared.plan.port or DEFAULT_PORT
+    return http.run(server, settings, lambda: _result_folders(prepared, desks), port, say, ways, draining, app)
+
+
+def _result_folders(prepared: Ready, desks: Sequence[Desk]) -> Iterator[Path]:
+    """Where the files of `as_file` are, for each account that a tool works for."""
+    from batches_mcp.batch.results.stored import FOLDER
+
+    for desk in desks[-1:]:
+        for tool in prepared.plan.tools:
+            with suppress(CallError):  # without a credential there is no account
+                if tool.behavior == "results":
+                    yield desk.account(tool, FOLDER)
 
 
 def _ways_on(prepared: Ready) -> WaysOn:

@@ -159,6 +159,8 @@ def ready(
         if state_dir is None and settings.sandbox:
             state_dir = Path(stack.enter_context(TemporaryDirectory(prefix="batches-mcp-", ignore_cleanup_errors=True)))
         folder = StateFolder(state_dir or user_state_folder())
+        if folder.others_may_write:
+            say(f"others may write to the state folder {folder.path}; run: chmod go-w {folder.path}")
         yield Ready(plan, table, variables, redactor, folder, given, rest)
 
 

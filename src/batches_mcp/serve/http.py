@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -30,13 +31,14 @@ from batches_mcp.serve.open_requests import Ending, OpenRequests
 from batches_mcp.serve.toolarge import MAX_BODY_BYTES, WaysOn, too_large
 from batches_mcp.settings import HttpSettings
 from batches_mcp.signals import watch_signals
-from batches_mcp.state import StateFolder
 
 PATH = "/mcp"
 # Where `as_file` says that files are: the folder of an account, and the name of a file.
 _RESULTS_PATH = f"/{results_files.FOLDER}/{{account}}/{{name}}"
 # An answer that is still on its way to a slow client gets this long.
 _LAST_BYTES_S = 5.0
+# Gives the folders of which files with results may be fetched.
+Folders = Callable[[], Iterable[Path]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class RestApp:
     key_headers: frozenset[str]
 
 
-def app(server: Server[Any], settings: HttpSettings, state: StateFolder, ways: WaysOn) -> ASGIApp:
+def app(server: Server[Any], settings: HttpSettings, folders: Folders, ways: WaysOn) -> ASGIApp:
     """The ASGI application: the MCP endpoint, files with results and a health check behind the gate."""
     inner = server.streamable_http_app(
         streamable_http_path=PATH,
@@ -59,7 +61,7 @@ def app(server: Server[Any], settings: HttpSettings, state: StateFolder, ways: W
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
         custom_starlette_routes=[
             Route(HEALTH_PATH, _health, methods=["GET"]),
-            Route(_RESULTS_PATH, partial(_results, state), methods=["GET"]),
+            Route(_RESULTS_PATH, partial(_results, folders), methods=["GET"]),
         ],
     )
     names = host_names(settings.host, settings.allow_hosts)
@@ -69,7 +71,7 @@ def app(server: Server[Any], settings: HttpSettings, state: StateFolder, ways: W
 def run(
     server: Server[Any],
     settings: HttpSettings,
-    state: StateFolder,
+    folders: Folders,
     port: int,
     announce: Callable[[str], None],
     ways: WaysOn,
@@ -85,7 +87,7 @@ def run(
     """
     mcp_port = port if settings.port is None else settings.port
     requests = OpenRequests(draining)
-    application: ASGIApp = Ending(app(server, settings, state, ways), requests)
+    application: ASGIApp = Ending(app(server, settings, folders, ways), requests)
     with ExitStack() as stack:
         listeners = [stack.enter_context(_listen(settings.host, mcp_port, "--port"))]
         said = f"serving MCP at {_url(listeners[0])}{PATH}"
@@ -197,9 +199,9 @@ async def _health(_: Request) -> JSONResponse:
     return JSONResponse({"status": "ok", "version": __version__})
 
 
-async def _results(state: StateFolder, request: Request) -> Response:
-    """A file that `as_file` wrote; the gate has checked that the caller may have what its tools can read."""
-    path = results_files.file_of(state, request.path_params["account"], request.path_params["name"])
+async def _results(folders: Folders, request: Request) -> Response:
+    """A file that `as_file` wrote for an account that the tools work for now; the gate has let the caller in."""
+    path = results_files.file_of(folders(), request.path_params["account"], request.path_params["name"])
     if path is None:
         return PlainTextResponse("There is no such file of results.\n", 404)
     return FileResponse(path, media_type=results_files.media_type(path), filename=path.name)

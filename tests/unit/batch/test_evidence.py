@@ -66,9 +66,9 @@ def test_which_errors_may_hide_a_batch(error: CallError, maybe: bool) -> None:
         ({"data": [batch("b"), batch("a")]}, DATE, Baseline(NOON_S, NOON_S, "b")),
         ({"data": []}, DATE, Baseline(NOON_S)),
         ({"data": []}, None, Baseline(5_000.0)),
-        ({"data": [{"id": "b", "created_at": "?"}]}, DATE, Baseline(NOON_S, NOON_S - 3_600)),
-        ({"data": ["b"]}, DATE, Baseline(NOON_S, NOON_S - 3_600)),
-        ({"nothing": 1}, "nonsense", Baseline(5_000.0, 1_400.0)),
+        ({"data": [{"id": "b", "created_at": "?"}]}, DATE, Baseline(NOON_S, NOON_S - 120)),
+        ({"data": ["b"]}, DATE, Baseline(NOON_S, NOON_S - 120)),
+        ({"nothing": 1}, "nonsense", Baseline(5_000.0, 4_880.0)),
     ],
 )
 def test_what_is_newer_than_a_create_is_measured_before_it(page: Any, date: str | None, expected: Baseline) -> None:

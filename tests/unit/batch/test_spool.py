@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batches_mcp.batch.results.spool import Spool, index_path, load, order_of
+from batches_mcp.batch.results.spool import Spool, index_path, load, make_room, order_of
 from batches_mcp.batch.results.spooling import Writer
 from batches_mcp.batch.tokens import Tariff, Tokens
 
@@ -28,13 +29,16 @@ ERRORED = b'{"custom_id":"bad","result":{"type":"errored","error":{"error":{"typ
 STREAM = b"\r\n".join([row(0), b"", row(1), b"garbage", ERRORED, b" ", row(2)])
 
 
-def written(folder: Path, stream: bytes, size: int = 1_000, begun: Spool | None = None) -> Spool:
-    writer = Writer(folder, "batch", begun)
+TOTAL = 4
+
+
+def written(folder: Path, stream: bytes, size: int = 1_000, begun: Spool | None = None, *, total: int = TOTAL) -> Spool:
+    writer = Writer(folder, "batch", total, begun=begun)
     writer.begin()
     for at in range(0, len(stream), size):
         writer.take(stream[at : at + size])
     writer.end()
-    return writer.save(complete=True)
+    return writer.save()
 
 
 @given(st.integers(1, len(STREAM)))
@@ -43,14 +47,12 @@ def test_the_bytes_and_the_facts_of_a_stream(size: int) -> None:
         spool = written(Path(name), STREAM, size)
         assert spool.path.read_bytes() == STREAM
         lines = list(spool.lines(range(len(spool))))
-        assert [line.strip() for line in lines] == [row(0), row(1), b"garbage", ERRORED, row(2)]
-        assert spool.head.rows == 4
-        assert spool.find(["r2", "bad", "nobody"]) == {"r2": 4, "bad": 3}
-        assert list(spool.matching({"succeeded"}, 1)) == [1, 4]
+        assert [line.strip() for line in lines] == [row(0), row(1), ERRORED, row(2)]
+        assert (spool.head.rows, spool.head.ignored, spool.complete) == (4, 1, True)
+        assert spool.find(["r2", "bad", "nobody"]) == {"r2": 3, "bad": 2}
+        assert list(spool.matching({"succeeded"}, 1)) == [1, 3]
         assert list(spool.matching({"expired"})) == []
-        assert [spool.kind(number) for number in (2, 3, 4)] == [
-            ("", None), ("errored", "api_error"), ("succeeded", "end_turn")
-        ]  # fmt: skip
+        assert [spool.kind(number) for number in (2, 3)] == [("errored", "api_error"), ("succeeded", "end_turn")]
         assert spool.errors == {"api_error": 1}
         assert spool.tokens == {Tariff("m"): Tokens(3, 0, 6, 0, 3)}
 
@@ -66,13 +68,17 @@ def test_what_was_cut_is_completed_and_no_half_row_is_ever_in_it(first: int, sec
         lines = list(spool.lines(range(len(spool))))
         assert lines[: len(before)] == before
         assert spool.order(len(before)) == order
-        rows = [line.strip() for line in lines if line.strip() != b"garbage"]
-        assert sorted(rows) == sorted([row(0), row(1), ERRORED, row(2)])
+        assert sorted(line.strip() for line in lines) == sorted([row(0), row(1), ERRORED, row(2)])
+        assert spool.complete
+        assert len(list(begun.lines(range(len(begun))))) == len(
+            begun
+        )  # whoever has what was replaced can still read it
+        make_room(Path(name), time.time() + 700)
         assert len(list(Path(name).iterdir())) == 2
 
 
 def test_several_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
-    writers = [Writer(tmp_path, "batch") for _ in range(3)]
+    writers = [Writer(tmp_path, "batch", TOTAL) for _ in range(3)]
     for writer in writers:
         writer.begin()
     for at in range(0, len(STREAM), 50):
@@ -80,7 +86,7 @@ def test_several_writers_do_not_disturb_each_other(tmp_path: Path) -> None:
             writer.take(STREAM[at : at + 50])
     for writer in writers:
         writer.end()
-        assert writer.save(complete=True).path.read_bytes() == STREAM
+        assert writer.save().path.read_bytes() == STREAM
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -117,19 +123,19 @@ def test_a_disk_that_fails_while_more_arrives_is_not_overlooked(
 
     monkeypatch.setattr("batches_mcp.batch.results.spooling._SYNC_EVERY_BYTES", 1)
     monkeypatch.setattr(os, "fsync", sync)
-    writer = Writer(tmp_path, "batch")
+    writer = Writer(tmp_path, "batch", TOTAL)
     writer.begin()
     with pytest.raises(OSError, match="the disk is broken"):  # noqa: PT012 - at the next piece, or at the end
         for at in range(0, len(STREAM), 100):
             writer.take(STREAM[at : at + 100])
-        writer.save(complete=True)
+        writer.save()
     writer.discard()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_more_kinds_than_a_byte_can_tell_apart(tmp_path: Path) -> None:
     lines = [b'{"custom_id":"r%d","result":{"type":"t%d"}}' % (number, number) for number in range(300)]
-    spool = written(tmp_path, b"\n".join(lines))
+    spool = written(tmp_path, b"\n".join(lines), total=300)
     assert spool.kind(0) == ("t0", None)
     assert spool.kind(299) == ("other", "other")
 
@@ -140,5 +146,7 @@ def test_the_order_can_be_told_line_by_line(tmp_path: Path) -> None:
     spool = written(tmp_path, STREAM)
     order = 0
     for line in spool.lines(range(len(spool))):
-        order = order_of(read_row(line), order)
+        found = read_row(line)
+        assert found is not None
+        order = order_of(found, order)
     assert order == spool.order(len(spool))

@@ -111,7 +111,7 @@ def test_nesting_without_end_is_shown_as_text() -> None:
     st.integers(1, 7),
 )
 def test_lines_come_whole_whatever_the_pieces(lines: list[bytes], size: int) -> None:
-    stream, cutter = b"\n".join(lines), Lines()
+    stream, cutter = b"\n".join(lines), Lines(0)
     found = [each for at in range(0, len(stream), size) for each in cutter.feed(stream[at : at + size])]
     assert [*found, cutter.rest()] == (lines or [b""])
 

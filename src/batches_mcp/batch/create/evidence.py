@@ -18,7 +18,7 @@ from batches_mcp.errors import CallError, Retry, UnusableAnswer, UpstreamUnreach
 Batch = Mapping[str, Any]
 
 # What is newer cannot be told by the list: then by the time of day, which may be off by so much.
-_UNMEASURED_S = 3_600.0
+_UNMEASURED_S = 120.0
 
 
 def maybe_accepted(error: CallError) -> bool:

@@ -128,13 +128,13 @@ class KeptRequests:
                 if isinstance(row, bytes):
                     yield custom_id_of(row)
 
-    def foreign(self, name: str, betas: str, custom_ids: Iterable[str]) -> bool:
-        """Whether one of the ids is in no request of a body.
+    def matches(self, name: str, betas: str, custom_ids: set[str]) -> int:
+        """How many of the ids are those of requests of a body.
 
         Raises:
             FileNotFoundError: see `opened`.
         """
-        return not set(custom_ids).issubset(self.custom_ids(name, betas))
+        return len(custom_ids.intersection(self.custom_ids(name, betas)))
 
     def compress(self, name: str, stop: threading.Event) -> None:
         """Compress a body; without room for that, and once `stop` is set, it stays as it is."""
@@ -166,7 +166,11 @@ class KeptRequests:
 
     def any_since(self, time_s: float) -> bool:
         """Whether there is a copy that was made since then (Unix time)."""
-        return any(path.suffix != _UNFINISHED and path.stat().st_mtime > time_s for path in self.folder.iterdir())
+        for path in self.folder.iterdir():
+            with suppress(FileNotFoundError):  # another process has removed it just now
+                if path.suffix != _UNFINISHED and path.stat().st_mtime > time_s:
+                    return True
+        return False
 
     def uncompressed(self) -> list[str]:
         """The names of the copies that are still to be compressed."""

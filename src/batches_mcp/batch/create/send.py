@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -21,7 +20,6 @@ from batches_mcp.batch.call import Desk, Progress
 from batches_mcp.batch.create.delivery import Delivery, Key
 from batches_mcp.batch.create.entry import (
     DOUBT_S,
-    Baseline,
     Begun,
     Busy,
     Changed,
@@ -35,7 +33,7 @@ from batches_mcp.batch.create.entry import (
 )
 from batches_mcp.batch.create.evidence import Adopt, Candidates, InDoubt, NoneFound, maybe_accepted
 from batches_mcp.batch.create.kept import Copy
-from batches_mcp.batch.create.reconcile import baseline, identify, look
+from batches_mcp.batch.create.reconcile import baseline, look
 from batches_mcp.batch.create.records import Records
 from batches_mcp.batch.create.refusals import (
     changed,
@@ -116,14 +114,11 @@ async def submit(
     waiting: Delivery | None = None
     earlier = False
     against: list[Claim] = []
-    if desk.all_records is not None:
-        await identify(desk, parcel.tool)
-    records = desk.records(parcel.tool)
     with anyio.CancelScope(deadline=deadline_s):
-        if records is None:
+        if desk.all_records is None:
             waiting = _start(desk, parcel, None, None, parcel.pieces, sources.pop_all())
         else:
-            found = await _begin(desk, records, parcel, rules, against)
+            found = await _begin(desk, parcel, rules, against)
             if isinstance(found, Sent):
                 return found
             waiting, earlier = found
@@ -142,22 +137,27 @@ async def submit(
         return Sent(waiting.candidate, candidate=True)
     if waiting.batch is None:
         raise waiting.failure or RuntimeError("a delivery ended with neither a batch nor a failure")
+    records = desk.records(parcel.tool)
     if records is not None and waiting.entry is not None and not waiting.warnings:
         await anyio.to_thread.run_sync(records.ledger.told, waiting.entry.key)
     return Sent(waiting.batch, earlier, waiting.warnings, waiting.headers)
 
 
-async def _begin(
-    desk: Desk, records: Records, parcel: Parcel, rules: Rules, against: list[Claim]
-) -> Sent | tuple[Delivery, bool]:
+async def _begin(desk: Desk, parcel: Parcel, rules: Rules, against: list[Claim]) -> Sent | tuple[Delivery, bool]:
     """The delivery of this content, and whether an earlier call began it; or its batch, when there is one already.
 
     `against` is told what stands in the way, as long as it does.
     """
+    # Any answer names the account of a credential that was not seen before.
+    upstream = None if desk.accounts.is_known(parcel.tool.request) else await baseline(desk, parcel.tool)
     key = (desk.accounts.name_of(parcel.tool.request), parcel.about.content)
+    records = desk.records(parcel.tool)
+    assert records is not None  # noqa: S101 - a ledger is kept
     await anyio.to_thread.run_sync(records.check, desk.forward.upstream.time_s())
     with records.kept.draft() as path:
-        upstream, copy = await _baseline_and_copy(desk, records, parcel, path)
+        upstream = upstream or await baseline(desk, parcel.tool)
+        betas = parcel.about.betas
+        copy = await desk.long_work(lambda: records.kept.write(path, parcel.pieces(), betas))
         desk.tasks.start_soon(_tidy, desk, records)
         draft = replace(parcel.about, body=copy.name, body_bytes=copy.length_bytes)
         awaited: set[int] = set()
@@ -212,28 +212,6 @@ async def _begin(
                             pass
                         case verdict:
                             raise unsettled(entry, verdict)
-
-
-async def _baseline_and_copy(desk: Desk, records: Records, parcel: Parcel, path: Path) -> tuple[Baseline, Copy]:
-    """What the upstream has before the create, asked for while its body is written down."""
-    found: list[Baseline] = []
-    written: list[Copy] = []
-    failure: CallError | None = None
-
-    async def ask() -> None:
-        found.append(await baseline(desk, parcel.tool))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(ask)
-        try:
-            betas = parcel.about.betas
-            written.append(await desk.long_work(lambda: records.kept.write(path, parcel.pieces(), betas)))
-        except CallError as error:
-            failure = error
-            tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    return found[0], written[0]
 
 
 async def _tidy(desk: Desk, records: Records) -> None:

@@ -294,7 +294,8 @@ class Drive:
         for batch_id in of:
             if len(seen) == 1 and len(of) > 2:
                 arguments = {"limit": _LIST_LIMIT}
-                page = await self._until_answered(partial(self.desk.forward.content, siblings.list, arguments))
+                listed = await self._until_answered(partial(self.desk.forward.answer, siblings.list, arguments))
+                page = result.whole(siblings.list.result, listed)
                 seen |= {str(each.get("id")): each for each in page.get("data", ()) if isinstance(each, dict)}
             if batch_id not in seen:
                 ask = partial(self.desk.forward.answer, siblings.retrieve, {BATCH_ID: batch_id})

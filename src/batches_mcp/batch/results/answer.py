@@ -13,8 +13,10 @@ import anyio
 import anyio.to_thread
 
 from batches_mcp import result
+from batches_mcp.batch import OUR_KEY
 from batches_mcp.batch.call import Call
 from batches_mcp.batch.cost import actual_usd
+from batches_mcp.batch.hearing import heard, in_doubt
 from batches_mcp.batch.results.asked import Asked, Found, read_arguments
 from batches_mcp.batch.results.cursor import cursor_to, digest
 from batches_mcp.batch.results.download import Download, is_whole, spooled, stream
@@ -46,12 +48,31 @@ async def answer(call: Call) -> dict[str, Any]:
     """
     deadline_s = anyio.current_time() + call.forward.upstream.limits.call_s
     asked = read_arguments(call.arguments)
-    kind = call.arguments.get("as_file")
+    try:
+        content, batch = await _answer(call, asked, deadline_s)
+    except FileNotFoundError:
+        # Another process has removed the copy between looking and reading.
+        try:
+            content, batch = await _answer(call, asked, deadline_s)
+        except FileNotFoundError as error:
+            raise unusable(call.desk.account(call.tool, "spool"), error) from error
+    for entry in (await heard(call, [batch.shown])).values():
+        content["notice"] = " ".join(filter(None, [in_doubt(entry), content["notice"]]))
+        content[OUR_KEY] = {"candidate": True}
+    return content
+
+
+async def _answer(call: Call, asked: Asked, deadline_s: float) -> tuple[dict[str, Any], Ended]:
     async with call.desk.turn():
         batch = await ended(call.desk, call.tool, asked.batch_id)
         copy = await _on_disk(call, batch)
-        if copy is not None and kind is None:
-            return await _spooled(asked, batch, copy)
+        if copy is not None and "as_file" not in call.arguments:
+            return await _spooled(asked, batch, copy), batch
+    return await _fetched(call, asked, batch, copy, deadline_s), batch
+
+
+async def _fetched(call: Call, asked: Asked, batch: Ended, copy: Spool | None, deadline_s: float) -> dict[str, Any]:
+    kind = call.arguments.get("as_file")
     if kind is None and batch.total > _AT_ONCE_ROWS and asked.is_first_page:
         return await _streamed(call, asked, batch, deadline_s)
     try:
@@ -84,6 +105,8 @@ async def _on_disk(call: Call, batch: Ended) -> Spool | None:
 async def _spooled(asked: Asked, batch: Ended, spool: Spool) -> dict[str, Any]:
     try:
         found = await anyio.to_thread.run_sync(from_spool, asked, _page(asked, batch, spool), spool)
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise unusable(spool.path, error) from error
     remarks = [] if is_whole(spool, batch) else [_missing(batch, spool)]
@@ -190,10 +213,17 @@ def _under_way(asked: Asked, batch: Ended, download: Download, kind: str | None)
 
 
 def _missing(batch: Ended, spool: Spool) -> str:
-    return (
-        f"The upstream's stream was cut each time: {spool.head.rows:,} of {batch.total:,} rows have arrived. "
-        "The same call later asks for the others."
-    )
+    ignored = spool.head.ignored
+    were = "other line of it was no result" if ignored == 1 else "other lines of it were no results"
+    others = f" {ignored:,} {were} of this batch." if ignored else ""
+    if len(spool) < batch.total:
+        arrived = f"{len(spool):,} of {batch.total:,} rows have arrived. The same call later asks for the others."
+    else:
+        arrived = (
+            f"what arrived, {len(spool):,} rows, cannot all be of this batch, which has {batch.total:,}. "
+            "The same call later asks for them again."
+        )
+    return f"The upstream's stream was cut or wrong each time: {arrived}{others}"
 
 
 def _not_whole(batch: Ended, spool: Spool) -> CallError:

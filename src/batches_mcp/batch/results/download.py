@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -14,7 +15,9 @@ import anyio.to_thread
 from batches_mcp.batch.call import Desk, Progress
 from batches_mcp.batch.cost import actual_usd
 from batches_mcp.batch.results.ended import Ended, none_there
-from batches_mcp.batch.results.spool import Spool, load, make_room
+from batches_mcp.batch.results.expiry import tidy
+from batches_mcp.batch.results.own import own_checks
+from batches_mcp.batch.results.spool import Spool, forget, load
 from batches_mcp.batch.results.spooling import Writer
 from batches_mcp.batch.siblings import BATCH_ID, Siblings
 from batches_mcp.errors import CallError, UpstreamError
@@ -31,12 +34,16 @@ _PROGRESS_EVERY_S = 0.5
 
 @dataclass(slots=True)
 class Download:
-    """One that is under way, or over: then it has a spool, complete or not, or a failure."""
+    """One that is under way, or over: then it has a spool, complete or not, or a failure.
+
+    One whose batch was deleted meanwhile is `unwanted`: nothing of it is kept.
+    """
 
     total: int
     writer: Writer | None = None
     spool: Spool | None = None
     failure: Exception | None = None
+    unwanted: bool = False
     over: anyio.Event = field(default_factory=anyio.Event)
 
     @property
@@ -52,8 +59,8 @@ class Download:
 async def spooled(desk: Desk, tool: ToolPlan, batch: Ended, progress: Progress, most_s: float) -> Spool | Download:
     """The spool of a batch, from disk or downloaded now; when that takes over `most_s`, the download, which goes on.
 
-    A spool that is not complete is what several streams, all of them cut, had between them; it is asked for again the
-    next time.
+    A spool that is not complete is what several streams, all of them cut or wrong, had between them; it is asked for
+    again the next time.
 
     Raises:
         StateUnusable: there is no room for it, or no access.
@@ -80,7 +87,7 @@ async def spooled(desk: Desk, tool: ToolPlan, batch: Ended, progress: Progress, 
 
 def is_whole(spool: Spool, batch: Ended) -> bool:
     """Whether a spool holds every row of the batch."""
-    return spool.complete and spool.head.rows >= batch.total
+    return spool.complete and len(spool) == batch.total
 
 
 async def stream(desk: Desk, tool: ToolPlan, batch: Ended, take: Callable[[bytes], bool]) -> Answer:
@@ -117,6 +124,8 @@ async def _run(desk: Desk, tool: ToolPlan, batch: Ended, folder: Path, download:
         download.failure = error
     finally:
         del desk.downloads[folder, batch.id]
+        if download.unwanted:
+            forget(folder, batch.id)
         download.over.set()
 
 
@@ -134,10 +143,11 @@ def _note_cost(desk: Desk, tool: ToolPlan, spool: Spool) -> None:
 async def _download(desk: Desk, tool: ToolPlan, batch: Ended, folder: Path, download: Download) -> Spool:
     in_thread = anyio.to_thread.run_sync
     begun = await in_thread(load, folder, batch.id)
+    own = await in_thread(own_checks, desk, tool, batch)
     writer: Writer | None = None
     try:
-        await in_thread(make_room, folder, desk.forward.upstream.clock.wall_s())
-        writer = download.writer = await in_thread(Writer, folder, batch.id, begun)
+        await in_thread(tidy, desk, batch, folder)
+        writer = download.writer = await in_thread(_writer, folder, batch, own, begun)
         for _ in range(_MOST_STREAMS):
             await in_thread(writer.begin)
             try:
@@ -148,11 +158,18 @@ async def _download(desk: Desk, tool: ToolPlan, batch: Ended, folder: Path, down
                 break
             finally:
                 await in_thread(writer.end)
-            if writer.rows >= batch.total:
+            if writer.whole:
                 break
-        return await in_thread(lambda: writer.save(complete=writer.rows >= batch.total))
+        return await in_thread(writer.save, batch.upstream_s)
     except OSError as error:
         raise unusable(folder, error) from error
     finally:
         if writer is not None and not writer.saved:
             writer.discard()
+
+
+def _writer(folder: Path, batch: Ended, own: array[int] | None, begun: Spool | None) -> Writer:
+    try:
+        return Writer(folder, batch.id, batch.total, own, begun)
+    except FileNotFoundError:  # another process has removed it meanwhile
+        return Writer(folder, batch.id, batch.total, own)

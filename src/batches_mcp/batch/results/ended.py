@@ -12,10 +12,10 @@ from typing import Any
 
 from batches_mcp import result
 from batches_mcp.batch.call import Desk
-from batches_mcp.batch.facts import counts, time_s, upstream_now_s
+from batches_mcp.batch.facts import counts, time_s
 from batches_mcp.batch.siblings import BATCH_ID, Siblings
 from batches_mcp.errors import CallError, ErrorReport, Retry, UnusableAnswer
-from batches_mcp.failure import retry_after_s
+from batches_mcp.failure import retry_after_s, time_of
 from batches_mcp.plan import ToolPlan
 from batches_mcp.redact import excerpt
 from batches_mcp.result import Answer
@@ -31,12 +31,17 @@ _ASK_AGAIN_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A batch that has ended. `settling` tells that its results may not be there yet; `old`, that they may be gone."""
+    """A batch that has ended. `settling` tells that its results may not be there yet; `old`, that they may be gone.
+
+    `upstream_s` is when that was so by the upstream's clock (Unix time), if it said so.
+    """
 
     id: str
     counts: Mapping[str, int]
     settling: bool
     old: bool
+    upstream_s: float | None
+    shown: Mapping[str, Any]
 
     @property
     def total(self) -> int:
@@ -56,19 +61,18 @@ async def ended(desk: Desk, tool: ToolPlan, batch_id: str) -> Ended:
     batch = result.whole(retrieve.result, answer)
     if batch.get("processing_status") != "ended":
         raise _not_ended(batch_id, batch, answer)
-    now_s = upstream_now_s(answer.headers.get("date"), desk.forward.upstream.clock.wall_s())
+    upstream_s = time_of(answer.headers.get("date"))
+    now_s = desk.forward.upstream.clock.wall_s() if upstream_s is None else upstream_s
     created_s, over_s = time_s(batch, "created_at"), time_s(batch, "ended_at")
     old = created_s is not None and now_s - created_s > _KEPT_S
     if batch.get("archived_at"):
         raise _gone(batch_id)
     by_state = counts(batch)
     if not by_state:
-        report = ErrorReport(
-            "unusable_answer", "the batch has no request_counts.", "Tell the user: that is not the API."
-        )
-        raise UnusableAnswer(report)
+        message = "the batch has ended, and its request_counts, which say how many results there are, cannot be read."
+        raise UnusableAnswer(ErrorReport("unusable_answer", message, "Tell the user: that is not the API."))
     just_ended = over_s is not None and abs(now_s - over_s) < _SETTLING_S
-    return Ended(batch_id, by_state, fresh or just_ended, old)
+    return Ended(batch_id, by_state, fresh or just_ended, old, upstream_s, batch)
 
 
 def none_there(batch: Ended) -> CallError:

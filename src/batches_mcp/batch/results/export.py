@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from batches_mcp.batch.call import Call
 from batches_mcp.batch.results.cursor import digest
+from batches_mcp.batch.results.expiry import NEW_S
 from batches_mcp.batch.results.rows import loads, read_row
 from batches_mcp.batch.results.spool import OUTCOMES, Spool, key
 from batches_mcp.batch.results.stored import FOLDER, SAFE_NAME
@@ -37,12 +38,16 @@ async def export(
 
     Raises:
         StateUnusable: there is no room for it, or no access.
+        FileNotFoundError: another process has removed the spool meanwhile.
     """
     folder = call.desk.account(call.tool, FOLDER)
     path = folder / f"{_stem(spool.head.batch_id, outcomes, ids)}.{kind}"
     try:
-        rows = await call.desk.long_work(_write, path, spool, kind, outcomes, ids)
+        new_s = call.forward.upstream.clock.wall_s() - NEW_S
+        rows = await call.desk.long_work(_write, path, spool, kind, outcomes, ids, new_s)
         size_bytes = path.stat().st_size
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise unusable(path, error) from error
     if call.server_url is None:
@@ -56,13 +61,15 @@ def _stem(batch_id: str, outcomes: Collection[str], ids: Collection[str]) -> str
     return ".".join([name, "-".join(parts)]) if parts else name
 
 
-def _write(path: Path, spool: Spool, kind: Format, outcomes: Collection[str], ids: Collection[str]) -> int:
+def _write(
+    path: Path, spool: Spool, kind: Format, outcomes: Collection[str], ids: Collection[str], new_s: float
+) -> int:
     """Write the file; how many rows it has. Put in its place only when it is whole."""
     temporary = path.with_name(f"{path.name}.{token_hex(4)}.part")
     try:
-        if kind == "jsonl" and not outcomes and not ids:
-            _same(spool.path, temporary)
-            rows = spool.head.rows
+        if kind == "jsonl" and not outcomes and not ids and not spool.head.ignored:
+            _same(spool.path, temporary, new_s)
+            rows = len(spool)
         else:
             numbers = sorted(spool.find(ids).values()) if ids else spool.matching(outcomes)
             chosen = (number for number in numbers if spool.has(number, outcomes))
@@ -75,11 +82,20 @@ def _write(path: Path, spool: Spool, kind: Format, outcomes: Collection[str], id
     return rows
 
 
-def _same(source: Path, path: Path) -> None:
-    """The same bytes under another name: a second name for the file where there can be one, else a copy."""
+def _same(source: Path, path: Path, new_s: float) -> None:
+    """The same bytes under another name: a second name for the file where there can be one, else a copy.
+
+    A copy too when the file is older than `new_s`: all its names have one age, which decides how long they stay.
+    """
     try:
-        os.link(source, path)
+        is_new = source.stat().st_mtime >= new_s
+        if is_new:
+            os.link(source, path)
+    except FileNotFoundError:
+        raise
     except OSError:
+        is_new = False
+    if not is_new:
         with source.open("rb") as original, create(path) as copy:
             shutil.copyfileobj(original, copy, 1 << 20)
             _settle(copy)

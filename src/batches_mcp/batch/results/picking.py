@@ -41,12 +41,13 @@ def from_spool(asked: Asked, page: Page, spool: Spool) -> Found:
 class Picker:
     """Fills a page from a stream: `take` its pieces until it has enough, then `end`.
 
-    `total` is how many rows the stream has.
+    `total` is how many rows the stream has. Lines that are no rows, or repeat one, do not count.
     """
 
     def __init__(self, asked: Asked, page: Page, total: int) -> None:
         self._asked, self._page, self._total = asked, page, total
-        self._lines = Lines()
+        self._lines = Lines(total)
+        self._seen: set[str] = set()
         self._count = 0
         self._order = 0
         self._rest: list[int] = []
@@ -55,7 +56,7 @@ class Picker:
         self._enough = False
 
     def take(self, chunk: bytes) -> bool:
-        """The next bytes; false when no more are needed.
+        """The next bytes; false when no more are needed, or the stream is longer than it can be.
 
         Raises:
             InvalidArguments: the cursor was given for another order of the results.
@@ -64,7 +65,7 @@ class Picker:
             self._add(line)
             if self._enough:
                 return False
-        return True
+        return not self._lines.too_long
 
     def end(self, *, complete: bool) -> Found:
         """What was found. `complete` tells that the stream came to its own end.
@@ -72,9 +73,8 @@ class Picker:
         Raises:
             InvalidArguments: the cursor was given for another order of the results.
         """
-        last = self._lines.rest()
-        if not self._enough and read_row(last) is not None:
-            self._add(last)
+        if not self._enough:
+            self._add(self._lines.rest())
         whole = complete or self._count >= self._total
         if self._asked.cursor and not self._enough and whole and self._count < self._asked.cursor.lines:
             raise other_order()
@@ -85,9 +85,10 @@ class Picker:
         return Found(self._page, self._rest, self._count, self._order, [] if cut else sorted(self._ids), cut)
 
     def _add(self, line: bytes) -> None:
-        if not line.strip():
-            return
         row = read_row(line)
+        if row is None or row.custom_id in self._seen:
+            return
+        self._seen.add(row.custom_id)
         number, self._count = self._count, self._count + 1
         self._order = order_of(row, self._order)
         cursor = self._asked.cursor
@@ -97,17 +98,17 @@ class Picker:
             self._rest.append(number)
         self._enough = self._count >= (cursor.lines if cursor else 0) and self._has_enough()
 
-    def _is_asked_for(self, number: int, row: Row | None) -> bool:
+    def _is_asked_for(self, number: int, row: Row) -> bool:
         if self._asked.chosen is not None:
             wanted = number in self._numbers
             self._numbers.discard(number)
             return wanted
         if self._asked.ids:
-            if row is None or row.custom_id not in self._ids:
+            if row.custom_id not in self._ids:
                 return False
             self._ids.discard(row.custom_id)
         outcomes = self._asked.outcomes
-        return number >= self._asked.start and (not outcomes or (row is not None and row.result.type in outcomes))
+        return number >= self._asked.start and (not outcomes or row.result.type in outcomes)
 
     def _has_enough(self) -> bool:
         if self._asked.chosen is not None:

@@ -12,15 +12,16 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from batches_mcp.errors import ErrorReport, UnusableAnswer
-
 PartT = TypeVar("PartT")
 
 # As many as every JSON library reads without loss.
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
-# A request is at most 256 MB, and an answer much less.
-_MOST_LINE_BYTES = 256_000_000
+# The longest answer has some hundred thousand tokens, which are a few megabytes; what server tools find comes on top.
+MOST_LINE_BYTES = 64_000_000
+_MOST_MEAN_ROW_BYTES = 8_000_000
+# Lines that are no results, blank ones among them, do no harm as long as they are few.
+_SPARE_LINES = 1_000
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -139,29 +140,31 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Lines:
-    """Cuts a stream into lines, whatever the pieces it comes in; a line ends with LF and nothing else."""
+    """Cuts the stream of a batch of so many rows into lines, whatever the pieces it comes in; LF alone ends a line.
 
-    def __init__(self) -> None:
+    A stream that cannot be that of such a batch, because it goes on without end, is `too_long`.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.too_long = False
+        self._lines_left = rows + _SPARE_LINES
+        self._bytes_left = rows * _MOST_MEAN_ROW_BYTES + MOST_LINE_BYTES
         self._begun: list[bytes] = []
         self._begun_bytes = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines that this piece ends, without their ends.
-
-        Raises:
-            UnusableAnswer: a line has no end.
-        """
+        """The lines that this piece ends, without their ends."""
         *lines, rest = chunk.split(b"\n")
         if lines:
             lines[0] = b"".join([*self._begun, lines[0]])
             self._begun, self._begun_bytes = [], 0
         self._begun.append(rest)
         self._begun_bytes += len(rest)
-        if self._begun_bytes > _MOST_LINE_BYTES:
-            message = f"a line of its results is longer than {_MOST_LINE_BYTES:,} bytes."
-            raise UnusableAnswer(
-                ErrorReport("answer_too_large", message, "Tell the user: the fault is the upstream's.")
-            )
+        self._lines_left -= len(lines)
+        self._bytes_left -= len(chunk)
+        if self._begun_bytes > MOST_LINE_BYTES or self._lines_left < 0 or self._bytes_left < 0:
+            self.too_long = True
+            self._begun, self._begun_bytes = [], 0
         return lines
 
     def rest(self) -> bytes:
