@@ -90,6 +90,11 @@ _BATCH_FLAGS = (
         help="Remember no creates: the same requests may be billed twice, and nothing can be retried.",
     ),
     flag(
+        "--allow-duplicates",
+        is_flag=True,
+        help="Send the same requests again without asking, which bills them again; for libraries that resubmit.",
+    ),
+    flag(
         "--max-cost-usd",
         callback=_cap_usd,
         metavar="USD",
@@ -144,11 +149,19 @@ def batch_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         roots: tuple[Path, ...],
         state_dir: Path | None,
         no_ledger: bool,
+        allow_duplicates: bool,
         max_cost_usd: float | None,
         wait_cap: float,
         **others: Any,
     ) -> Any:
-        batch = BatchSettings(roots, state_dir, ledger=not no_ledger, max_cost_usd=max_cost_usd, wait_cap_s=wait_cap)
+        batch = BatchSettings(
+            roots,
+            state_dir,
+            ledger=not no_ledger,
+            max_cost_usd=max_cost_usd,
+            wait_cap_s=wait_cap,
+            allow_duplicates=allow_duplicates,
+        )
         return command(*args, batch=batch, **others)
 
     return _with_flags(gathered, _BATCH_FLAGS)
