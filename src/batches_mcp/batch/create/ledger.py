@@ -60,7 +60,7 @@ class Ledger:
         A retry is not the same as its parent, nor as what came before that, even if it is of all the parent's requests.
         To `attach` is to take the batch there is of the same content and parent, however old, if it was not deleted.
         `again` lets the same content be sent a second time, also while it is not known what became of the first;
-        `repeated` only when that is known. With `cap_usd`, what the create may cost is reserved in the same transaction.
+        `repeated` only when that is known. With `cap_usd`, what the create may cost is reserved in the transaction.
         """
         with transaction(self.path) as db:
             for entry in select(db, f"{_SAME} AND {_UNSETTLED} ORDER BY key", draft.content, draft.body):
