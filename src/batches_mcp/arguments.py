@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +34,10 @@ _SIZES = {
 class ArgumentCheck:
     """The check of one tool's arguments; compiled on first use, because jsonschema is slow to import."""
 
-    def __init__(self, tool: ToolPlan) -> None:
+    def __init__(self, tool: ToolPlan, worded: Callable[[ValidationError], Iterator[str]] | None = None) -> None:
+        """`worded` says what is wrong, for callers who know nothing of a tool; by default it is said to agents."""
         self._tool = tool
+        self._worded = worded
 
     @cached_property
     def _validator(self) -> Draft202012Validator:
@@ -52,10 +54,13 @@ class ArgumentCheck:
         unavailable = self._tool.unavailable
         lines = [f"{name}: not available here: {unavailable[name]}" for name in arguments if name in unavailable]
         known = {name: value for name, value in arguments.items() if name not in unavailable}
-        lines += dict.fromkeys(line for error in self._validator.iter_errors(known) for line in _lines(error))
+        worded = self._worded or _lines
+        lines += dict.fromkeys(line for error in self._validator.iter_errors(known) for line in worded(error))
         if lines:
             if len(lines) > _MOST_PROBLEMS:
                 lines[_MOST_PROBLEMS:] = [f"and {len(lines) - _MOST_PROBLEMS} more problems"]
+            if self._worded is not None:
+                raise invalid("\n".join(lines))
             listed = "\n".join(f"- {line}" for line in lines)
             raise invalid(f"the arguments of {self._tool.name} do not fit its input schema:\n{listed}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
@@ -88,6 +88,30 @@ def query_pairs(raw: str) -> Pairs:
         return parse_qsl(raw, keep_blank_values=True, errors="strict", max_num_fields=_MOST_QUERY_VALUES)
     except ValueError as error:
         raise invalid("the query is not UTF-8 text, percent-encoded, of up to 1,000 values.") from error
+
+
+def refuse_undeclared(route: RoutePlan, headers: Pairs, names: Collection[str]) -> None:
+    """See to it that no header of these names, in lower case, is dropped.
+
+    Raises:
+        InvalidArguments: there is one that the route does not take.
+    """
+    for name, _ in headers:
+        if name in names and name not in _declared(route):
+            raise invalid(f"{name}: {route.method} {route.template} does not hand this header on; leave it out.")
+
+
+def with_header(route: RoutePlan, tool: ToolPlan, headers: Pairs, name: str) -> ToolPlan:
+    """A call whose request has a header as it came, unless the route declares it, and so gives it a place itself."""
+    values = [value for each, value in headers if each == name and value]
+    if not values or name in _declared(route):
+        return tool
+    feed = Feed(Place.HEADER, name, Template((", ".join(values),)))
+    return replace(tool, request=replace(tool.request, feeds=(*tool.request.feeds, feed)))
+
+
+def _declared(route: RoutePlan) -> set[str]:
+    return {name.lower() for name in route.arguments(Place.HEADER)}
 
 
 def with_query(tool: ToolPlan, more: Pairs) -> ToolPlan:

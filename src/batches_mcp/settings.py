@@ -131,7 +131,8 @@ CAP_EXPECTED = "expected US dollars, a finite number above 0, such as 25 or 0.5"
 class BatchSettings:
     """What the behaviours work with: folders to read in, and the one to keep things in (None: not given).
 
-    `ledger` tells whether creates are remembered there, and `max_cost_usd` is the most that those of 24 hours may cost.
+    `ledger` tells whether creates are remembered there, `allow_duplicates` whether what made a batch is sent again
+    without asking, and `max_cost_usd` is the most that creates of 24 hours may cost.
 
     Raises:
         UsageError: a cap that is no amount, or without a ledger, which alone knows what was spent.
@@ -143,6 +144,7 @@ class BatchSettings:
     account: str | None = None
     max_cost_usd: float | None = None
     wait_cap_s: float = 45.0
+    allow_duplicates: bool = False
 
     def __post_init__(self) -> None:
         if self.max_cost_usd is not None and not 0 < self.max_cost_usd < math.inf:

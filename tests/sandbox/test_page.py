@@ -2,10 +2,13 @@
 
 import base64
 import hashlib
+import json
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
+from batches_mcp.sandbox import FAULTS, ManualClock, Sandbox, running_sandbox
 
 Ask = Callable[..., dict[str, Any]]
 
@@ -65,6 +68,52 @@ def test_it_shows_what_there_is(sandbox: Sandbox, ask: Ask, clock: ManualClock) 
     assert {"clock/advance", "clock/unfreeze", "faults"} <= page.buttons
     sandbox.archive(ids[0])
     assert "ended, archived" in Page(httpx2.get(sandbox.url).text).text
+
+
+def test_an_empty_sandbox_says_how_to_begin(sandbox: Sandbox) -> None:
+    """The command makes a batch, as it stands."""
+    html = httpx2.get(sandbox.url).text
+    (command,) = re.findall(r"<pre>(.*?)</pre>", html, re.DOTALL)
+    words = shlex.split(unescape(command))
+    assert words[:2] == ["curl", sandbox.url + PATH]
+    headers = dict(words[place + 1].split(": ", 1) for place, word in enumerate(words) if word == "-H")
+    made = httpx2.post(words[1], headers=headers, content=words[words.index("-d") + 1])
+    assert made.status_code == 200
+    assert made.json()["id"] in httpx2.get(sandbox.url).text
+
+
+def test_failures_are_marked_and_batches_open(sandbox: Sandbox, ask: Ask) -> None:
+    with httpx2.Client(base_url=sandbox.url, headers=HEADERS) as http:
+        requests = [ask("good"), ask("bad", max_tokens=0), ask("late", "[[sandbox:expired]]")]
+        batch_id = http.post(PATH, json={"requests": requests}).json()["id"]
+    opened = f"{sandbox.url}/_sandbox/batches/{batch_id}"
+    before = httpx2.get(opened).json()
+    assert [(row["params"], row["result"]) for row in before["requests"]] == [(row["params"], None) for row in requests]
+    sandbox.end(batch_id)
+    html = httpx2.get(sandbox.url).text
+    assert html.count('<span class="failed">1</span>') == 2
+    assert f'data-open="{batch_id}"' in html
+    after = httpx2.get(opened).json()
+    assert (after["id"], after["processing_status"]) == (batch_id, "ended")
+    types = [(row["custom_id"], row["result"]["type"]) for row in after["requests"]]
+    assert types == [("good", "succeeded"), ("bad", "errored"), ("late", "expired")]
+    with httpx2.Client(base_url=sandbox.url, headers=HEADERS) as http:
+        rows = [json.loads(line) for line in http.get(f"{PATH}/{batch_id}/results").text.splitlines()]
+    assert {row["custom_id"]: row["result"] for row in rows} == {
+        row["custom_id"]: row["result"] for row in after["requests"]
+    }
+    sandbox.archive(batch_id)
+    assert {row["result"] for row in httpx2.get(opened).json()["requests"]} == {None}
+    assert httpx2.get(f"{sandbox.url}/_sandbox/batches/msgbatch_0").status_code == 404
+
+
+def test_every_option_of_a_fault_can_be_given(sandbox: Sandbox) -> None:
+    page = Page(httpx2.get(sandbox.url).text)
+    inputs = {attributes["name"] for tag, attributes in page.tags if tag == "input"}
+    offered = {str(attributes.get("data-options", "")) for tag, attributes in page.tags if tag == "option"}
+    assert inputs == {"count"} | {name for info in FAULTS.values() for name in info.options}
+    assert {" ".join(info.options) for info in FAULTS.values()} <= offered
+    assert "reset" in page.buttons
 
 
 def test_only_the_newest_batches_are_shown(sandbox: Sandbox, ask: Ask) -> None:

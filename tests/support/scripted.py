@@ -24,7 +24,7 @@ class Received:
     target: str
     headers: Mapping[str, str]
     body: bytes
-    connection: int = 0
+    connection: int = field(default=0, compare=False)
 
 
 # A step answers one request: bytes are sent as they are; the others do what they are called.

@@ -95,6 +95,11 @@ _BATCH_FLAGS = (
         help="Remember no creates: the same requests may be billed twice, and nothing can be retried.",
     ),
     flag(
+        "--allow-duplicates",
+        is_flag=True,
+        help="Send the same requests again without asking, which bills them again; for libraries that resubmit.",
+    ),
+    flag(
         "--max-cost-usd",
         callback=_cap_usd,
         metavar="USD",
@@ -150,6 +155,7 @@ def batch_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         state_dir: Path | None,
         account: str | None,
         no_ledger: bool,
+        allow_duplicates: bool,
         max_cost_usd: float | None,
         wait_cap: float,
         **others: Any,
@@ -161,6 +167,7 @@ def batch_flags(command: Callable[..., Any]) -> Callable[..., Any]:
             account=account,
             max_cost_usd=max_cost_usd,
             wait_cap_s=wait_cap,
+            allow_duplicates=allow_duplicates,
         )
         return command(*args, batch=batch, **others)
 

@@ -31,7 +31,7 @@ def create_app(config: SandboxConfig) -> Starlette:
     """
     store, faults, log = Store(config.state), Faults(), RequestLog()
     endpoints = Endpoints(config, store, faults)
-    steering = Steering(config.clock, store, faults, log, endpoints.late_creates, endpoints.rate_limiter)
+    steering = Steering(config.clock, store, faults, log, config.seed, endpoints.late_creates, endpoints.rate_limiter)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

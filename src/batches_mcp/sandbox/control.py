@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from batches_mcp.sandbox.caller import shown
 from batches_mcp.sandbox.faults import Fault
-from batches_mcp.sandbox.origin import host_name
+from batches_mcp.sandbox.origin import host_name, origin
 from batches_mcp.sandbox.page import PAGE_HEADERS, render
 from batches_mcp.sandbox.requestlog import RecordedRequest
 from batches_mcp.sandbox.steering import NotPossible, Steering, UnknownBatch
@@ -25,6 +25,7 @@ PAGE_PATH = "/"
 
 _MAX_BODY_BYTES = 64 * 1024
 _SHOWN_BATCHES = 100
+_SHOWN_ROWS = 50
 _BODY_CHARS = 2_000
 
 _Action = Callable[[Request, Json], Json]
@@ -57,6 +58,7 @@ def control_routes(steering: Steering) -> list[Route]:
         ("POST", "/clock/freeze", actions.freeze),
         ("POST", "/clock/unfreeze", actions.unfreeze),
         ("GET", "/batches", actions.batches),
+        ("GET", "/batches/{batch_id}", actions.batch),
         ("POST", "/batches/{batch_id}/end", actions.end),
         ("POST", "/batches/{batch_id}/expire", actions.expire),
         ("POST", "/batches/{batch_id}/archive", actions.archive),
@@ -72,7 +74,8 @@ def control_routes(steering: Steering) -> list[Route]:
             _check_caller(request)
         except _Refused as refused:
             return Response(f"{refused}\n", refused.status, media_type="text/plain")
-        return Response(await to_thread.run_sync(render, steering), headers=PAGE_HEADERS, media_type="text/html")
+        content = await to_thread.run_sync(render, steering, origin(request))
+        return Response(content, headers=PAGE_HEADERS, media_type="text/html")
 
     return [
         Route(PAGE_PATH, page, methods=["GET"]),
@@ -172,6 +175,10 @@ class _Actions:
         steering = self._steering
         seen = steering.batches(_SHOWN_BATCHES)
         return {"total": steering.total(), "batches": [each.to_json() for each in seen]}
+
+    def batch(self, request: Request, _: Json) -> Json:
+        seen, rows = self._steering.opened(request.path_params["batch_id"], _SHOWN_ROWS)
+        return {**seen.to_json(), "requests": rows}
 
     def end(self, request: Request, arguments: Json) -> Json:
         _nothing(arguments)

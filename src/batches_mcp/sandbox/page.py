@@ -13,7 +13,7 @@ from batches_mcp.sandbox.faults import ENDPOINTS, FAULTS, Fault
 from batches_mcp.sandbox.lifecycle import Status
 from batches_mcp.sandbox.requestlog import RecordedRequest
 from batches_mcp.sandbox.steering import Seen, Steering
-from batches_mcp.sandbox.wire import timestamp
+from batches_mcp.sandbox.wire import BATCHES_PATH, timestamp
 
 __all__ = ["PAGE_HEADERS", "render"]
 
@@ -42,15 +42,15 @@ PAGE_HEADERS: Mapping[str, str] = {
 }
 
 
-def render(steering: Steering) -> str:
-    """The page as of now."""
+def render(steering: Steering, url: str) -> str:
+    """The page as of now, of the sandbox at `url`."""
     content = "\n".join(
         (
             '<div class="pair">',
             _section("Clock", _clock(steering)),
             _section("Faults in the queue", _faults(steering.faults.pending()), _fault_form()),
             "</div>",
-            _section("Batches", _batches(steering.batches(_BATCHES), steering.total())),
+            _section("Batches", _batches(steering.batches(_BATCHES), steering.total(), url)),
             _section("Latest requests", _requests(steering.log.entries()[: -_REQUESTS - 1 : -1])),
         )
     )
@@ -67,6 +67,7 @@ def _clock(steering: Steering) -> str:
     frozen = steering.clock.frozen
     steps = (("+10 s", 10), ("+1 min", 60), ("+1 h", 3_600), ("+24 h", 86_400), ("+29 d", 29 * 86_400))
     buttons = [_button(label, "clock/advance", {"seconds": seconds}) for label, seconds in steps]
+    buttons.append(_button("Reset everything", "reset"))
     buttons.append(_button("Run", "clock/unfreeze") if frozen else _button("Freeze", "clock/freeze"))
     now = steering.clock.now().strftime("%Y-%m-%d %H:%M:%S")
     state = "stands still" if frozen else "runs"
@@ -97,18 +98,47 @@ def _places(fault: Fault) -> str:
 
 
 def _fault_form() -> str:
-    kinds = "".join(f"<option>{kind.value}</option>" for kind in FAULTS)
+    kinds = "".join(
+        f'<option data-options="{" ".join(info.options)}">{kind.value}</option>' for kind, info in FAULTS.items()
+    )
+    options = "".join(map(_option, dict.fromkeys(name for info in FAULTS.values() for name in info.options)))
     endpoints = "".join(f"<option>{endpoint}</option>" for endpoint in sorted(ENDPOINTS))
     return (
         f'<form class="scripted"><select name="kind" aria-label="fault">{kinds}</select>'
         f'<select name="on" aria-label="endpoint"><option value="">any endpoint</option>{endpoints}</select>'
-        '<input name="count" type="number" min="1" value="1" aria-label="times"><button>Add</button></form>'
+        '<input name="count" type="number" min="1" value="1" aria-label="times">'
+        f"{options}<button>Add</button></form>"
     )
 
 
-def _batches(seen: list[Seen], total: int) -> str:
+def _option(name: str) -> str:
+    """Where an option of a fault is typed in; the script shows those that the kind takes."""
+    default = Fault.__dataclass_fields__[name].default
+    match default:
+        case bool():
+            typed = 'type="checkbox"'
+        case str():
+            typed = f'value="{escape(default)}"'
+        case _:
+            typed = f'type="number" step="any" placeholder="{"" if default is None else default}"'
+    return f'<label hidden>{name} <input name="{name}" {typed}></label>'
+
+
+def _first_steps(url: str) -> str:
+    """A command to paste."""
+    message = {"role": "user", "content": "Say hello"}
+    params = {"model": "claude-haiku-5-5", "max_tokens": 100, "messages": [message]}
+    body = json.dumps({"requests": [{"custom_id": "greeting", "params": params}]})
+    command = (
+        f"curl {url}{BATCHES_PATH} -H 'x-api-key: any key' -H 'anthropic-version: 2023-06-01' \\\n"
+        f"  -H 'content-type: application/json' -d '{body}'"
+    )
+    return f'<p class="soft">None yet. This makes one:</p><pre>{escape(command)}</pre>'
+
+
+def _batches(seen: list[Seen], total: int, url: str) -> str:
     if not seen:
-        return '<p class="soft">None yet.</p>'
+        return _first_steps(url)
     head = ("batch", "key", "created", "status", "#requests", "#succeeded", "#errored", "#canceled", "#expired", "")
     table = _table(head, (_batch(each) for each in seen))
     return table if total == len(seen) else f'{table}<p class="soft">The newest {len(seen)} of {total}.</p>'
@@ -126,14 +156,15 @@ def _batch(seen: Seen) -> tuple[str, ...]:
     else:
         buttons = _button("End", f"{path}/end")
     progress = "" if ended else f' <progress max="1" value="{seen.done:.3f}"></progress>'
-    outcomes = (counts.succeeded, counts.errored, counts.canceled, counts.expired)
+    failed = [f'<span class="failed">{n:,}</span>' if n else "0" for n in (counts.errored, counts.expired)]
+    outcomes = (f"{counts.succeeded:,}", failed[0], f"{counts.canceled:,}", failed[1])
     return (
-        f"<code>{escape(batch.id)}</code>",
+        f'<button type="button" data-open="{escape(batch.id)}"><code>{escape(batch.id)}</code></button>',
         _key(batch.tenant),
         str(timestamp(batch.created_us))[5:19].replace("T", " "),
         f'<span class="{seen.status.value}">{status}</span>{progress}',
         f"{batch.total:,}",
-        *(f"{count:,}" if ended else "" for count in outcomes),
+        *(outcome if ended else "" for outcome in outcomes),
         f'<span class="scripted">{buttons}</span>',
     )
 

@@ -1,7 +1,8 @@
 """What can be done to a running sandbox: to its clock, its batches, its faults and its request log."""
 
+import json
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from batches_mcp.sandbox import lifecycle
@@ -12,6 +13,7 @@ from batches_mcp.sandbox.late import LateCreates
 from batches_mcp.sandbox.lifecycle import Batch, Status, Work, archived_us, status_at
 from batches_mcp.sandbox.limits import RateLimiter
 from batches_mcp.sandbox.requestlog import RequestLog
+from batches_mcp.sandbox.rows import result_blocks
 from batches_mcp.sandbox.store import Store
 from batches_mcp.sandbox.wire import BATCHES_PATH, Json, batch_json
 
@@ -55,6 +57,7 @@ class Steering:
         store: Store,
         faults: Faults,
         log: RequestLog,
+        seed: int,
         late_creates: LateCreates,
         rate_limiter: RateLimiter | None,
     ) -> None:
@@ -62,6 +65,7 @@ class Steering:
         self.faults = faults
         self.log = log
         self._store = store
+        self._seed = seed
         self._late_creates = late_creates
         self._rate_limiter = rate_limiter
 
@@ -91,6 +95,23 @@ class Steering:
         """How many batches there are."""
         self._late_creates.catch_up(self.now_us)
         return self._store.total()
+
+    def opened(self, batch_id: str, limit: int) -> tuple[Seen, list[Json]]:
+        """A batch, and its first requests, each with its `result`: null while there are none.
+
+        Raises UnknownBatch.
+        """
+        batch = self._store.of_anybody(batch_id)
+        if batch is None:
+            raise UnknownBatch(f"there is no batch {batch_id}")
+        seen = _seen(batch, self.now_us)
+        there = seen.status is Status.ENDED and not seen.archived
+        rows: list[Json] = []
+        with closing(self._store.requests(batch, range(min(batch.total, limit)))) as requests:
+            for index, request in requests:
+                (block,) = result_blocks(batch, [(index, request)], self._seed)
+                rows.append({**json.loads(request), "result": json.loads(block)["result"] if there else None})
+        return seen, rows
 
     def end(self, batch_id: str) -> None:
         """Let a batch end now, with all of its work done. Raises UnknownBatch, or NotPossible when it has ended."""

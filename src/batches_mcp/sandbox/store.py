@@ -92,6 +92,11 @@ class Store:
             batch = _find(db, batch_id)
         return batch if batch is not None and batch.tenant == tenant else None
 
+    def of_anybody(self, batch_id: str) -> Batch | None:
+        """A batch, whoever's it is."""
+        with self._reading() as db:
+            return _find(db, batch_id)
+
     def absence(self, tenant: str, batch_id: str) -> Absence:
         """Why `find` found nothing."""
         with self._reading() as db:

@@ -17,6 +17,7 @@ from batches_mcp.errors import (
     UnusableAnswer,
     UpstreamUnreachable,
 )
+from batches_mcp.incoming import ALLOW_DUPLICATE
 
 # https://platform.claude.com/docs/en/api/errors
 _TYPES = {
@@ -24,6 +25,7 @@ _TYPES = {
     402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
+    409: "conflict_error",
     413: "request_too_large",
     429: "rate_limit_error",
     504: "timeout_error",
@@ -50,10 +52,26 @@ def failed(error: CallError) -> JSONResponse:
     headers = {} if report.retry is Retry.HELPS and not report.in_doubt else {"x-should-retry": "false"}
     if report.retry_after_s is not None:
         headers["retry-after"] = f"{report.retry_after_s:g}"
-    message = f"{report.message} {report.next_step}"
+    message = f"{report.message} {_next_step(report)}".strip()
     if report.status is not None and report.request_id:
         return _response(status, report.type, message, report.request_id, headers)
     return refusal(status, message, headers)
+
+
+def _next_step(report: ErrorReport) -> str:
+    """What a program can do next; reports speak of tools and of the user behind an agent."""
+    if "allow_duplicate" in report.next_step and report.type not in _NEXT_STEPS:
+        return _NEXT_STEPS["create_unsettled"]
+    return _NEXT_STEPS.get(report.type, report.next_step)
+
+
+_AGAIN = f"the header `{ALLOW_DUPLICATE}: true` sends the same requests a second time, and bills them a second time."
+_NEXT_STEPS = {
+    "invalid_arguments": "",
+    "duplicate_create": f"Nothing was sent; {_AGAIN}",
+    "create_unsettled": f"The same request again looks for that batch before it sends anything; {_AGAIN}",
+    "cost_cap": "Nothing was sent. Fewer requests or a lower max_tokens cost less; --max-cost-usd is the operator's.",
+}
 
 
 def _status(error: CallError) -> int:

@@ -23,9 +23,18 @@ from batches_mcp import request as requests
 from batches_mcp import result
 from batches_mcp.arguments import ArgumentCheck
 from batches_mcp.batch.call import Call, Desk
+from batches_mcp.batch.headers import BETA_HEADER, FOR_WHOM_HEADERS
 from batches_mcp.errors import CallError, Retry, UpstreamError
 from batches_mcp.failure import retry_of
-from batches_mcp.incoming import ALLOW_DUPLICATE, Matched, arguments, query_pairs, with_query
+from batches_mcp.incoming import (
+    ALLOW_DUPLICATE,
+    Matched,
+    arguments,
+    query_pairs,
+    refuse_undeclared,
+    with_header,
+    with_query,
+)
 from batches_mcp.plan import Place, RoutePlan
 from batches_mcp.redact import Redactor
 from batches_mcp.relayed import Relayed
@@ -112,10 +121,12 @@ class Exchange:
         Raises:
             InvalidArguments: it does not fit the route.
         """
-        query = query_pairs(self.request.url.query)
-        given, more = arguments(self.matched, query, self.request.headers.items(), self.request.cookies, body)
+        query, headers = query_pairs(self.request.url.query), self.request.headers.items()
+        given, more = arguments(self.matched, query, headers, self.request.cookies, body)
         self.check(given)
-        return Call(self.desk, with_query(self._route.tool, more), given, _nobody_asked)
+        refuse_undeclared(self._route, headers, FOR_WHOM_HEADERS)
+        tool = with_header(self._route, with_query(self._route.tool, more), headers, BETA_HEADER)
+        return Call(self.desk, tool, given, _nobody_asked)
 
     async def _noted(self, call: Call, answer: Answer) -> None:
         """Learn from an answer what a tool's call would have."""

@@ -23,6 +23,7 @@ from batches_mcp.plan import Feed, Place, RestPlan
 from batches_mcp.redact import Redactor, excerpt
 from batches_mcp.serve.envelope import failed, refusal
 from batches_mcp.serve.exchange import Exchange, Respond
+from batches_mcp.serve.fields import in_fields
 from batches_mcp.settings import BatchSettings
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class Rest:
         self._redactor = redactor
         self._desk = desk
         self._settings = settings
-        self._checks = {(route.method, route.path): ArgumentCheck(route.tool) for route in plan.routes}
+        self._checks = {(route.method, route.path): ArgumentCheck(route.tool, in_fields) for route in plan.routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -63,7 +64,7 @@ class Rest:
             # The boundary: the caller learns that it is this server's fault, and nothing else.
             reference = secrets.token_hex(4)
             log.exception("%s failed unexpectedly (reference %s)", asked, reference)
-            response = refusal(500, f"the server failed in a way it should not (reference {reference}).")
+            response = refusal(500, f"internal error (reference {reference}).")
         if begun:
             # The connection is closed without the answer's end, which no client takes for a whole one.
             log.warning("%s: the answer broke off", asked)

@@ -69,7 +69,8 @@ async def create(call: Call, body: Received, sources: ExitStack, settings: Batch
         ),
     )
     deadline_s = anyio.current_time() + _ANSWER_WITHIN_S
-    sent = await submit(call.desk, parcel, Rules(again, settings.max_cost_usd), call.progress, sources, deadline_s)
+    rules = Rules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)
+    sent = await submit(call.desk, parcel, rules, call.progress, sources, deadline_s)
     if sent.batch is None:
         raise _submitting(ledger=settings.ledger)
     batch = sent.batch

@@ -52,14 +52,15 @@ class Ledger:
         *,
         again: bool = False,
         attach: bool = False,
+        repeated: bool = False,
         cap_usd: float | None = None,
     ) -> Claim:
         """Begin a create, unless something stands against it; its times are those of `upstream`.
 
         A retry is not the same as its parent, nor as what came before that, even if it is of all the parent's requests.
         To `attach` is to take the batch there is of the same content and parent, however old, if it was not deleted.
-        `again` lets the same content be sent a second time, also while it is not known what became of the first. With
-        `cap_usd`, what the create may cost is reserved in the same transaction.
+        `again` lets the same content be sent a second time, also while it is not known what became of the first;
+        `repeated` only when that is known. With `cap_usd`, what the create may cost is reserved in the transaction.
         """
         with transaction(self.path) as db:
             for entry in select(db, f"{_SAME} AND {_UNSETTLED} ORDER BY key", draft.content, draft.body):
@@ -78,7 +79,7 @@ class Ledger:
                     later = "key > (SELECT coalesce(max(key), 0) FROM creates WHERE batch_id = ?)"
                     condition = f"{_SAME} AND {_MADE} AND started_s > ? AND {later} ORDER BY key DESC"
                     made = select(db, condition, draft.content, draft.body, recent_s, draft.parent)
-                if made:
+                if made and not repeated:
                     return Made(made[0])
                 if changed := _other_version(db, draft, upstream.now_s - KEPT_DAYS * _DAY_S):
                     return Changed(changed)

@@ -50,12 +50,20 @@ class Records:
         *,
         again: bool = False,
         attach: bool = False,
+        repeated: bool = False,
         cap_usd: float | None = None,
     ) -> Claim:
         """`Ledger.claim` in the name of this process."""
         self._enter()
         return self.ledger.claim(
-            draft, self.presence.name, upstream, self.presence.alive, again=again, attach=attach, cap_usd=cap_usd
+            draft,
+            self.presence.name,
+            upstream,
+            self.presence.alive,
+            again=again,
+            attach=attach,
+            repeated=repeated,
+            cap_usd=cap_usd,
         )
 
     def left_behind(self) -> list[Entry]:

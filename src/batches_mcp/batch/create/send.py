@@ -76,13 +76,15 @@ class Rules:
     """What may be sent: `again` also what was sent not long ago, or may have been; `cap_usd` bounds 24 hours.
 
     `attach` takes the batch that was made of the same content before, in place of an error that there is one. Who wants
-    to be `certain` is answered with an error as long as a batch only may be the one.
+    to be `certain` is answered with an error as long as a batch only may be the one. `repeats` sends again what
+    made a batch that its caller was told of, and nothing that is in doubt.
     """
 
     again: bool = False
     cap_usd: float | None = None
     attach: bool = False
     certain: bool = False
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,7 @@ async def _begin(desk: Desk, parcel: Parcel, rules: Rules, against: list[Claim])
         desk.tasks.start_soon(_tidy, desk, records)
         draft = replace(parcel.about, body=copy.name, body_bytes=copy.length_bytes)
         awaited: set[int] = set()
+        repeated = False
         while True:
             running = desk.underway.find(key)
             if running is not None and running.done.is_set():
@@ -174,7 +177,13 @@ async def _begin(desk: Desk, parcel: Parcel, rules: Rules, against: list[Claim])
             with anyio.CancelScope(shield=True):
                 claim = await anyio.to_thread.run_sync(
                     partial(
-                        records.claim, draft, upstream, again=rules.again, attach=rules.attach, cap_usd=rules.cap_usd
+                        records.claim,
+                        draft,
+                        upstream,
+                        again=rules.again,
+                        attach=rules.attach,
+                        repeated=repeated,
+                        cap_usd=rules.cap_usd,
                     )
                 )
                 if isinstance(claim, Begun):
@@ -184,6 +193,9 @@ async def _begin(desk: Desk, parcel: Parcel, rules: Rules, against: list[Claim])
             against.append(claim)
             match claim:
                 case Made(entry) if entry.told and entry.key not in awaited and not rules.attach:
+                    if rules.repeats:
+                        repeated = True
+                        continue
                     raise duplicate(entry, upstream.now_s)
                 case Made(entry):
                     await anyio.to_thread.run_sync(records.ledger.told, entry.key)

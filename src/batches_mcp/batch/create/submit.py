@@ -88,7 +88,8 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
                 source_hash=content_of(found.parts, around.beta) if several else None,
             ),
         )
-        rules = Rules(again=bool(call.arguments.get("allow_duplicate")), cap_usd=settings.max_cost_usd)
+        again = bool(call.arguments.get("allow_duplicate"))
+        rules = Rules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)
         sent = await submit(call.desk, parcel, rules, call.progress, stack, deadline_s)
     remarks = _remarks(source, found, part, sent, ledger=settings.ledger)
     return {**(sent.batch or {}), OUR_KEY: {"estimate": cost, **remarks, **left}}
