@@ -22,4 +22,4 @@ def account_id(plan: RequestPlan, variables: Mapping[str, SecretStr]) -> str:
     bare = request.build(replace(plan, path=(), feeds=(), body=None), {}, variables)
     credential = "\n".join(f"{name.lower()}: {value}" for name, value in bare.headers)
     query = bare.url.partition("?")[2]
-    return hashlib.sha256(f"{origin_of(plan.base_uri)}\n{query}\n{credential}".encode()).hexdigest()[:24]
+    return hashlib.sha256(f"{origin_of(bare.url)}\n{query}\n{credential}".encode()).hexdigest()[:24]
