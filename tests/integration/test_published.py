@@ -368,6 +368,66 @@ def test_read_only_hands_on_what_reads_only() -> None:
     assert [request.method for request in upstream.received] == ["GET"]
 
 
+DOOR = """
+ikanos: 1.0.0-beta5
+info: {display: Notes, description: Notes of a team.}
+capability:
+  consumes:
+  - type: http
+    namespace: notes
+    baseUri: https://notes.example.com
+    resources:
+      notes: {path: /notes, operations: {list: {method: GET}, add: {method: POST}}}
+  exposes:
+  - type: mcp
+    namespace: notes-mcp
+    tools:
+      list-notes: {description: List the notes of the team., call: notes.list, hints: {readOnly: true}}
+      add-note: {description: Add a note to those of the team., call: notes.add}
+  - type: rest
+    namespace: notes-rest
+    resources:
+      notes: {path: /notes, operations: {list: {method: GET, call: notes.list}}}
+      any: {path: '/any/{path}', forward: {targetNamespace: notes}}
+"""
+
+
+@pytest.mark.parametrize(("flags", "status"), [((), 200), (("--exclude", "add-note"), 404)])
+def test_what_hands_on_is_no_second_door_to_a_tool_that_is_withheld(
+    tmp_path: Path, flags: tuple[str, ...], status: int
+) -> None:
+    file = tmp_path / "door.yaml"
+    file.write_text(DOOR, "utf-8")
+    with scripted_upstream(OK) as upstream, rest_server(upstream.url, *flags, "--capability", str(file)) as served:
+        assert raw(served, "POST", "/any/notes", b"{}").status == status
+        described = json.loads(raw(served, "GET", "/openapi.json").body)
+    assert len(upstream.received) == (1 if status == 200 else 0)
+    # What is behind such a path is not known.
+    assert set(described["paths"]) == {"/notes"}
+
+
+async def test_a_file_of_several_megabytes_is_served(tmp_path: Path) -> None:
+    operation = (
+        "      op{0}: {{method: GET, description: 'Get the items of kind {0}, with all that belongs to them.'}}\n"
+    )
+    tool = "      get-{0}: {{description: Get the items of kind {0}., call: shop.op{0}, hints: {{readOnly: true}}}}\n"
+    kinds = range(10_000)
+    text = (
+        "ikanos: 1.0.0-beta5\ninfo: {display: Shop}\ncapability:\n  consumes:\n  - type: http\n    namespace: shop\n"
+        "    baseUri: https://shop.example.com\n    resources: {items: {path: /items, operations: {\n"
+        + "".join(operation.format(kind).rstrip("\n") + ",\n" for kind in kinds)
+        + "    }}}\n  exposes:\n  - type: mcp\n    namespace: shop-mcp\n    tools:\n"
+        + "".join(tool.format(kind) for kind in kinds)
+    )
+    file = tmp_path / "large.yaml"
+    file.write_text(text, "utf-8")
+    assert file.stat().st_size > 1_900_000
+    with scripted_upstream(OK) as upstream:
+        async with Client(server_for(upstream.url, None, file=file)) as client:
+            assert not (await client.call_tool("get-9999", {})).is_error
+    assert [request.target for request in upstream.received] == ["/items"]
+
+
 def test_inputs_are_found_within_the_body() -> None:
     body = {"user": {"id": "u1", "name": 'A "q"'}, "tags": [{"name": "x"}, {"name": "y"}], "plan": "p", "more": 1}
     _, [request] = routed("rest-jsonpath", "POST", "/users", json.dumps(body).encode())

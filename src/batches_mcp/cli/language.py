@@ -45,9 +45,8 @@ def check(*, paths: tuple[Path, ...], as_json: bool, strict: bool) -> int:
             say(str(error))
             unreadable += 1
             continue
-        if not as_json:
-            for problem in problems:
-                click.echo(printable(problem.text()))
+        if problems and not as_json:
+            click.echo("\n".join(printable(problem.text()) for problem in problems))
         found += problems
         failed += any(problem.severity in failing for problem in problems)
     if as_json:
