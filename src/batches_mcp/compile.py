@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from batches_mcp.capability import model
+from batches_mcp.capability.baseuri import base_uri_problem, environment_name
 from batches_mcp.capability.bindings import Input
 from batches_mcp.capability.calls import LinkedCall
 from batches_mcp.capability.diagnostics import did_you_mean
@@ -16,7 +17,6 @@ from batches_mcp.capability.prompts import LinkedPrompt
 from batches_mcp.capability.resources import LinkedResource
 from batches_mcp.capability.targets import Target
 from batches_mcp.capability.tools import LinkedTool
-from batches_mcp.capability.upstreams import base_uri_problem
 from batches_mcp.errors import UsageError
 from batches_mcp.plan import (
     Argument,
@@ -31,6 +31,7 @@ from batches_mcp.plan import (
     ResultPlan,
     ServerPlan,
     ToolPlan,
+    Variable,
     credential_templates,
     is_root,
 )
@@ -55,26 +56,24 @@ def compile_server(
     Raises:
         UsageError: the base URL cannot be used for this file.
     """
-    expose = linked.expose
-    if expose is None:
-        raise ValueError("a file that exposes nothing over MCP has an error and is not compiled")
+    expose, info, environment = linked.expose, linked.document.info, environment or {}
     tools = tuple(
-        _tool(each, base_uri(each.call.target, base_url, environment or {}), contributions or {})
-        for each in linked.tools
+        _tool(each, request_plan(each.call, base_url, environment), contributions or {}) for each in linked.tools
     )
-    resources = tuple(_resource(each, base_url, environment or {}) for each in linked.resources)
+    resources = tuple(_resource(each, base_url, environment) for each in linked.resources)
+    binds = {**linked.binds.sources(), **{environment_name(name, environment): name for name in linked.base_names}}
     calls = [tool.call for tool in linked.tools] + [each.call for each in linked.resources if each.call is not None]
     if base_url and len({origin_of(call.target.upstream.consumes.base_uri) for call in calls}) > 1:
         raise UsageError("--base-url cannot be used with this capability file: it consumes several origins")
     return ServerPlan(
         name="batches-mcp",
-        title=linked.document.info.label,
-        instructions=expose.guidance or expose.description or linked.document.info.description,
-        port=expose.port,
+        title=title(linked),
+        instructions=(expose and (expose.guidance or expose.description)) or (info.description if info else ""),
+        port=expose.port if expose else None,
         tools=tools,
-        bound=frozenset(linked.binds.sources()) - linked.values.keys(),
+        bound=frozenset(binds) - linked.values.keys(),
         secrets=_secrets(linked, [*tools, *(each.call for each in resources if each.call is not None)]),
-        binds=linked.binds.sources(),
+        binds=binds,
         inbound=linked.inbound,
         resources=resources,
         prompts=tuple(map(_prompt, linked.prompts)),
@@ -90,6 +89,8 @@ def select_tools(
         UsageError: a name is not a tool's, or no tool is left.
     """
     names = [tool.name for tool in tools]
+    if not tools and not only and not exclude:
+        return ()  # nothing is served over MCP
     for flag, given in (("--tools", only), ("--exclude", exclude)):
         for name in given:
             if name not in names:
@@ -112,7 +113,13 @@ def _secrets(linked: Linked, calls: Iterable[ToolPlan]) -> frozenset[str]:
     return frozenset(used | called_so | linked.values.keys())
 
 
-def _tool(linked: LinkedTool, base_uri: str, contributions: Mapping[str, Contribution]) -> ToolPlan:
+def title(linked: Linked) -> str:
+    """What a file calls itself."""
+    info, exposes = linked.document.info, linked.document.capability.exposes
+    return info.label if info else title_of(exposes[0].namespace if exposes else "")
+
+
+def _tool(linked: LinkedTool, request: RequestPlan, contributions: Mapping[str, Contribution]) -> ToolPlan:
     tool, call, target = linked.tool, linked.call, linked.call.target
     contribution = contributions.get(target.operation.behavior or "", _NOTHING)
     schema = input_schema(call, contribution)
@@ -124,7 +131,7 @@ def _tool(linked: LinkedTool, base_uri: str, contributions: Mapping[str, Contrib
         input_schema=schema,
         checked_schema=_checked_schema(schema, contribution),
         output_schema=tool.output_schema,
-        request=request_plan(call, base_uri),
+        request=request,
         result=result_plan(tool.outputs, target),
         behavior=target.operation.behavior,
         unavailable=contribution.unavailable,
@@ -133,30 +140,30 @@ def _tool(linked: LinkedTool, base_uri: str, contributions: Mapping[str, Contrib
 
 def _resource(linked: LinkedResource, base_url: str | None, environment: Mapping[str, str]) -> ResourcePlan:
     resource, call = linked.resource, linked.call
-    title = resource.label or title_of(resource.name)
+    shown = resource.label or title_of(resource.name)
     return ResourcePlan(
         name=resource.name,
-        title=title,
+        title=shown,
         description=resource.description,
         uri=linked.uri,
         mime_type=resource.mime_type or ("text/plain" if call is None else "application/json"),
-        call=None if call is None else _read(resource, title, call, base_uri(call.target, base_url, environment)),
+        call=None if call is None else _read(resource, shown, call, request_plan(call, base_url, environment)),
         text=linked.text or "",
     )
 
 
-def _read(resource: model.McpResource, title: str, call: LinkedCall, base_uri: str) -> ToolPlan:
+def _read(resource: model.McpResource, shown: str, call: LinkedCall, request: RequestPlan) -> ToolPlan:
     """The call that reads a resource: a GET with nothing but the variables of the URI for arguments."""
     schema = input_schema(call)
     return ToolPlan(
         name=resource.name,
-        title=title,
+        title=shown,
         description=resource.description,
         hints=HintsPlan(read_only=True, destructive=False, idempotent=True, open_world=True),
         input_schema=schema,
         checked_schema=schema,
         output_schema=None,
-        request=request_plan(call, base_uri),
+        request=request,
         result=result_plan(resource.outputs, call.target),
         behavior=call.target.operation.behavior,
     )
@@ -181,17 +188,27 @@ def title_of(name: str) -> str:
     return " ".join(word.capitalize() for word in name.replace("_", "-").split("-"))
 
 
-def request_plan(call: LinkedCall, base_uri: str) -> RequestPlan:
-    """The request that a call makes."""
+def request_plan(call: LinkedCall, base_url: str | None, environment: Mapping[str, str]) -> RequestPlan:
+    """The request that a call makes; `base_url` and `environment` are as for `compile_server`.
+
+    Raises:
+        UsageError: the URL that was given cannot be used.
+    """
     target = call.target
+    base = base_uri(target, base_url, environment)
     return RequestPlan(
         operation=f"{target.upstream.consumes.namespace}.{target.operation.name}",
         method=target.operation.method,
-        base_uri=base_uri,
+        base_uri=base,
         path=call.path,
         feeds=call.feeds,
         body=call.body,
         credential=target.upstream.credential,
+        base_variables={
+            text: variable.name if isinstance(variable, Variable) else environment_name(variable.name, environment)
+            for text, variable in target.upstream.base_variables.items()
+            if text in base
+        },
     )
 
 
@@ -200,6 +217,7 @@ def result_plan(outputs: Iterable[model.Output], target: Target) -> ResultPlan:
     return ResultPlan(
         outputs=tuple(_output(each) for each in outputs),
         declared_jsonl=target.operation.output_raw_format == "jsonl",
+        binary=target.operation.output_raw_format == "binary",
     )
 
 
@@ -227,7 +245,9 @@ def base_uri(target: Target, base_url: str | None, environment: Mapping[str, str
     if problem:
         raise UsageError(f"{name}: the URL {problem}; expected for example https://gateway.example.com")
     keep_path = name == variable or urlsplit(given).path == ""
-    return given + urlsplit(own).path if keep_path else given
+    # Not by `urlsplit`, to which a variable in braces is no host.
+    path = own.partition("://")[2].partition("/")[2]
+    return f"{given}/{path}" if keep_path and path else given
 
 
 def input_schema(call: LinkedCall, contribution: Contribution = _NOTHING) -> Mapping[str, Any]:

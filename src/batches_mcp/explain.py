@@ -63,7 +63,7 @@ def explain(server: ServerPlan, tool: ToolPlan) -> dict[str, Any]:
     path = "".join(
         part if isinstance(part, str) else _shown(part.value, server.binds, "{", "}") for part in tool.request.path
     )
-    used = {name for each in sent for name in each.variables}
+    used = {name for each in sent for name in each.variables} | set(tool.request.base_variables.values())
     return {
         "tool": tool.name,
         "title": tool.title,
@@ -162,6 +162,8 @@ def _answer(tool: ToolPlan) -> list[str]:
     """What becomes of a successful answer, a line for each output that is tried."""
     if tool.behavior is not None:
         return [f"shaped by the behavior {tool.behavior}"]
+    if tool.result.binary:
+        return ["the upstream's bytes as `base64`, with their `media_type`; JSON as it is"]
     if tool.result.declared_jsonl:
         return ["the rows of the upstream's JSONL that fit, as `rows` and `has_more`"]
     if not tool.result.outputs:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
-from batches_mcp.plan import Argument, Feed, Place, RoutePlan, Template, ToolPlan
+from batches_mcp.plan import Argument, Feed, Place, RoutePlan, Template, ToolPlan, is_root
 from batches_mcp.redact import excerpt
 from batches_mcp.request import invalid
 
@@ -24,10 +24,10 @@ _MOST_QUERY_VALUES = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """A route whose path fits, and what its variables stand for."""
+    """A route whose path fits, and what its variables stand for: text, or the segments of all that follows."""
 
     route: RoutePlan
-    variables: Mapping[str, str]
+    variables: Mapping[str, str | list[str]]
 
 
 def matching(routes: Sequence[RoutePlan], raw_path: str) -> list[Matched]:
@@ -37,11 +37,17 @@ def matching(routes: Sequence[RoutePlan], raw_path: str) -> list[Matched]:
         InvalidArguments: a variable of the path is not UTF-8.
     """
     found = [(route, match) for route in routes if (match := _pattern(route).fullmatch(raw_path))]
-    fewest = min((len(match.groups()) for _, match in found), default=0)
+    nearest = min(((route.forwards, len(match.groups())) for route, match in found), default=(False, 0))
     return [
-        Matched(route, dict(zip(_variables(route), map(_decoded, match.groups()), strict=True)))
+        Matched(
+            route,
+            {
+                name: [_decoded(segment) for segment in text.split("/")] if route.forwards else _decoded(text)
+                for name, text in zip(_variables(route), match.groups(), strict=True)
+            },
+        )
         for route, match in found
-        if len(match.groups()) == fewest
+        if (route.forwards, len(match.groups())) == nearest
     ]
 
 
@@ -64,6 +70,8 @@ def arguments(
     route = matched.route
     taken = set(route.arguments(Place.QUERY))
     closed = _own_query(route) - taken
+    own = _fixed_query(route)
+    query = [pair for pair in query if pair not in own]
     for name, _ in query:
         if name in closed:
             raise invalid(f"{excerpt(name, 60)}: this server sets that part of the query itself.")
@@ -72,7 +80,10 @@ def arguments(
         **{name: _typed(route, name, values) for name, values in _grouped(query, taken)},
         **{name: _typed(route, name, values) for name, values in _headers(route, headers)},
         **{name: _typed(route, name, [cookies[name]]) for name in route.arguments(Place.COOKIE) if name in cookies},
-        **{name: _typed(route, name, [value]) for name, value in matched.variables.items()},
+        **{
+            name: value if isinstance(value, list) else _typed(route, name, [value])
+            for name, value in matched.variables.items()
+        },
     }
     known = {name: value for name, value in given.items() if name in route.tool.input_schema["properties"]}
     return {**known, **route.fixed}, [(name, value) for name, value in query if name not in taken]
@@ -121,8 +132,9 @@ def with_query(tool: ToolPlan, more: Pairs) -> ToolPlan:
 
 
 def _pattern(route: RoutePlan) -> re.Pattern[str]:
+    variable = "(.+)" if route.forwards else "([^/]+)"
     parts = (
-        "([^/]+)" if isinstance(part, Argument) else re.escape(quote(part, safe="/:@!$&'()*+,;=~%-._"))
+        variable if isinstance(part, Argument) else re.escape(quote(part, safe="/:@!$&'()*+,;=~%-._"))
         for part in route.path
     )
     return re.compile("".join(parts))
@@ -146,6 +158,17 @@ def _own_query(route: RoutePlan) -> set[str]:
     return {feed.name for feed in feeds if feed.place is Place.QUERY}
 
 
+def _fixed_query(route: RoutePlan) -> set[tuple[str, str]]:
+    """The values that the file puts into the query: who asks for the same of them asks for nothing."""
+    return {
+        (feed.name, part)
+        for feed in route.tool.request.feeds
+        if feed.place is Place.QUERY and len(feed.value.parts) == 1
+        for part in feed.value.parts
+        if isinstance(part, str)
+    }
+
+
 def _grouped(pairs: Pairs, names: set[str]) -> Iterator[tuple[str, list[str]]]:
     for name in names:
         if values := [value for each, value in pairs if each == name]:
@@ -161,6 +184,9 @@ def _headers(route: RoutePlan, headers: Pairs) -> Iterator[tuple[str, list[str]]
 
 def _body_arguments(route: RoutePlan, body: Any) -> dict[str, Any]:
     whole, fields = route.arguments(Place.BODY), route.arguments(Place.FIELD)
+    if route.within:
+        inside = {name: body[name] for name in fields if name in body} if isinstance(body, dict) else {}
+        return {**inside, **dict(_found_within(route, body))}
     if not whole and not fields:
         if body not in (None, {}):
             raise invalid(f"{route.method} {route.template} takes no body.")
@@ -177,6 +203,19 @@ def _body_arguments(route: RoutePlan, body: Any) -> dict[str, Any]:
         if name not in fields:
             raise invalid(f"{excerpt(name, 60)}: the body has no such field; known are {', '.join(fields)}.")
     return dict(body)
+
+
+def _found_within(route: RoutePlan, body: Any) -> Iterator[tuple[str, Any]]:
+    """What the JSONPaths of a route find in a body: the first, or all where a list is asked for."""
+    if not isinstance(body, dict | list):
+        return
+    import jsonpath  # slow to import, and few files ask for it
+
+    for name, path in route.within.items():
+        values = list(jsonpath.findall("$" if is_root(path) else path, body, strict=True))
+        several = route.tool.input_schema["properties"].get(name, {}).get("type") == "array"
+        if values:
+            yield name, values if several and not isinstance(values[0], list) else values[0]
 
 
 def _typed(route: RoutePlan, name: str, values: list[str]) -> Any:

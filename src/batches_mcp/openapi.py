@@ -52,6 +52,8 @@ def document(plan: RestPlan, url: str | None = None) -> dict[str, Any]:
     names = Counter(route.tool.name for route in plan.routes)
     paths: dict[str, dict[str, Any]] = {}
     for route in plan.routes:
+        if route.forwards:
+            continue  # it is not known what is there
         operation = _operation(route)
         if names[route.tool.name] == 1:
             operation = {"operationId": route.tool.name, **operation}
@@ -108,6 +110,9 @@ def _body(route: RoutePlan) -> dict[str, Any] | None:
     whole, fields = route.arguments(Place.BODY), route.arguments(Place.FIELD)
     if whole:
         schema, needed = dict(properties[whole[0]]), whole[0] in required
+    elif route.within:
+        # Where in it values stand is said by JSONPaths, which no schema can.
+        schema, needed = {"type": "object"}, any(name in required for name in (*route.within, *fields))
     elif fields:
         schema = {
             "type": "object",

@@ -48,14 +48,19 @@ class Template:
 
 
 class Place(StrEnum):
-    """Where in a request a value goes; FIELD is one field of a JSON body, BODY the whole of it."""
+    """Where in a request a value goes; FIELD is one field of a JSON body, BODY the whole of it.
+
+    TAIL is the rest of a path, a list of its segments; WITHIN is what a JSONPath finds in the body of a request to us.
+    """
 
     PATH = "path"
+    TAIL = "tail"
     QUERY = "query"
     HEADER = "header"
     COOKIE = "cookie"
     FIELD = "field"
     BODY = "body"
+    WITHIN = "within"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,8 @@ class RequestPlan:
     """How a tool's arguments become one HTTP request.
 
     `path` is split at its variables: a `Feed` stands where a variable was. `body` is used when no feed is for the body.
-    `credential` is sent with every request and takes values from the environment only.
+    `credential` is sent with every request and takes values from the environment only, as the base URI does:
+    `base_variables` has the name of the variable for each text that stands for one in `base_uri`.
     """
 
     operation: str
@@ -112,6 +118,7 @@ class RequestPlan:
     feeds: tuple[Feed, ...]
     body: BodyTemplate | None
     credential: Feed | BasicCredential | None
+    base_variables: Mapping[str, str] = field(default_factory=dict)
 
     def credential_templates(self) -> Iterator[Template]:
         yield from credential_templates(self.credential)
@@ -160,11 +167,12 @@ class OutputPlan:
 class ResultPlan:
     """How an answer becomes structured content: `outputs` are tried in order, and none means the answer as it is.
 
-    `declared_jsonl` counts only when the upstream names no content type.
+    `declared_jsonl` counts only when the upstream names no content type, `binary` only when it names none of JSON.
     """
 
     outputs: tuple[OutputPlan, ...]
     declared_jsonl: bool
+    binary: bool = False
 
     @property
     def takes_all(self) -> bool:
@@ -227,7 +235,7 @@ class RoutePlan:
     """One operation exposed over REST: where it is, and the call it makes, which is a tool's in all but its caller.
 
     `path` is split at its variables; `places` says where the caller puts each argument, under the argument's own name,
-    and `fixed` holds those that the file gives itself.
+    `within` by which JSONPath those in the place WITHIN are found, and `fixed` holds those that the file gives itself.
     """
 
     method: str
@@ -235,6 +243,12 @@ class RoutePlan:
     tool: ToolPlan
     places: Mapping[str, Place]
     fixed: Mapping[str, str | int | float | bool]
+    within: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def forwards(self) -> bool:
+        """Whether its last variable stands for all that follows in the path."""
+        return Place.TAIL in self.places.values()
 
     @property
     def template(self) -> str:

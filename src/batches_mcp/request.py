@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from urllib.parse import quote, urlencode
 
 from pydantic import SecretStr
 
+from batches_mcp.capability.baseuri import base_uri_problem
 from batches_mcp.errors import CallError, ErrorReport, InvalidArguments, MissingVariable
 from batches_mcp.plan import (
     Argument,
@@ -30,6 +32,7 @@ from batches_mcp.plan import (
     Variable,
     fits_header,
 )
+from batches_mcp.redact import excerpt
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,42 @@ def _build(plan: RequestPlan, render: _Renderer) -> Request:
         case None:
             pass
     search = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in query)
-    return Request(plan.method, f"{plan.base_uri}{path}{'?' + search if search else ''}", tuple(headers), body)
+    base = base_url(plan, render.variables)
+    return Request(plan.method, f"{base}{path}{'?' + search if search else ''}", tuple(headers), body)
+
+
+# What a variable may stand for before the path of a base URI: a host or a part of one, and a port.
+_IN_HOST = re.compile(r"[A-Za-z0-9._:-]+")
+
+
+def base_url(plan: RequestPlan, variables: Mapping[str, SecretStr]) -> str:
+    """The base URI with its variables filled in.
+
+    Raises:
+        MissingVariable: one of them is not set.
+        CallError: what they stand for makes no base URI.
+    """
+    url = plan.base_uri
+    if not plan.base_variables:
+        return url
+    before_path = len(re.match(r"(?:[a-z]+://)?[^/]*", url, re.IGNORECASE)[0])  # type: ignore[index]
+    for shown, name in plan.base_variables.items():
+        if name not in variables:
+            raise missing_variable(name, f" for {excerpt(plan.base_uri, 200)}", "it, or give --base-url,")
+        value = variables[name].get_secret_value()
+        in_host = plan.base_uri.find(shown) < before_path and plan.base_uri != shown
+        if in_host and not _IN_HOST.fullmatch(value):
+            raise _bad_base(plan, "holds more than a host, or a part of one")
+        url = url.replace(shown, value)
+    if problem := base_uri_problem(url):
+        raise _bad_base(plan, problem)
+    return url.rstrip("/")
+
+
+def _bad_base(plan: RequestPlan, problem: str) -> CallError:
+    names = " and ".join(dict.fromkeys(plan.base_variables.values()))
+    found = f"{excerpt(plan.base_uri, 200)} with the value of {names} {problem}, so nothing was sent."
+    return CallError(ErrorReport("bad_variable", found, f"Tell the user to correct {names} and restart the server."))
 
 
 def credential_header(credential: Feed | BasicCredential, variables: Mapping[str, SecretStr]) -> tuple[str, str]:
@@ -149,13 +187,14 @@ class _Renderer:
                 return literal
 
 
-def missing_variable(name: str) -> MissingVariable:
-    """The error for a bound variable without a value."""
+def missing_variable(name: str, purpose: str = "", instead: str = "it,") -> MissingVariable:
+    """The error for a bound variable without a value; `purpose` says what it is for."""
     report = ErrorReport(
         "missing_variable",
-        f"the environment variable {name} is not set (or is empty) where this server runs, so nothing was sent.",
+        f"the environment variable {name}{purpose} is not set (or is empty) where this server runs, so nothing was "
+        "sent.",
         f"Tell the user to set {name} in the server's environment (in a host's configuration: the `env` block), or "
-        f"{name}_FILE to the path of a file that holds it, and to restart the server.",
+        f"{name}_FILE to the path of a file that holds {instead} and to restart the server.",
     )
     return MissingVariable(report)
 
@@ -167,11 +206,20 @@ def text(value: Any) -> str:
 
 def _path_segment(feed: Feed, render: _Renderer) -> str:
     value = render.feed(feed)
+    if feed.place is Place.TAIL and isinstance(value, list):
+        return _tail(feed, value)
     if isinstance(value, dict | list) or value is None or value == "":
         found = "nothing" if value in (None, "") else "a list or an object"
         raise invalid(f"{_source(feed)}: expected text for the path of the request, found {found}.")
     # RFC 3986 leaves dots alone, but a segment of dots is a step in the path.
     return quote(text(value), safe="").replace(".", "%2E")
+
+
+def _tail(feed: Feed, segments: list[str]) -> str:
+    """The rest of a path; no segment is a step to another one."""
+    if any(segment in {".", ".."} for segment in segments):
+        raise invalid(f"{_source(feed)}: the path holds a step, `.` or `..`, which is not handed on.")
+    return "/".join(quote(segment, safe="!$&'()*+,;=:@~") for segment in segments)
 
 
 def _query(feed: Feed, value: Any) -> Iterator[tuple[str, str]]:

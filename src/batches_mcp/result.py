@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -74,7 +75,7 @@ def projected(plan: ResultPlan, answer: Answer) -> bytes:
     Raises:
         UnusableAnswer: it is not JSON.
     """
-    if plan.takes_all or not answer.body.strip():
+    if plan.takes_all or not answer.body.strip() or _is_binary(plan, answer):
         return answer.body
     return encode(_mapped(plan.outputs, _value(answer))).encode()
 
@@ -87,7 +88,29 @@ def shape(plan: ResultPlan, answer: Answer) -> dict[str, Any]:
     """
     if is_jsonl(answer.media_type, declared=plan.declared_jsonl):
         return _rows(answer)
+    if _is_binary(plan, answer):
+        return _bytes(answer)
     return bounded(whole(plan, answer), answer)
+
+
+def _is_binary(plan: ResultPlan, answer: Answer) -> bool:
+    return plan.binary and bool(answer.body) and not is_json(answer.media_type)
+
+
+def _bytes(answer: Answer) -> dict[str, Any]:
+    """An answer that is no text: its media type, its number of bytes, and these in base64.
+
+    Raises:
+        UnusableAnswer: it is too large for one result.
+    """
+    encoded = base64.b64encode(answer.body).decode()
+    content = {"media_type": answer.media_type, "bytes": len(answer.body), "base64": encoded}
+    if not fits(encode(content)):
+        message = (
+            f"the answer is {answer.description}, {len(encoded):,} characters as base64; one result holds {MAX_CHARS:,}"
+        )
+        raise _unusable(answer, message, "The request itself succeeded. Ask for a smaller one, or get it over REST.")
+    return content
 
 
 def bounded(content: dict[str, Any], answer: Answer) -> dict[str, Any]:

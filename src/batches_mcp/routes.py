@@ -8,10 +8,10 @@ from typing import Any
 
 from batches_mcp.capability.link import Linked
 from batches_mcp.capability.origins import origin_of
-from batches_mcp.capability.rest import LinkedRoute
-from batches_mcp.compile import base_uri, input_schema, request_plan, result_plan, title_of
+from batches_mcp.capability.route import LinkedRoute
+from batches_mcp.compile import input_schema, request_plan, result_plan, title, title_of
 from batches_mcp.errors import UsageError
-from batches_mcp.plan import HintsPlan, Place, RestPlan, RoutePlan, ToolPlan
+from batches_mcp.plan import HintsPlan, Place, RequestPlan, RestPlan, RoutePlan, ToolPlan
 
 # RFC 9110 9.2.2; GET is one of them anyhow.
 _IDEMPOTENT = {"PUT", "DELETE"}
@@ -26,16 +26,14 @@ def compile_rest(linked: Linked, base_url: str | None = None, environment: Mappi
     if linked.rest is None or not linked.rest.routes:
         raise UsageError("--rest: the capability file exposes nothing over REST; add an entry with `type: rest`")
     targets = [each.call.target for each in linked.rest.routes]
+    info = linked.document.info
     if base_url and len({origin_of(target.upstream.consumes.base_uri) for target in targets}) > 1:
         raise UsageError("--base-url cannot be used with this capability file: it consumes several origins")
     return RestPlan(
-        title=linked.document.info.label,
-        description=linked.rest.expose.description or linked.document.info.description,
+        title=title(linked),
+        description=linked.rest.expose.description or (info.description if info else ""),
         port=linked.rest.expose.port,
-        routes=tuple(
-            _route(each, base_uri(target, base_url, environment or {}))
-            for each, target in zip(linked.rest.routes, targets, strict=True)
-        ),
+        routes=tuple(_route(each, request_plan(each.call, base_url, environment or {})) for each in linked.rest.routes),
     )
 
 
@@ -51,17 +49,21 @@ def select_routes(
     """
     chosen = [tool for tool in tools if tool.name not in exclude and (not only or tool.name in only)]
     left_out = {tool.request.operation for tool in tools} - {tool.request.operation for tool in chosen}
+    # What hands on whatever it is asked for would be a door to them all.
+    closed = {operation.partition(".")[0] for operation in left_out}
     routes = tuple(
         route
         for route in rest.routes
-        if (route.reads_only or not read_only) and route.tool.request.operation not in left_out
+        if (route.reads_only or not read_only)
+        and route.tool.request.operation not in left_out
+        and not (route.forwards and route.tool.request.operation.partition(".")[0] in closed)
     )
     if not routes:
         raise UsageError("--rest: --read-only, --tools and --exclude together leave no operation to serve")
     return replace(rest, routes=routes)
 
 
-def _route(linked: LinkedRoute, base_uri: str) -> RoutePlan:
+def _route(linked: LinkedRoute, request: RequestPlan) -> RoutePlan:
     operation, call = linked.operation, linked.call
     consumed = call.target.operation
     reads = operation.method == consumed.method == "GET"
@@ -82,12 +84,13 @@ def _route(linked: LinkedRoute, base_uri: str) -> RoutePlan:
             input_schema=schema,
             checked_schema=_without_body(schema, linked.places) if consumed.behavior == "submit" else schema,
             output_schema=operation.output_schema,
-            request=request_plan(call, base_uri),
+            request=request,
             result=result_plan(operation.outputs, call.target),
             behavior=consumed.behavior,
         ),
         places=linked.places,
         fixed=linked.fixed,
+        within=linked.within,
     )
 
 

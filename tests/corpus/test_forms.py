@@ -44,12 +44,9 @@ def in_form(value: Any, as_map: Callable[[], bool], key: str = "") -> Any:
 
 def spelled(tree: dict[str, Any], *, later: bool) -> dict[str, Any]:
     """The same file in the spellings of the earlier or the later versions, at its top."""
-    version, label = (
-        tree.pop("naftiko", tree.pop("ikanos", "")),
-        tree["info"].pop("label", tree["info"].pop("display", "")),
-    )
-    tree["ikanos" if later else "naftiko"] = version
-    tree["info"]["display" if later else "label"] = label
+    tree["ikanos" if later else "naftiko"] = tree.pop("naftiko", tree.pop("ikanos", ""))
+    if info := tree.get("info"):
+        info["display" if later else "label"] = info.pop("label", info.pop("display", ""))
     return tree
 
 

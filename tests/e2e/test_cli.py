@@ -87,11 +87,44 @@ def test_check_json_is_an_array_of_diagnostics() -> None:
         ((str(SEED), "--strict"), 1),
         (("--strict",), 0),
         (("no-such-file.yaml",), 2),
-        ((".",), 2),
+        ((str(CAPABILITY), str(SEED)), 0),
+        ((str(CAPABILITY), "no-such-file.yaml"), 2),
+        ((str(SEED.parent),), 0),
+        ((str(SEED.parents[1] / "invalid" / "files"), str(SEED)), 1),
     ],
 )
 def test_the_exit_code_of_check(arguments: Sequence[str], code: int) -> None:
     assert run("check", *arguments)[0] == code
+
+
+def test_check_of_several_ends_with_a_summary(tmp_path: Path) -> None:
+    (tmp_path / "inner" / ".hidden").mkdir(parents=True)
+    for name, text in {
+        "good.yaml": CAPABILITY.read_text("utf-8"),
+        "inner/bad.yml": "naftiko: 1",
+        "inner/warned.yaml": SEED.read_text("utf-8"),
+        "inner/.hidden/more.yaml": "naftiko: 1",
+        "notes.txt": "no capability",
+    }.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    code, out, err = run("check", "good.yaml", ".", cwd=tmp_path)
+    lines = out.splitlines()
+    assert (code, err) == (1, "")
+    assert {line.partition(":")[0] for line in lines[:-1]} == {"inner/bad.yml", "inner/warned.yaml"}
+    assert lines[-1] == "3 files, 1 failed: 2 errors, 12 warnings"
+    assert run("check", ".", "--strict", cwd=tmp_path)[1].splitlines()[-1].startswith("3 files, 2 failed: ")
+    problems = json.loads(run("check", ".", "--json", cwd=tmp_path)[1])
+    assert {problem["file"] for problem in problems} == {"inner/bad.yml", "inner/warned.yaml"}
+
+
+def test_check_says_which_of_several_cannot_be_read(tmp_path: Path) -> None:
+    code, out, err = run("check", str(SEED), "none.yaml", "--json", cwd=tmp_path)
+    assert code == 2
+    assert len(json.loads(out)) == 11
+    assert err == "batches-mcp: cannot read the capability file none.yaml: No such file or directory\n"
+    code, out, err = run("check", str(tmp_path))
+    assert (code, out) == (2, "")
+    assert "there is no .yaml or .yml file in this folder" in err
 
 
 def test_a_broken_capability_file_starts_no_server(tmp_path: Path) -> None:

@@ -135,9 +135,12 @@ def test_credentials_and_what_is_called_like_one_are_secret() -> None:
     assert plan.secrets == {"API_KEY", "my_token"}
 
 
-def test_a_file_without_tools_is_not_compiled() -> None:
-    with pytest.raises(ValueError, match="is not compiled"):
-        compile_server(link(load(parse(b"{}", "f.yaml")).document, "f.yaml"))
+def test_a_file_without_tools_compiles_to_none() -> None:
+    plan = compile_server(link(load(parse(b"{}", "f.yaml")).document, "f.yaml"))
+    assert (plan.title, plan.instructions, plan.port, plan.tools) == ("", "", None, ())
+    assert select_tools(plan.tools, read_only=True, only=(), exclude=()) == ()
+    with pytest.raises(UsageError, match="there is no tool called list-items"):
+        select_tools(plan.tools, read_only=False, only=("list-items",), exclude=())
 
 
 # Narrowing the tool list

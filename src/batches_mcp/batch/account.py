@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -34,7 +35,7 @@ class Accounts:
     state: StateFolder
     variables: Mapping[str, SecretStr]
     named: str | None = None
-    _credentials: dict[int, tuple[RequestPlan, str]] = field(default_factory=dict)
+    _credentials: dict[tuple[Any, ...], tuple[str, str]] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
 
     def name_of(self, plan: RequestPlan) -> str:
@@ -43,9 +44,9 @@ class Accounts:
         Raises:
             MissingVariable: the credential is not set.
         """
-        credential = self._credential(plan)
+        origin, credential = self._credential(plan)
         if self.named is not None:
-            return _hash(origin_of(plan.base_uri), "account", self.named)
+            return _hash(origin, "account", self.named)
         return self._name(credential) or credential
 
     def is_known(self, plan: RequestPlan) -> bool:
@@ -54,7 +55,7 @@ class Accounts:
         Raises:
             MissingVariable: the credential is not set.
         """
-        return self.named is not None or self._name(self._credential(plan)) is not None
+        return self.named is not None or self._name(self._credential(plan)[1]) is not None
 
     def learn(self, plan: RequestPlan, headers: Mapping[str, str], begun: str) -> None:
         """Remember the workspace that an answer names. An account in whose folder `begun` is there stays what it is.
@@ -65,19 +66,20 @@ class Accounts:
         workspace = headers.get(_WORKSPACE)
         if not workspace or self.is_known(plan):
             return
-        credential = self._credential(plan)
-        shared = self._remember(_hash(origin_of(plan.base_uri), "workspace", workspace), credential)
+        origin, credential = self._credential(plan)
+        shared = self._remember(_hash(origin, "workspace", workspace), credential)
         own = Path(self.state.path, credential, begun).exists()
         self._names[credential] = self._remember(credential, credential if own else shared)
 
-    def _credential(self, plan: RequestPlan) -> str:
-        known = self._credentials.get(id(plan))
-        if known is None:
+    def _credential(self, plan: RequestPlan) -> tuple[str, str]:
+        """The origin of a request, and the hash of its credential there."""
+        key = plan.base_uri, plan.credential
+        if key not in self._credentials:
             bare = request.build(replace(plan, path=(), feeds=(), body=None), {}, self.variables)
             credential = "\n".join(f"{name.lower()}: {value}" for name, value in bare.headers)
-            query = bare.url.partition("?")[2]
-            known = self._credentials[id(plan)] = plan, _hash(origin_of(plan.base_uri), query, credential)
-        return known[1]
+            origin, query = origin_of(bare.url), bare.url.partition("?")[2]
+            self._credentials[key] = origin, _hash(origin, query, credential)
+        return self._credentials[key]
 
     def _name(self, credential: str) -> str | None:
         if credential not in self._names and (found := self._read(credential)):

@@ -17,7 +17,7 @@ from batches_mcp.batch.create.delivery import Underway
 from batches_mcp.batch.create.records import AllRecords, Records
 from batches_mcp.batch.newest import NewestIds
 from batches_mcp.forward import Forward
-from batches_mcp.plan import ToolPlan
+from batches_mcp.plan import Feed, ToolPlan
 from batches_mcp.state import StateFolder
 
 if TYPE_CHECKING:
@@ -113,3 +113,9 @@ class Call:
     @property
     def forward(self) -> Forward:
         return self.desk.forward
+
+    @property
+    def batch_id(self) -> str:
+        """The batch that the call is about: the argument that fills the variable of the operation's path."""
+        feeds = (part for part in self.tool.request.path if isinstance(part, Feed))
+        return str(next(self.arguments[name] for feed in feeds for name in feed.value.arguments))

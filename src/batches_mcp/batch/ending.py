@@ -9,7 +9,6 @@ import anyio.to_thread
 
 from batches_mcp.batch.call import Call, Desk
 from batches_mcp.batch.hearing import heard
-from batches_mcp.batch.siblings import BATCH_ID
 from batches_mcp.errors import CallError
 from batches_mcp.plan import ToolPlan
 
@@ -34,7 +33,7 @@ async def delete(call: Call) -> dict[str, Any]:
         CallError: whatever went wrong.
     """
     answer = await call.forward.content(call.tool, call.arguments)
-    await forget(call.desk, call.tool, str(call.arguments.get(BATCH_ID)))
+    await forget(call.desk, call.tool, call.batch_id)
     return answer
 
 

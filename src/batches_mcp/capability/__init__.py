@@ -10,6 +10,7 @@ from batches_mcp.capability.diagnostics import Diagnostic, has_errors
 from batches_mcp.capability.link import Linked, link
 from batches_mcp.capability.load import load
 from batches_mcp.capability.local import read_local
+from batches_mcp.capability.parts import settled
 from batches_mcp.errors import CapabilityError
 
 
@@ -48,4 +49,5 @@ def linked(parsed: source.Source, *, trusted: bool = False) -> Linked:
         from batches_mcp.capability.verify import verify  # imports slow libraries where the file needs them
 
         problems += verify(loaded.document, parsed.file)
+    found, problems = settled(found, problems)
     return replace(found, values=local.values, problems=tuple(sorted(set(problems))))

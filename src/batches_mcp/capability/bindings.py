@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from batches_mcp.capability import model
 from batches_mcp.capability.diagnostics import Mark, quote
-from batches_mcp.capability.expressions import ExpressionError, looks_like_reference, with_value
+from batches_mcp.capability.expressions import (
+    ExpressionError,
+    form,
+    looks_like_reference,
+    nearest,
+    path_parts,
+    with_value,
+)
 from batches_mcp.capability.scope import Scope
 from batches_mcp.capability.targets import Target
 from batches_mcp.plan import Argument, Feed, Place, Template
@@ -36,11 +43,16 @@ class Caller:
 
 @dataclass(slots=True)
 class Bindings:
-    """Finds, for one caller, what feeds each value its operation needs."""
+    """Finds, for one caller, what feeds each value its operation needs; `own_names` are those the operation has itself.
+
+    A name that is given nowhere is that of another but for case, `-` and `_`, where just one such is there and no other
+    name of the operation could be meant.
+    """
 
     scope: Scope
     caller: Caller
     declared: Mapping[str, model.ToolInput | model.RestInput]
+    own_names: frozenset[str]
     inputs: dict[str, Input] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     used_with: set[str] = field(default_factory=set)
@@ -53,6 +65,36 @@ class Bindings:
     def arguments(self) -> Mapping[str, str | int | float | bool]:
         return self.caller.entry.arguments or {}
 
+    def referred(self, name: str) -> str:
+        """The declared argument that a reference is to; the name itself when none is."""
+        return nearest(name, self.declared) or name
+
+    def argument(self, name: str) -> str:
+        """The declared argument for what the operation calls `name`; the name itself when none is."""
+        return self._same(name, self.declared)
+
+    def with_key(self, name: str) -> str | None:
+        """The entry of `with` that gives a value to what the operation calls `name`."""
+        key = self._same(name, self.arguments)
+        return key if key in self.arguments else None
+
+    def _same(self, name: str, given: Collection[str]) -> str:
+        if name in given or not given:
+            return name
+        near = nearest(name, given)
+        others = [each for each in self.own_names if form(each) == form(name) and each != name]
+        return near if near is not None and not others else name
+
+    def named_by_with(self) -> frozenset[str]:
+        """The arguments that `with` refers to; what is wrong with it is reported where it is bound."""
+        return frozenset(self.referred(name) for key in self.arguments for name in self._read(key).arguments)
+
+    def _read(self, key: str) -> Template:
+        try:
+            return with_value(self.arguments[key], self.scope.binds, self.inputs, self.caller.scopes)
+        except ExpressionError:
+            return Template(("",))
+
     def feeds(self, target: Target) -> tuple[Feed, ...]:
         """Everything but the path. What is declared nearer to the operation wins over what its adapter says."""
         declared = target.declared_headers()
@@ -62,6 +104,7 @@ class Bindings:
             if name.lower() not in declared
         ]
         feeds += self._fixed_headers(target)
+        feeds += [Feed(Place.QUERY, name, self._in_path(text, target)) for name, text in target.query]
         for (place, _), each in target.consumed().items():
             if place is Place.PATH:
                 continue
@@ -77,22 +120,33 @@ class Bindings:
             )
         return tuple(feeds)
 
+    def _in_path(self, text: str, target: Target) -> Template:
+        """A value of the query that the path holds, with variables written as those of paths are."""
+        try:
+            parts = path_parts(text, self.scope.binds, {*self.declared, *self.arguments})
+        except ExpressionError as problem:
+            self.scope.problems.error(target.resource.place("path"), "template", str(problem), problem.hint)
+            return Template(("",))
+        return self._filled(Template(tuple(parts) or ("",)))
+
     def _fixed_headers(self, target: Target) -> Iterator[Feed]:
-        """The map `headers`, but for those that an input declares as well."""
+        """The map `headers`, but for those that an input declares as well, and the one that the authentication sets."""
         consumes = target.upstream.consumes
         for name, text in consumes.headers.items():
             mark = consumes.node.entries()["headers"].entries()[name].mark
             value = self.scope.template(text, mark, None) if isinstance(text, str) else Template((text,))
-            if (Place.HEADER, name.lower()) not in target.consumed():
+            place = Place.HEADER, name.lower()
+            if place not in target.consumed() and place != target.upstream.credential_place:
                 yield Feed(Place.HEADER, name, value)
 
     def _value(self, consumed: model.ConsumedInput) -> Template:
         if consumed.value is not None:
             return self.given(consumed)
-        if consumed.name in self.arguments:
-            return self.with_argument(consumed.name, consumed)
-        if consumed.name in self.declared:
-            return self.take(consumed.name)
+        key, argument = self.with_key(consumed.name), self.argument(consumed.name)
+        if key is not None:
+            return self.with_argument(key, consumed)
+        if argument in self.declared:
+            return self.take(argument)
         return self.derive(consumed.name, consumed, required=consumed.required is True)
 
     def given(self, consumed: model.ConsumedInput) -> Template:
@@ -103,14 +157,16 @@ class Bindings:
 
     def inlined(self, text: str, mark: Mark) -> Template:
         """A template of the consumed side: what `with` gives stands in for the arguments it names."""
-        value = self.scope.template(text, mark, {*self.inputs, *self.arguments})
+        return self._filled(self.scope.template(text, mark, {*self.inputs, *self.arguments}))
+
+    def _filled(self, value: Template) -> Template:
         parts: list[Any] = []
         for part in value.parts:
             match part:
                 case Argument(name=name) if name in self.arguments:
                     parts += self.with_argument(name).parts
-                case Argument(name=name) if name in self.declared:
-                    parts += self.take(name).parts
+                case Argument(name=name) if self.referred(name) in self.declared:
+                    parts += self.take(self.referred(name)).parts
                 case Argument(name=name):
                     parts += self.derive(name, None, required=True).parts
                 case _:
@@ -136,7 +192,10 @@ class Bindings:
         return self._needs(value, consumed)
 
     def _needs(self, value: Template, consumed: model.ConsumedInput | None) -> Template:
-        """Derive the arguments a template refers to and nobody declared."""
+        """The template with the arguments that are meant; those that nobody declared are derived."""
+        value = Template(
+            tuple(Argument(self.referred(part.name)) if isinstance(part, Argument) else part for part in value.parts)
+        )
         for name in sorted(value.arguments):
             if name in self.declared:
                 self.used.add(name)
@@ -152,12 +211,26 @@ class Bindings:
         return Template((Argument(name),))
 
     def derive(self, name: str, consumed: model.ConsumedInput | None, *, required: bool) -> Template:
-        if name not in self.inputs:
+        if name in self.inputs:
+            if required and name not in self.declared:
+                self.inputs[name] = replace(self.inputs[name], required=True)
+        else:
             kind = consumed.type if consumed and consumed.type else _derived_type(consumed)
             self.inputs[name] = Input(
                 name, kind, consumed.description if consumed else "", required, consumed.schema if consumed else None
             )
         return Template((Argument(name),))
+
+    def leave_out(self, consumed: model.ConsumedInput) -> None:
+        """Take what only feeds an input that is never sent off the arguments; why it is not is reported elsewhere."""
+        key = self.with_key(consumed.name)
+        names = {self.argument(consumed.name)}
+        if key is not None:
+            self.used_with.add(key)
+            names = {self.referred(name) for name in self._read(key).arguments}
+        for name in names & self.declared.keys() - self.used:
+            self.used.add(name)
+            del self.inputs[name]
 
     def leftovers(self) -> None:
         """Warn of what the file says and nothing uses; a query over REST is handed on as it is."""

@@ -21,6 +21,8 @@ _VALUE = "\0"
 
 def body(bindings: Bindings, operation: model.Operation) -> BodyTemplate | None:
     """The operation's body with templates in it; None when it has none."""
+    if operation.method == "GET":
+        return None
     written = operation.node.entries().get("body")
     match operation.body:
         case str() as text:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
@@ -27,7 +28,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Diagnostic:
-    """One problem. `line` and `col` count from 1; `code` is stable, the wording is not."""
+    """One problem. `line` and `col` count from 1; `code` is stable, the wording is not.
+
+    `part` is the type of the adapter that it stands in; empty where it concerns the file as a whole.
+    """
 
     file: str
     line: int
@@ -36,6 +40,7 @@ class Diagnostic:
     severity: Severity
     message: str
     hint: str = ""
+    part: str = field(default="", compare=False)
 
     def text(self) -> str:
         severity = "" if self.severity is Severity.ERROR else f"{self.severity}: "
@@ -43,21 +48,34 @@ class Diagnostic:
         return f"{self.file}:{self.line}:{self.col}: {self.code}: {severity}{self.message}{hint}"
 
     def data(self) -> dict[str, str | int]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "part"}
 
 
 @dataclass(slots=True)
 class Problems:
-    """Collects what is wrong with one file."""
+    """Collects what is wrong with one file; `part` is the adapter that is being looked at."""
 
     file: str
     found: list[Diagnostic] = field(default_factory=list)
+    part: str = ""
 
     def error(self, mark: Mark, code: str, message: str, hint: str = "") -> None:
-        self.found.append(Diagnostic(self.file, mark.line, mark.col, code, Severity.ERROR, message, hint))
+        self._add(mark, code, Severity.ERROR, message, hint)
 
     def warning(self, mark: Mark, code: str, message: str, hint: str = "") -> None:
-        self.found.append(Diagnostic(self.file, mark.line, mark.col, code, Severity.WARNING, message, hint))
+        self._add(mark, code, Severity.WARNING, message, hint)
+
+    def _add(self, mark: Mark, code: str, severity: Severity, message: str, hint: str) -> None:
+        self.found.append(Diagnostic(self.file, mark.line, mark.col, code, severity, message, hint, self.part))
+
+    @contextmanager
+    def within(self, part: str) -> Iterator[None]:
+        """What is found in the block is the problem of one adapter; of an empty `part`, of whatever it was before."""
+        before, self.part = self.part, part or self.part
+        try:
+            yield
+        finally:
+            self.part = before
 
 
 def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:

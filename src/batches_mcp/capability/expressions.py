@@ -14,11 +14,13 @@ from batches_mcp.capability.diagnostics import did_you_mean, quote
 from batches_mcp.plan import Argument, Template, Variable
 
 _MUSTACHE = re.compile(r"\{\{([^{}]*)\}\}")
-_NAME = re.compile(r"[A-Za-z0-9_*-]+")
+_NAME = re.compile(r"[A-Za-z0-9_*$@-][A-Za-z0-9_*$@:\[\]-]*")
 # Bind variables by the original's schema; nothing written like one is ever taken for an argument.
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
-_REFERENCE = re.compile(r"(\$this\.)?([A-Za-z0-9_-]+)\.([A-Za-z0-9_*-]+)")
-_PATH_VARIABLE = re.compile(r"\{\{\s*([A-Za-z0-9_.*-]+)\s*\}\}|\{([A-Za-z0-9_.*-]+)\}")
+# What looks like a reference to somebody who reads it: a word, a dot, and a name without white space.
+_LIKE_REFERENCE = re.compile(r"(\$this\.)?[A-Za-z0-9_-]+\.[A-Za-z0-9_*-]+|(\$this|tools|rest)\.\S+")
+# A name is all that stands between the braces, such as `$filter` or `page[size]`, but nothing that ends a path.
+_PATH_VARIABLE = re.compile(r"\{\{\s*([^{}\s/?#]+)\s*\}\}|\{([^{}\s/?#]+)\}")
 
 
 class ExpressionError(Exception):
@@ -99,22 +101,36 @@ def template(text: str, binds: Binds, declared: Collection[str] | None) -> Templ
 def with_value(value: str | float | bool, binds: Binds, declared: Collection[str], scopes: tuple[str, str]) -> Template:
     """Read a value of `with`: a reference to an argument, a template, or a literal of any scalar type.
 
-    `scopes` are the prefixes that stand for the caller's arguments: the adapter's namespace and `tools` or `rest`.
+    `scopes` are the prefixes that stand for the caller's arguments: the adapter's namespace and `tools` or `rest`. All
+    that follows the prefix and its dot is the argument's name: `tools.$filter`, `tools.page[size]`, `tools.user.id`.
 
     Raises:
         ExpressionError: a template in it cannot be read.
     """
     if not isinstance(value, str):
         return Template((value,))
-    match = _REFERENCE.fullmatch(value)
-    if match and (match[2] == scopes[0] or (match[2] == scopes[1] and not match[1])):
-        return Template((Argument(match[3]),))
+    for prefix in (f"{scopes[0]}.", f"{scopes[1]}.", f"$this.{scopes[0]}."):
+        name = value.removeprefix(prefix)
+        if name and name != value:
+            return Template((Argument(name),))
     return template(value, binds, declared)
+
+
+def form(name: str) -> str:
+    """What names have in common that differ in case and separators only: `page-id`, `page_id` and `pageId`."""
+    return re.sub(r"[-_]", "", name).lower()
+
+
+def nearest(name: str, names: Collection[str]) -> str | None:
+    """The name itself when it is among `names`, else the only one that differs in case, `-` and `_` alone."""
+    same = [name] if name in names else [each for each in names if form(each) == form(name)]
+    return same[0] if len(same) == 1 else None
 
 
 def looks_like_reference(value: object) -> bool:
     """Whether a literal may have been meant as a reference: `word.word`, where a number or a host name is not."""
-    return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None and not value.replace(".", "").isdigit()
+    like = isinstance(value, str) and _LIKE_REFERENCE.fullmatch(value) is not None
+    return like and not str(value).replace(".", "").isdigit()
 
 
 def path_parts(path: str, binds: Binds | None, declared: Collection[str]) -> list[str | Argument | Variable]:

@@ -6,8 +6,8 @@ no problem is an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pydantic import SecretStr
 
@@ -15,7 +15,8 @@ from batches_mcp.capability import model
 from batches_mcp.capability.bindings import Caller
 from batches_mcp.capability.calls import link_call
 from batches_mcp.capability.credentials import inbound
-from batches_mcp.capability.diagnostics import Diagnostic, Mark, Problems
+from batches_mcp.capability.diagnostics import Diagnostic, Problems, did_you_mean, quote
+from batches_mcp.capability.environment import undeclared
 from batches_mcp.capability.expressions import Binds
 from batches_mcp.capability.prompts import LinkedPrompt, link_prompts
 from batches_mcp.capability.resources import LinkedResource, link_resources
@@ -23,15 +24,18 @@ from batches_mcp.capability.rest import LinkedRest, link_rest
 from batches_mcp.capability.scope import Scope, binds_of
 from batches_mcp.capability.targets import Target
 from batches_mcp.capability.tools import LinkedTool, link_tools
-from batches_mcp.capability.upstreams import operations
+from batches_mcp.capability.upstreams import consumed
 from batches_mcp.plan import BasicCredential, Feed
+
+_NO_TOOLS = "nothing is exposed over MCP"
 
 
 @dataclass(frozen=True, slots=True)
 class Linked:
     """What a document means; `expose` is None when it exposes nothing over MCP.
 
-    `inbound` is what callers have to show over HTTP, `values` what was read from the files that `binds` names.
+    `base_names` are the variables of base URIs that are not bound, `inbound` is what callers have to show over HTTP,
+    `values` what was read from the files that `binds` names.
     """
 
     document: model.Document
@@ -41,6 +45,7 @@ class Linked:
     resources: tuple[LinkedResource, ...] = ()
     prompts: tuple[LinkedPrompt, ...] = ()
     rest: LinkedRest | None = None
+    base_names: frozenset[str] = frozenset()
     inbound: Feed | BasicCredential | None = None
     values: Mapping[str, SecretStr] = field(default_factory=dict, repr=False)
     problems: tuple[Diagnostic, ...] = ()
@@ -49,15 +54,29 @@ class Linked:
 def link(document: model.Document, file: str, texts: Mapping[str, str] | None = None) -> Linked:
     """Resolve every name in the document; `file` names it in diagnostics, `texts` holds the files that it names."""
     problems = Problems(file)
-    scope = Scope(problems, binds_of(document))
+    unbound = undeclared(document)
+    for (namespace, name), mark in unbound.items():
+        near = did_you_mean(name, [key for bind in document.binds if bind.namespace == namespace for key in bind.keys])
+        problems.warning(
+            mark,
+            "undeclared-variable",
+            f"{quote(f'{namespace}.{name}')} is bound nowhere",
+            f"the variable {name} of the environment is read; "
+            + (near if near.startswith("did") else f"add it to the `keys` of {quote(namespace)}"),
+        )
+    scope = Scope(problems, binds_of(document, unbound))
     capability = document.capability
+    entries = document.node.entries()
+    if entries and entries.get("info") is None:
+        hint = "write `info` with a `label`, which clients show"
+        problems.warning(document.node.where, "missing-key", "key `info` is missing", hint)
     scope.unique(
         "namespace",
         [*document.binds, *capability.consumes, *capability.exposes],
         lambda each: each.namespace,
         "namespace",
     )
-    targets = operations(capability.consumes, scope)
+    found = consumed(capability.consumes, scope)
     exposes = [expose for expose in capability.exposes if isinstance(expose, model.McpExpose)]
     for extra in exposes[1:]:
         problems.error(
@@ -67,41 +86,49 @@ def link(document: model.Document, file: str, texts: Mapping[str, str] | None = 
             "one server serves one: merge their tools",
         )
     rests = [expose for expose in capability.exposes if isinstance(expose, model.RestExpose)]
-    rest = link_rest(rests, targets, scope)
-    _uncalled(capability, targets, scope)
-    if not exposes:
+    with problems.within(model.RestExpose.part):
+        rest = link_rest(rests, found, scope)
+    _uncalled(capability, found.operations, scope)
+    linked = Linked(document, next(iter(exposes), None), scope.binds, rest=rest, base_names=found.base_names)
+    with problems.within(model.McpExpose.part):
+        if linked.expose is not None:
+            linked = replace(
+                linked,
+                tools=tuple(link_tools(linked.expose, found.operations, scope)),
+                resources=tuple(link_resources(linked.expose, found.operations, scope, texts or {})),
+                prompts=tuple(link_prompts(linked.expose, scope, texts or {})),
+            )
+        _no_tools(linked, scope)
+    return replace(linked, inbound=_inbound(linked.expose, rests, scope), problems=tuple(problems.found))
+
+
+def _no_tools(linked: Linked, scope: Scope) -> None:
+    """Report that there is nothing for an MCP client, unless `load` has said why."""
+    capability = linked.document.capability
+    if linked.expose is None:
         written = capability.node.entries().get("exposes")
-        # An entry that `load` could not read, or no list at all, is an error already.
         if written and isinstance(written.value, list) and len(written.value) == len(capability.exposes):
-            _no_tools(problems, written.mark, "add an entry with `type: mcp` and its tools")
-        return Linked(document, None, scope.binds, problems=tuple(problems.found))
-    written = exposes[0].node.entries().get("tools")
-    if written and written.value in ([], {}):
-        _no_tools(problems, written.mark, "add a tool with its `name` and `call`")
-    return Linked(
-        document,
-        exposes[0],
-        scope.binds,
-        tools=tuple(link_tools(exposes[0], targets, scope)),
-        resources=tuple(link_resources(exposes[0], targets, scope, texts or {})),
-        prompts=tuple(link_prompts(exposes[0], scope, texts or {})),
-        rest=rest,
-        inbound=_inbound(exposes[0], rests, scope),
-        problems=tuple(problems.found),
-    )
+            scope.problems.error(written.mark, "no-tools", _NO_TOOLS, "add an entry with `type: mcp` and its tools")
+    else:
+        written = linked.expose.node.entries().get("tools")
+        if written and written.value in ([], {}):
+            scope.problems.error(written.mark, "no-tools", _NO_TOOLS, "add a tool with its `name` and `call`")
 
 
-def _no_tools(problems: Problems, mark: Mark, hint: str) -> None:
-    problems.error(mark, "no-tools", "nothing is exposed over MCP", hint)
-
-
-def _inbound(expose: model.McpExpose, rests: Iterable[model.RestExpose], scope: Scope) -> Feed | BasicCredential | None:
+def _inbound(
+    expose: model.McpExpose | None, rests: Sequence[model.RestExpose], scope: Scope
+) -> Feed | BasicCredential | None:
     """What callers have to show, whichever way they come."""
-    asked = inbound(expose, scope)
-    for rest in rests:
-        if rest.authentication is not None and inbound(rest, scope) != asked:
+    adapters: list[model.McpExpose | model.RestExpose] = [*([expose] if expose else []), *rests]
+    asked: Feed | BasicCredential | None = None
+    for adapter in adapters:
+        with scope.problems.within(adapter.part):
+            own = inbound(adapter, scope)
+        if adapter is adapters[0]:
+            asked = own
+        elif adapter.authentication is not None and own != asked:
             scope.problems.error(
-                rest.place("authentication"),
+                adapter.place("authentication"),
                 "authentication",
                 "the adapters ask different things of their callers",
                 "one server asks the same of all: write the same into the adapter of type `mcp`",
@@ -119,4 +146,4 @@ def _uncalled(capability: model.Capability, targets: Mapping[str, Target], scope
             called |= {each.call for resource in expose.resources for each in resource.operations}
     for name in targets.keys() - called:
         nobody = model.Tool(node=targets[name].operation.node, name="", call=name)
-        link_call(Caller(nobody, (), ("", "")), targets, scope)
+        link_call(Caller(nobody, (), ("", "")), {name: replace(targets[name], other=None)}, scope)

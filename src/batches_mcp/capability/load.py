@@ -7,7 +7,7 @@ everything. The stand-ins never leave this package, since a document with errors
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, replace
+from dataclasses import MISSING, Field, dataclass, replace
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -33,22 +33,41 @@ def load(source: Source) -> Loaded:
     return Loaded(document, (*source.problems, *decoder.problems.found))
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What a model's fields hold, how each is written, and which field each key of a mapping is."""
+
+    types: Mapping[str, Any]
+    fields: Mapping[str, tuple[Field[Any], Key]]
+    spellings: Mapping[str, str]
+
+
+# The same for every file.
+_shapes: dict[type[Located], _Shape] = {}
+
+
+def _shape(model: type[Located]) -> _Shape:
+    if model not in _shapes:
+        fields = {name: (model_field, key_of(model_field)) for name, model_field in own_fields(model).items()}
+        spellings = {spelling: name for name, (_, written) in fields.items() for spelling in written.spellings}
+        _shapes[model] = _Shape(get_type_hints(model), fields, spellings)
+    return _shapes[model]
+
+
 @dataclass(slots=True)
 class _Decoder:
     root: Node
     problems: Problems
-    hints: dict[type[Located], Mapping[str, Any]] = field(default_factory=dict)
-
-    def _types(self, model: type[Located]) -> Mapping[str, Any]:
-        if model not in self.hints:
-            self.hints[model] = get_type_hints(model)
-        return self.hints[model]
 
     def error(self, node: Node, code: str, message: str, hint: str = "") -> None:
         self.problems.error(node.where, code, message, hint)
 
     def model(self, node: Node, model: type[ModelT]) -> ModelT:
         """Decode a mapping into a model; unknown and missing keys are reported and stepped over."""
+        with self.problems.within(model.part):
+            return self._model(node, model)
+
+    def _model(self, node: Node, model: type[ModelT]) -> ModelT:
         if not isinstance(node.value, dict):
             self.error(node, "wrong-type", f"expected a mapping ({_keys_text(model)}), found {node.kind}")
             node = replace(node, value={})
@@ -56,11 +75,7 @@ class _Decoder:
                 node=node,
                 **{name: self._stand_in(model_field, model) for name, model_field in own_fields(model).items()},
             )
-        known = {
-            spelling: name
-            for name, model_field in own_fields(model).items()
-            for spelling in key_of(model_field).spellings
-        }
+        known = _shape(model).spellings
         for name, entry in node.value.items():
             if name in model.unsupported:
                 self.error(entry, "unsupported", f"{quote(name)} is not supported here", model.unsupported[name])
@@ -68,20 +83,23 @@ class _Decoder:
                 merge = "merge keys are not read: write the entries out" if name == "<<" else ""
                 hint = merge or did_you_mean(name, list(known))
                 self.error(entry, "unknown-key", f"key {quote(name)} is not known here", hint)
-        values = {name: self._field(node, model, model_field) for name, model_field in own_fields(model).items()}
+        values = {
+            name: self._field(node, model, model_field, written)
+            for name, (model_field, written) in _shape(model).fields.items()
+        }
         return model(node=node, **values)
 
-    def _field(self, node: Node, model: type[Located], model_field: Field[Any]) -> Any:
-        written = key_of(model_field)
-        given = [node.entries()[spelling] for spelling in written.spellings if spelling in node.entries()]
+    def _field(self, node: Node, model: type[Located], model_field: Field[Any], written: Key) -> Any:
+        entries = node.entries()
+        given = [entries[spelling] for spelling in written.spellings if spelling in entries]
         if len(given) > 1:
-            both = " and ".join(quote(spelling) for spelling in written.spellings if spelling in node.entries())
+            both = " and ".join(quote(spelling) for spelling in written.spellings if spelling in entries)
             self.error(given[1], "duplicate-key", f"{both} say the same thing", "remove one of the two")
         if not given or (given[0].value is None and not required(model_field)):
             if required(model_field):
                 self._missing(node, model, written.spellings[0])
             return self._stand_in(model_field, model)
-        decoded = self._value(given[0], self._types(model)[model_field.name], written)
+        decoded = self._value(given[0], _shape(model).types[model_field.name], written)
         return self._stand_in(model_field, model) if decoded is MISSING else decoded
 
     def _missing(self, node: Node, model: type[Located], name: str) -> None:
@@ -98,7 +116,7 @@ class _Decoder:
             return model_field.default
         if model_field.default_factory is not MISSING:
             return model_field.default_factory()
-        expected = self._types(model)[model_field.name]
+        expected = _shape(model).types[model_field.name]
         return self._empty(expected)
 
     def _empty(self, expected: Any) -> Any:
@@ -145,7 +163,7 @@ class _Decoder:
 
     def _variant(self, node: Node, members: list[type[Located]], written: Key) -> Any:
         """One of several models, told apart by the key `type`."""
-        by_type = {get_args(self._types(member)["type"])[0]: member for member in members}
+        by_type = {get_args(_shape(member).types["type"])[0]: member for member in members}
         kind = node.entries().get("type")
         if kind is not None and isinstance(kind.value, str) and kind.value in by_type:
             return self.model(node, by_type[kind.value])

@@ -39,9 +39,10 @@ def read_local(document: model.Document, file: str) -> LocalFiles:
             values |= _values(bind, _path(bind.location, folder, bind.place("location"), problems), problems)
     texts = {}
     for location, mark in _locations(document):
-        path = _path(location, folder, mark, problems)
-        if path is not None:
-            texts[location] = _text(path, mark, problems)
+        with problems.within(model.McpExpose.part):
+            path = _path(location, folder, mark, problems)
+            if path is not None:
+                texts[location] = _text(path, mark, problems)
     return LocalFiles(values, texts, tuple(problems.found))
 
 

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from batches_mcp.capability import model
 from batches_mcp.capability.bindings import Caller
 from batches_mcp.capability.calls import LinkedCall, link_call
 from batches_mcp.capability.diagnostics import Mark, did_you_mean, quote
-from batches_mcp.capability.expressions import ExpressionError, path_parts
+from batches_mcp.capability.expressions import ExpressionError, nearest, path_parts
+from batches_mcp.capability.forwards import forwarded
+from batches_mcp.capability.route import LinkedRoute, RestPath
 from batches_mcp.capability.scope import Scope
-from batches_mcp.capability.targets import Target
+from batches_mcp.capability.upstreams import Consumed
 from batches_mcp.plan import Argument, Feed, Place
-
-RestPath = tuple[str | Argument, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LinkedRoute:
-    """An operation with everything it names; `places` says where each argument is taken from."""
-
-    operation: model.RestOperation
-    path: RestPath
-    call: LinkedCall
-    places: Mapping[str, Place]
-    fixed: Mapping[str, str | int | float | bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +25,7 @@ class LinkedRest:
     routes: tuple[LinkedRoute, ...]
 
 
-def link_rest(exposes: Sequence[model.RestExpose], operations: Mapping[str, Target], scope: Scope) -> LinkedRest | None:
+def link_rest(exposes: Sequence[model.RestExpose], consumed: Consumed, scope: Scope) -> LinkedRest | None:
     """Link the first adapter; the problems of all are reported."""
     for extra in exposes[1:]:
         scope.problems.warning(
@@ -45,33 +34,40 @@ def link_rest(exposes: Sequence[model.RestExpose], operations: Mapping[str, Targ
             "a second adapter of type `rest`",
             "the first is served: merge their resources",
         )
-    linked = [LinkedRest(expose, tuple(_routes(expose, operations, scope))) for expose in exposes]
+    linked = [LinkedRest(expose, tuple(_routes(expose, consumed, scope))) for expose in exposes]
     return linked[0] if linked else None
 
 
-def _routes(rest: model.RestExpose, operations: Mapping[str, Target], scope: Scope) -> Iterator[LinkedRoute]:
+def _routes(rest: model.RestExpose, consumed: Consumed, scope: Scope) -> Iterator[LinkedRoute]:
     first: dict[tuple[str, RestPath], Mark] = {}
     for resource in rest.resources:
         path = _path(resource, scope)
+        if resource.forward is not None:
+            yield from forwarded(resource, path, consumed.upstreams, scope)
+        elif not resource.operations and "operations" not in resource.node.entries():
+            scope.problems.error(resource.node.where, "missing-key", "key `operations` is missing", "or `forward`")
         for operation in resource.operations:
             same = operation.method, tuple(part if isinstance(part, str) else Argument("") for part in path)
+            linked = _route(rest, resource, operation, path, consumed, scope)
             if same in first:
-                scope.problems.error(
+                scope.problems.warning(
                     operation.place("method"),
                     "duplicate-name",
                     f"{operation.method} {quote(resource.path)} is defined twice",
-                    f"first in line {first[same].line}; remove one of the two",
+                    f"the one in line {first[same].line} is served",
                 )
-            first.setdefault(same, operation.place("method"))
-            linked = _route(rest, resource, operation, path, operations, scope)
-            if linked is not None:
+            elif linked is not None:
                 yield linked
+            first.setdefault(same, operation.place("method"))
 
 
 def _path(resource: model.RestResource, scope: Scope) -> RestPath:
-    scope.path(resource.path, resource.place("path"))
+    path, query = scope.path(resource.path, resource.place("path"))
+    if query:
+        message, hint = f"path {quote(resource.path)} holds a query", f"it is served at {quote(path)}"
+        scope.problems.warning(resource.place("path"), "path", message, hint)
     try:
-        parts = path_parts(resource.path, None, ())
+        parts = path_parts(path, None, ())
     except ExpressionError as problem:
         scope.problems.error(resource.place("path"), "template", str(problem), problem.hint)
         return ()
@@ -83,11 +79,11 @@ def _route(
     resource: model.RestResource,
     operation: model.RestOperation,
     path: RestPath,
-    operations: Mapping[str, Target],
+    consumed: Consumed,
     scope: Scope,
 ) -> LinkedRoute | None:
     variables = list(dict.fromkeys(part.name for part in path if isinstance(part, Argument)))
-    declared = {each.name: each for each in (*resource.inputs, *operation.inputs)}
+    declared = {each.name: each for each in _declared(resource, operation, variables)}
     for each in declared.values():
         if each.place_in == "path" and each.name not in variables:
             scope.problems.error(
@@ -96,22 +92,25 @@ def _route(
                 f"{quote(each.name)} is `in: path`, and the path {quote(resource.path)} has no such variable",
                 did_you_mean(each.name, variables),
             )
-        if isinstance(each.value, str) and ("{{" in each.value or each.value.startswith("$")):
+        if each.from_body is None and isinstance(each.value, str) and ("{{" in each.value or each.value[:1] == "$"):
             scope.problems.error(
                 each.place("value"),
                 "unsupported",
                 f"the value {quote(each.value)} of a REST input is not supported here",
-                "a fixed value, or none: `with` says where an input goes",
+                "a fixed value, a JSONPath with `in: body`, or none: `with` says where an input goes",
             )
     implied = [
         model.RestInput(node=resource.node, name=name, place_in="path", type="string")
         for name in variables
         if name not in declared
     ]
-    call = link_call(Caller(operation, [*implied, *declared.values()], (rest.namespace, "rest")), operations, scope)
+    call = link_call(
+        Caller(operation, [*implied, *declared.values()], (rest.namespace, "rest")), consumed.operations, scope
+    )
     if call is None:
         return None
-    places = {each.name: _place(each) for each in (*implied, *declared.values())}
+    kept = {each.name for each in call.inputs}
+    places = {each.name: _place(each) for each in (*implied, *declared.values()) if each.name in kept}
     for argument in call.inputs:
         places.setdefault(argument.name, _derived_place(argument.name, call))
     for name in places:
@@ -122,12 +121,24 @@ def _route(
                 f"path variable {quote(name)} of the operation called gets no value from {quote(resource.path)}",
                 f"write {{{name}}} into the path, or declare it as an input",
             )
-    fixed = {each.name: each.value for each in declared.values() if each.value is not None}
-    return LinkedRoute(operation, path, call, places, fixed)
+    within = {each.name: each.from_body for each in declared.values() if each.from_body and each.name in kept}
+    fixed = {each.name: each.value for each in declared.values() if each.value is not None and not each.from_body}
+    return LinkedRoute(operation, path, call, places, fixed, within)
+
+
+def _declared(
+    resource: model.RestResource, operation: model.RestOperation, variables: Sequence[str]
+) -> Iterator[model.RestInput]:
+    """The inputs that are declared, those `in: path` under the names of the path."""
+    for each in (*resource.inputs, *operation.inputs):
+        variable = nearest(each.name, variables) if each.place_in == "path" else None
+        yield replace(each, name=variable) if variable is not None else each
 
 
 def _place(declared: model.RestInput) -> Place:
-    """An input `in: body` is a field of the JSON body, but for the one called so, which is all of it."""
+    """An input `in: body` is a field of the JSON body, or somewhere within, but for the one called so, which is all."""
+    if declared.from_body is not None:
+        return Place.WITHIN
     if declared.place_in == "body":
         return Place.BODY if declared.name == "body" else Place.FIELD
     return Place(declared.place_in)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl
 
 from batches_mcp.capability import expressions, model
 from batches_mcp.capability.diagnostics import Mark, Problems, quote
@@ -18,11 +19,18 @@ _KEBAB = re.compile(r"[A-Za-z0-9-]+")
 _FEWEST_WORDS = 3
 
 
-def binds_of(document: model.Document) -> Binds:
-    """What is bound: under `binds`, and by inputs `in: environment`, whose namespace is their upstream's."""
-    by_namespace = {
-        bind.namespace: {variable: Variable(bind.source(variable)) for variable in bind.keys} for bind in document.binds
-    }
+def binds_of(document: model.Document, undeclared: Iterable[tuple[str, str]] = ()) -> Binds:
+    """What is bound: under `binds`, and by inputs `in: environment`, whose namespace is their upstream's.
+
+    `undeclared` are variables of the environment beside those, by namespace and name.
+    """
+    by_namespace: dict[str, dict[str, Variable]] = {}
+    for bind in document.binds:
+        by_namespace.setdefault(bind.namespace, {}).update(
+            {variable: Variable(bind.source(variable)) for variable in bind.keys}
+        )
+    for namespace, name in undeclared:
+        by_namespace.setdefault(namespace, {})[name] = Variable(name)
     for consumes in document.capability.consumes:
         levels: tuple[model.Consumes | model.Resource | model.Operation, ...] = (
             consumes,
@@ -51,20 +59,30 @@ class Scope:
             return Template(("",))
 
     def unique(
-        self, kind: str, entries: Iterable[Any], name_of: Callable[[Any], str], field_name: str = "name"
+        self,
+        kind: str,
+        entries: Iterable[Any],
+        name_of: Callable[[Any], str],
+        field_name: str = "name",
+        *,
+        same: Callable[[Any, Any], bool] = lambda _one, _other: False,
     ) -> None:
-        """Report every entry whose name another has already; `field_name` is where the name stands."""
-        first: dict[str, Mark] = {}
+        """Report every entry whose name another has already; `field_name` is where the name stands.
+
+        It is a warning where the two are the `same`, and so either will do.
+        """
+        first: dict[str, Any] = {}
         for entry in entries:
-            name, mark = name_of(entry), entry.place(field_name)
+            name = name_of(entry)
             if name and name in first:
-                self.problems.error(
-                    mark,
+                report = self.problems.warning if same(first[name], entry) else self.problems.error
+                report(
+                    entry.place(field_name),
                     "duplicate-name",
                     f"{kind} {quote(name)} is defined twice",
-                    f"first in line {first[name].line}; rename one",
+                    f"first in line {first[name].place(field_name).line}; rename one",
                 )
-            first.setdefault(name, mark)
+            first.setdefault(name, entry)
 
     def described(self, kind: str, entry: model.Tool | model.McpResource | model.Prompt) -> None:
         """Warn of a description that tells a model nothing: none at all, or the name in other words."""
@@ -97,13 +115,16 @@ class Scope:
                 "Naftiko's schema rejects it; it works here",
             )
 
-    def path(self, path: str, mark: Mark) -> None:
-        """Report a path that could not be appended to a base URI."""
-        if path and not path.startswith("/"):
+    def path(self, path: str, mark: Mark) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """A path as it is appended to a base URI, with a slash at its beginning, and the query it holds."""
+        if "#" in path:
             self.problems.error(
-                mark, "path", f"path {quote(path)} does not start with a slash", f"write {quote('/' + path)}"
+                mark, "path", f"path {quote(path)} holds a fragment, which no request can", "leave it out"
             )
-        if "?" in path or "#" in path:
-            self.problems.error(
-                mark, "path", f"path {quote(path)} holds a query or a fragment", "declare query inputs with `in: query`"
+        bare, _, query = path.partition("?")
+        if bare and not bare.startswith("/"):
+            bare = f"/{bare}"
+            self.problems.warning(
+                mark, "path", f"path {quote(path)} does not start with a slash", f"{quote(bare)} is meant"
             )
+        return bare, tuple(parse_qsl(query, keep_blank_values=True))

@@ -17,10 +17,10 @@ import yaml
 from batches_mcp.capability.diagnostics import Diagnostic, Mark, Problems, quote
 from batches_mcp.errors import CapabilityError, UnreadableFile
 
-# A capability file is written by hand: the largest known is 60 KB. The bounds keep a hostile one from taking memory.
-MAX_FILE_BYTES = 1_000_000
+# Those of whole APIs that are made by programs reach 5 MB. The bounds keep a hostile one from taking memory.
+MAX_FILE_BYTES = 8 << 20
 MAX_DEPTH = 64
-MAX_NODES = 100_000
+MAX_NODES = 1_000_000
 
 type_names = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
 
@@ -242,7 +242,7 @@ class _Builder:
                     f"it stands first in line {first.line}; remove one of the two",
                 )
             else:
-                entries[key] = replace(node, key_mark=parent.key_mark)
+                entries[key] = Node(node.value, node.mark, parent.key_mark)
             parent.key = None
 
     def _key(self, node: Node) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from batches_mcp.capability import model
 from batches_mcp.capability.diagnostics import Mark, Problems, quote
-from batches_mcp.plan import BasicCredential, Feed, Place, fits_header
+from batches_mcp.plan import Argument, BasicCredential, Feed, Place, Variable, fits_header
 
 # A token of RFC 9110 5.6.2; the name of a cookie is one as well (RFC 6265 4.1.1).
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -29,11 +29,15 @@ _RESERVED_HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A `consumes` entry with its credential read; `default_headers` stand in where an operation declares none."""
+    """A `consumes` entry with its credential read; `default_headers` stand in where an operation declares none.
+
+    `base_variables` are those of its base URI, by the text that stands for each; an `Argument` is not bound.
+    """
 
     consumes: model.Consumes
     credential: Feed | BasicCredential | None
     default_headers: Mapping[str, str]
+    base_variables: Mapping[str, Variable | Argument]
 
     @property
     def credential_place(self) -> tuple[Place, str] | None:
@@ -51,14 +55,48 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The operation a call names, and where it stands."""
+    """The operation a call names, and where it stands.
+
+    `path` and `query` are the resource's path, which begins with a slash, and what it holds of a query. `other` is
+    where another operation of the same name stands, which makes another request.
+    """
 
     upstream: Upstream
     resource: model.Resource
     operation: model.Operation
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    other: Mark | None = None
+
+    def same_as(self, target: Target) -> bool:
+        """Whether either makes the same request."""
+
+        def request(each: Target) -> object:
+            inputs = [entry.node.plain() for entry in (*each.resource.inputs, *each.operation.inputs)]
+            body = each.operation.node.entries().get("body")
+            return each.resource.path, each.operation.method, inputs, body and body.plain(), each.operation.behavior
+
+        return request(self) == request(target)
 
     def consumed(self) -> dict[tuple[Place, str], model.ConsumedInput]:
         """Every input that is sent, by its place and its name; what is declared nearer to the operation wins."""
+        return {place: each for place, each in self.declared().items() if not self.never_sent(*place, each)}
+
+    def left_out(self) -> Iterator[model.ConsumedInput]:
+        """The inputs that are never sent."""
+        return (each for place, each in self.declared().items() if self.never_sent(*place, each))
+
+    def never_sent(self, place: Place, name: str, consumed: model.ConsumedInput) -> bool:
+        """Whether an input is of no use: the credential stands in its place, or no request has such a thing."""
+        return (
+            (place, name) == self.upstream.credential_place
+            or (place is Place.QUERY and name in dict(self.query))
+            or (place is Place.BODY and self.operation.method == "GET")
+            or (place is Place.HEADER and name in _RESERVED_HEADERS and consumed.value is None)
+        )
+
+    def declared(self) -> dict[tuple[Place, str], model.ConsumedInput]:
+        """Every input that the file declares for the operation, sent or not."""
         return {
             (Place(each.place_in), each.name.lower() if each.place_in == "header" else each.name): each
             for level in (self.upstream.consumes, self.resource, self.operation)
@@ -82,13 +120,18 @@ def check(target: Target, problems: Problems) -> None:
     for name, value in target.upstream.consumes.headers.items():
         entry = target.upstream.consumes.node.entries()["headers"].entries()[name]
         _header(name, value, entry.where, entry.mark, problems)
-        _not_credential(target, Place.HEADER, name.lower(), entry.where, problems)
-    for (place, name), each in target.consumed().items():
-        if place is Place.HEADER:
+        _credential(target, Place.HEADER, name.lower(), entry.where, problems)
+    for (place, name), each in target.declared().items():
+        if place is Place.HEADER and target.never_sent(place, name, each):
+            _reserved(each.name, each.place("name"), problems)
+        elif place is Place.HEADER:
             _header(each.name, each.value, each.place("name"), each.place("value"), problems)
         elif place is Place.COOKIE and not _TOKEN.fullmatch(each.name):
             problems.error(each.place("name"), "cookie-name", f"{quote(each.name)} is no name of a cookie")
-        _not_credential(target, place, name, each.place("name"), problems)
+        _credential(target, place, name, each.place("name"), problems)
+        if place is Place.QUERY and name in dict(target.query):
+            message = f"the query {quote(name)} is set by the path {quote(target.resource.path)}"
+            problems.warning(each.place("name"), "duplicate-name", message, "the path's value is sent")
     for level in (target.upstream.consumes, target.resource, target.operation):
         _unique(level.inputs, problems)
         for each in level.inputs:
@@ -102,14 +145,17 @@ def check(target: Target, problems: Problems) -> None:
     _bodies(target, problems)
 
 
-def header_name(name: str, mark: Mark, problems: Problems) -> None:
-    """Report a name that a header cannot have."""
+def header_name(name: str, mark: Mark, problems: Problems) -> bool:
+    """Whether a header can have this name; what cannot is reported."""
     if name.lower() in _RESERVED_HEADERS:
         problems.error(
             mark, "header-name", f"the header {quote(name)} is written by the HTTP client itself", "leave it out"
         )
-    elif not _TOKEN.fullmatch(name):
+        return False
+    if not _TOKEN.fullmatch(name):
         problems.error(mark, "header-name", f"{quote(name)} is no name of a header")
+        return False
+    return True
 
 
 def _header(name: str, value: object, name_mark: Mark, value_mark: Mark, problems: Problems) -> None:
@@ -123,31 +169,47 @@ def _header(name: str, value: object, name_mark: Mark, value_mark: Mark, problem
         )
 
 
-def _not_credential(target: Target, place: Place, name: str, mark: Mark, problems: Problems) -> None:
-    """Nothing may stand where the credential does, least of all a caller's argument."""
+def _credential(target: Target, place: Place, name: str, mark: Mark, problems: Problems) -> None:
+    """Nothing stands where the credential does, least of all a caller's argument."""
     if (place, name) == target.upstream.credential_place:
-        problems.error(
-            mark, "duplicate-name", f"the {place} {quote(name)} is set by the authentication", "remove one of the two"
+        problems.warning(
+            mark,
+            "duplicate-name",
+            f"the {place} {quote(name)} is set by the authentication",
+            "the authentication's value is sent; remove one of the two",
+        )
+
+
+def _reserved(name: str, mark: Mark, problems: Problems) -> None:
+    if name.lower() in _RESERVED_HEADERS:
+        problems.warning(
+            mark,
+            "header-name",
+            f"the header {quote(name)} is written by the HTTP client itself",
+            "it is left out, and so is its argument",
         )
 
 
 def _unique(inputs: Iterable[model.ConsumedInput], problems: Problems) -> None:
-    first: dict[tuple[str, str], Mark] = {}
+    first: dict[tuple[str, str], model.ConsumedInput] = {}
     for each in inputs:
-        mark, name = each.place("name"), (each.place_in, each.name)
+        name = each.place_in, each.name
         if name in first:
-            hint = f"first in line {first[name].line}; remove one of the two"
-            problems.error(mark, "duplicate-name", f"input {quote(each.name)} is defined twice", hint)
-        first.setdefault(name, mark)
+            hint = f"first in line {first[name].place('name').line}; remove one of the two"
+            # Twice the same does no harm.
+            report = problems.warning if first[name].value == each.value else problems.error
+            report(each.place("name"), "duplicate-name", f"input {quote(each.name)} is defined twice", hint)
+        first.setdefault(name, each)
 
 
 def _bodies(target: Target, problems: Problems) -> None:
     operation, whole = target.operation, target.whole_body()
-    bodies = [each for each in target.consumed().values() if each.place_in == "body"]
+    bodies = [each for each in target.declared().values() if each.place_in == "body"]
     if operation.method == "GET":
         written = [operation.place("body")] if operation.body else [each.place("place_in") for each in bodies[:1]]
         for mark in written:
-            problems.error(mark, "body", "a GET request has no body", "use inputs with `in: query`")
+            problems.warning(mark, "body", "a GET request has no body", "none is sent; use inputs with `in: query`")
+        return
     if operation.body and bodies:
         problems.error(
             bodies[0].place("name"),

@@ -13,8 +13,13 @@ from batches_mcp.capability.diagnostics import quote
 from batches_mcp.capability.scope import Scope
 from batches_mcp.capability.targets import Target
 
-# What clients accept: the API's own pattern for tool names, and SEP-986's length.
-_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# MCP 2025-11-25, server/tools: what a name should be; the second is what the Messages API takes, and so Claude's hosts.
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_HOSTS_TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# The Messages API refuses a tool whose input schema has any other name of a property.
+_HOSTS_ARGUMENT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_HOSTS_MOST = 64
+_MOST_SHOWN = 5
 
 # A hint, a value of it, the methods which that value contradicts (RFC 9110 9.2), and what to do.
 _CONTRADICTIONS = (
@@ -47,18 +52,43 @@ def link_tools(expose: model.McpExpose, operations: Mapping[str, Target], scope:
     """Every tool that calls an operation of the file, with the problems of all reported."""
     scope.unique("tool", expose.tools, lambda each: each.name)
     for tool in expose.tools:
-        if tool.name and not _TOOL_NAME.fullmatch(tool.name):
-            scope.problems.error(
-                tool.place("name"),
-                "tool-name",
-                f"{quote(tool.name)} is no name a client accepts",
-                "1 to 64 of A-Z a-z 0-9 _ -",
-            )
+        _name(tool, scope)
         scope.described("tool", tool)
         _hints(tool, scope, operations.get(tool.call))
         call = link_call(Caller(tool, tool.inputs, (expose.namespace, "tools")), operations, scope)
         if call is not None:
+            _argument_names(tool, call, scope)
             yield LinkedTool(tool, call)
+
+
+def _name(tool: model.Tool, scope: Scope) -> None:
+    if tool.name and not _TOOL_NAME.fullmatch(tool.name):
+        scope.problems.error(
+            tool.place("name"),
+            "tool-name",
+            f"{quote(tool.name)} is no name a client accepts",
+            "1 to 128 of A-Z a-z 0-9 _ - .",
+        )
+    elif tool.name and not _HOSTS_TOOL_NAME.fullmatch(tool.name):
+        found = f"has {len(tool.name)} characters" if len(tool.name) > _HOSTS_MOST else "has a dot"
+        scope.problems.warning(
+            tool.place("name"),
+            "tool-name",
+            f"{quote(tool.name)} {found}",
+            "Claude, VS Code, Copilot and Cursor take up to 64 of A-Z a-z 0-9 _ -, their own prefix included",
+        )
+
+
+def _argument_names(tool: model.Tool, call: LinkedCall, scope: Scope) -> None:
+    """Warn of arguments that MCP allows and hosts do not."""
+    refused = [each.name for each in call.inputs if each.name and not _HOSTS_ARGUMENT.fullmatch(each.name)]
+    if refused:
+        scope.problems.warning(
+            tool.place("name"),
+            "argument-name",
+            f"tool {quote(tool.name)} has arguments called {', '.join(map(quote, refused[:_MOST_SHOWN]))}",
+            "hosts on the Claude API refuse names with other characters than A-Z a-z 0-9 _ - . or over 64 of them",
+        )
 
 
 def _hints(tool: model.Tool, scope: Scope, target: Target | None) -> None:

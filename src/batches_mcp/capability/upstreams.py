@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from batches_mcp.capability import model, origins
+from batches_mcp.capability.baseuri import base_uri_problem, environment_name, template_problem, variables
 from batches_mcp.capability.credentials import credential
 from batches_mcp.capability.diagnostics import quote
+from batches_mcp.capability.expressions import ExpressionError
 from batches_mcp.capability.scope import Scope
 from batches_mcp.capability.targets import Target, Upstream, check
+from batches_mcp.plan import Argument, Variable
 
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+@dataclass(frozen=True, slots=True)
+class Consumed:
+    """Every upstream by its namespace, and every operation by the name a `call` gives it."""
+
+    upstreams: Mapping[str, Upstream]
+    operations: Mapping[str, Target]
+
+    @property
+    def base_names(self) -> frozenset[str]:
+        """The variables of base URIs that are not bound."""
+        found = (each for upstream in self.upstreams.values() for each in upstream.base_variables.values())
+        return frozenset(each.name for each in found if isinstance(each, Argument))
 
 
-def operations(consumed: Iterable[model.Consumes], scope: Scope) -> dict[str, Target]:
-    """Every operation by the name a `call` gives it, with the problems of the consumed side reported."""
+def consumed(entries: Iterable[model.Consumes], scope: Scope) -> Consumed:
+    """The consumed side, with its problems reported."""
     reader = _Reader(scope)
-    return reader.operations([reader.upstream(consumes) for consumes in consumed])
+    upstreams = [reader.upstream(consumes) for consumes in entries]
+    return Consumed({each.consumes.namespace: each for each in upstreams}, reader.operations(upstreams))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +43,12 @@ class _Reader:
     scope: Scope
 
     def upstream(self, consumes: model.Consumes) -> Upstream:
-        self._base_uri(consumes)
         required = origins.known(consumes.base_uri).headers
-        upstream = Upstream(consumes, credential(consumes.authentication, self.scope), required)
+        upstream = Upstream(
+            consumes, credential(consumes.authentication, self.scope), required, self._base_variables(consumes)
+        )
         declared = [
-            Target(upstream, resource, operation).declared_headers()
+            Target(upstream, resource, operation, "").declared_headers()
             for resource in consumes.resources
             for operation in resource.operations
         ]
@@ -45,38 +62,58 @@ class _Reader:
                 )
         return upstream
 
-    def _base_uri(self, consumes: model.Consumes) -> None:
+    def _base_variables(self, consumes: model.Consumes) -> Mapping[str, Variable | Argument]:
+        """The variables of the base URI, and what is wrong with it."""
         uri, mark = consumes.base_uri, consumes.place("base_uri")
-        if not uri:
-            return
-        problem = base_uri_problem(uri)
+        problem = template_problem(uri) if uri else ""
         if problem:
             shown = quote(re.sub(r"//.*@", "//***@", uri))
             self.scope.problems.error(mark, "base-uri", f"{shown} {problem}", "for example https://api.example.com/v1")
-        elif uri.endswith("/"):
+            return {}
+        if uri.endswith("/"):
             self.scope.problems.warning(
                 mark,
                 "base-uri",
                 f"{quote(uri)} ends with a slash, and so paths would have two",
                 "the slash is left out",
             )
+        try:
+            found = variables(uri, self.scope.binds)
+        except ExpressionError as error:
+            self.scope.problems.error(mark, "base-uri", str(error), error.hint)
+            return {}
+        for text, variable in found.items():
+            if isinstance(variable, Argument):
+                self.scope.problems.warning(
+                    mark,
+                    "base-uri",
+                    f"{quote(text)} in {quote(uri)} is not bound",
+                    f"set {environment_name(variable.name)} in the environment, bind it, or give --base-url",
+                )
+        return found
 
     def operations(self, upstreams: Iterable[Upstream]) -> dict[str, Target]:
         """Every operation by the name a `call` gives it."""
         operations: dict[str, Target] = {}
         for upstream in upstreams:
             namespace = upstream.consumes.namespace
-            self.scope.unique("resource", upstream.consumes.resources, lambda each: each.name)
+            # Nothing is called by the name of its resource.
+            self.scope.unique("resource", upstream.consumes.resources, lambda each: each.name, same=lambda *_: True)
             self._dialect(upstream.consumes.inputs)
             own_path = _path_of(upstream.consumes.base_uri)
             for resource in upstream.consumes.resources:
-                self.scope.path(resource.path, resource.place("path"))
-                if own_path and f"{resource.path}/".startswith(f"{own_path}/"):
+                path, query = self.scope.path(resource.path, resource.place("path"))
+                if query:
+                    shown = "&".join(f"{name}={value}" for name, value in query)
+                    message = f"path {quote(resource.path)} holds a query"
+                    hint = f"{quote(shown)} is sent with every request; declare what callers give with `in: query`"
+                    self.scope.problems.warning(resource.place("path"), "path", message, hint)
+                if own_path and f"{path}/".startswith(f"{own_path}/"):
                     self.scope.problems.warning(
                         resource.place("path"),
                         "base-uri",
-                        f"path {quote(resource.path)} begins with {quote(own_path)}, as baseUri ends",
-                        f"requests would go to {quote(own_path + resource.path)}: leave one of the two out",
+                        f"path {quote(path)} begins with {quote(own_path)}, as baseUri ends",
+                        f"requests would go to {quote(own_path + path)}: leave one of the two out",
                     )
                 self.scope.kebab(resource.name, resource.place("name"))
                 self._dialect(resource.inputs)
@@ -84,17 +121,24 @@ class _Reader:
                     self._dialect(operation.inputs)
                     call = f"{namespace}.{operation.name}"
                     self.scope.kebab(operation.name, operation.place("name"))
-                    if operation.name and call in operations:
-                        self.scope.problems.error(
-                            operation.place("name"),
-                            "duplicate-name",
-                            f"operation {quote(operation.name)} is defined twice",
-                            "a call could not tell them apart: rename one",
-                        )
-                    target = Target(upstream, resource, operation)
+                    target = Target(upstream, resource, operation, path, query)
                     check(target, self.scope.problems)
+                    if operation.name and call in operations:
+                        self._twice(operations, call, target)
                     operations.setdefault(call, target)
         return operations
+
+    def _twice(self, operations: dict[str, Target], call: str, target: Target) -> None:
+        """A second operation of a name, of which a call must not be asked to choose."""
+        first, mark = operations[call], target.operation.place("name")
+        if not first.same_as(target):
+            operations[call] = replace(first, other=mark)
+        self.scope.problems.warning(
+            mark,
+            "duplicate-name",
+            f"operation {quote(target.operation.name)} is defined twice",
+            f"first in line {first.operation.place('name').line}; rename one",
+        )
 
     def _dialect(self, inputs: Iterable[model.ConsumedInput]) -> None:
         for each in inputs:
@@ -111,22 +155,3 @@ class _Reader:
 def _path_of(uri: str) -> str:
     """The path of a base URI; empty when it has none, or is none."""
     return "" if base_uri_problem(uri) else urlsplit(uri).path.rstrip("/")
-
-
-def base_uri_problem(uri: str) -> str:
-    """What is wrong with a base URI, as the end of a sentence; empty when nothing is."""
-    try:
-        parts = urlsplit(uri)
-        host = parts.hostname or ""
-        _ = parts.port
-    except ValueError as error:
-        return f"is not a URL: {error}"
-    if parts.scheme not in {"http", "https"} or not host:
-        return "is not an http or https URL"
-    if "@" in parts.netloc:
-        return "holds a user name or password"
-    if any(character in "?#{}\\" or character.isspace() or not character.isprintable() for character in uri):
-        return "holds more than scheme, host and path"
-    if parts.scheme == "http" and host not in _LOOPBACK:
-        return "would send the key unencrypted: plain http goes to loopback only"
-    return ""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from batches_mcp.capability import expressions, model
 from batches_mcp.capability.bindings import Bindings
 from batches_mcp.capability.diagnostics import did_you_mean, quote
-from batches_mcp.capability.expressions import ExpressionError, path_parts
+from batches_mcp.capability.expressions import ExpressionError, form, nearest, path_parts
 from batches_mcp.capability.source import Node
 from batches_mcp.capability.targets import Target
 from batches_mcp.plan import Argument, Feed, Place, Template, Variable
@@ -21,19 +20,22 @@ def path(bindings: Bindings, target: Target) -> tuple[str | Feed, ...]:
     resource, operation = target.resource, target.operation
     mark = resource.place("path")
     try:
-        parts = path_parts(resource.path, bindings.scope.binds, {*bindings.declared, *bindings.arguments})
+        parts = path_parts(target.path, bindings.scope.binds, {*bindings.declared, *bindings.arguments})
     except ExpressionError as problem:
         bindings.scope.problems.error(mark, "template", str(problem), problem.hint)
         bindings.used.update(bindings.declared)  # which of them it takes cannot be known
         return ()
-    declared_in_path = {each.name: each for each in (*resource.inputs, *operation.inputs) if each.place_in == "path"}
     names = list(dict.fromkeys(part.name for part in parts if isinstance(part, Argument)))
-    for stray in declared_in_path.keys() - set(names):
+    in_path = {each.name: each for each in (*resource.inputs, *operation.inputs) if each.place_in == "path"}
+    declared_in_path = {variable: in_path[name] for name in in_path if (variable := nearest(name, names)) is not None}
+    for stray in in_path.values():
+        if stray in declared_in_path.values():
+            continue
         bindings.scope.problems.error(
-            declared_in_path[stray].place("name"),
+            stray.place("name"),
             "path-variable",
-            f"{quote(stray)} is `in: path`, and the path {quote(resource.path)} has no such variable",
-            did_you_mean(stray, names),
+            f"{quote(stray.name)} is `in: path`, and the path {quote(resource.path)} has no such variable",
+            did_you_mean(stray.name, names),
         )
     values = {name: _by_name(bindings, name, declared_in_path.get(name)) for name in names}
     free = _free(bindings, target)
@@ -63,8 +65,8 @@ def _by_name(bindings: Bindings, name: str, consumed: model.ConsumedInput | None
 
 def _by_form(bindings: Bindings, names: Sequence[str], values: dict[str, Template | None], free: Sequence[str]) -> None:
     for name in names:
-        same_with = [each for each in bindings.arguments if _form(each) == _form(name)]
-        same = [each for each in free if _form(each) == _form(name)]
+        same_with = [each for each in bindings.arguments if form(each) == form(name)]
+        same = [each for each in free if form(each) == form(name)]
         if len(same_with) == 1:
             values[name] = bindings.with_argument(same_with[0])
         elif len(same) == 1:
@@ -94,15 +96,10 @@ def _by_position(
 
 def _free(bindings: Bindings, target: Target) -> list[str]:
     """Declared inputs that nothing uses yet, no `with` refers to, and nothing but the path could take."""
-    named = {
-        part
-        for value in bindings.arguments.values()
-        if isinstance(value, str)
-        for part in re.findall(r"[A-Za-z0-9_*-]+", value)
-    }
-    for consumed in target.consumed().values():
+    named = set(bindings.named_by_with())
+    for consumed in target.declared().values():
         if consumed.place_in != "path" and consumed.value is None:
-            named.add(consumed.name)
+            named.add(bindings.argument(consumed.name))
         elif isinstance(consumed.value, str):
             named |= _named_in(consumed.value)
     written = target.operation.node.entries().get("body")
@@ -127,7 +124,3 @@ def _texts(node: Node) -> Iterator[str]:
         yield node.value
     for each in (*node.items(), *node.entries().values()):
         yield from _texts(each)
-
-
-def _form(name: str) -> str:
-    return re.sub(r"[-_]", "", name).lower()

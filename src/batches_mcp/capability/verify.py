@@ -6,7 +6,7 @@ They are made of every file but the packaged one, which the test suite has verif
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -36,14 +36,8 @@ def verify(document: model.Document, file: str) -> tuple[Diagnostic, ...]:
             if isinstance(expose, model.McpExpose)
             else [operation for resource in expose.resources for operation in resource.operations]
         )
-        for caller in callers:
-            for output in _outputs(caller.outputs):
-                _jsonpath(output, problems)
-            if isinstance(caller, model.McpResource):
-                continue
-            for each in caller.inputs:
-                _parameter_schema(each, problems)
-            _output_schema(caller, problems)
+        with problems.within(expose.part):
+            _callers(callers, problems)
     _written_secrets(document.node, "", problems)
     for consumes in document.capability.consumes:
         operations = [operation for resource in consumes.resources for operation in resource.operations]
@@ -59,6 +53,19 @@ def verify(document: model.Document, file: str) -> tuple[Diagnostic, ...]:
             if name in consumes.headers:
                 _written_value(name, value, problems)
     return tuple(problems.found)
+
+
+def _callers(callers: Iterable[model.Tool | model.McpResource | model.RestOperation], problems: Problems) -> None:
+    for caller in callers:
+        for output in _outputs(caller.outputs):
+            _jsonpath(output.mapping, output.place("mapping"), problems)
+        if isinstance(caller, model.McpResource):
+            continue
+        for each in caller.inputs:
+            _parameter_schema(each, problems)
+            if isinstance(each, model.RestInput) and each.from_body:
+                _jsonpath(each.from_body, each.place("value"), problems)
+        _output_schema(caller, problems)
 
 
 def _written_value(name: str, value: Node | None, problems: Problems) -> None:
@@ -137,18 +144,18 @@ def _leads_somewhere(reference: str, schema: Any) -> bool:
     return root == "#" and isinstance(schema, dict | bool)
 
 
-def _jsonpath(output: model.Output, problems: Problems) -> None:
-    if output.mapping is None or is_root(output.mapping):
+def _jsonpath(path: str | None, mark: Mark, problems: Problems) -> None:
+    if path is None or is_root(path):
         return
     import jsonpath  # slow to import
 
     try:
-        jsonpath.compile(output.mapping, strict=True)
+        jsonpath.compile(path, strict=True)
     except jsonpath.JSONPathError as error:
         problems.error(
-            output.place("mapping"),
+            mark,
             "jsonpath",
-            f"{quote(output.mapping)} is not a JSONPath: {excerpt(str(error).partition(chr(10))[0], 200)}",
+            f"{quote(path)} is not a JSONPath: {excerpt(str(error).partition(chr(10))[0], 200)}",
             "RFC 9535, for example $.data[0].id",
         )
 

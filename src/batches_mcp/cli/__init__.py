@@ -23,7 +23,7 @@ _COMMANDS = {
     "serve": "batches_mcp.cli.serve",
     "call": "batches_mcp.cli.inspect",
     "tools": "batches_mcp.cli.inspect",
-    "check": "batches_mcp.cli.inspect",
+    "check": "batches_mcp.cli.language",
     "run": "batches_mcp.cli.run",
     "jobs": "batches_mcp.cli.jobs",
     "explain": "batches_mcp.cli.language",

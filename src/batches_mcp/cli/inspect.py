@@ -1,4 +1,4 @@
-"""`check`, `tools` and `call`: looking at a capability file, at what it compiles to, and at what a call answers."""
+"""`tools` and `call`: looking at what a capability file compiles to, and at what a call answers."""
 
 from __future__ import annotations
 
@@ -10,40 +10,13 @@ from typing import Any
 import anyio
 import click
 
-from batches_mcp import capability as capabilities
-from batches_mcp.capability.diagnostics import Diagnostic, Severity, did_you_mean
+from batches_mcp.capability.diagnostics import did_you_mean
 from batches_mcp.cli.flags import batch_flags, capability, flag, log_level, upstream_flags
 from batches_mcp.cli.startup import ready, say
 from batches_mcp.errors import UsageError
 from batches_mcp.plan import ServerPlan, ToolPlan
 from batches_mcp.redact import printable, printable_json
-from batches_mcp.settings import BatchSettings, Environment, UpstreamSettings, packaged
-
-
-@click.command(short_help="Check a capability file and print every problem.")
-@click.argument("file", type=click.Path(path_type=Path), required=False)
-@flag("--json", "as_json", is_flag=True, help="Print a JSON array.")
-@flag("--strict", is_flag=True, help="Let warnings fail as well.")
-def check(*, file: Path | None, as_json: bool, strict: bool) -> int:
-    """Check a capability FILE (the packaged one by default) and print every problem with its line and column.
-
-    Exit code 0: no errors; 1: errors; 2: the file cannot be read.
-    """
-    path = file or packaged("capability.yaml")
-    problems = capabilities.check(path)
-    if as_json:
-        click.echo(json.dumps([problem.data() for problem in problems], indent=2, ensure_ascii=False))
-    else:
-        for problem in problems:
-            click.echo(printable(problem.text()))
-        click.echo(f"{path}: {_count(problems, Severity.ERROR)}, {_count(problems, Severity.WARNING)}")
-    failing = {Severity.ERROR, Severity.WARNING} if strict else {Severity.ERROR}
-    return 1 if any(problem.severity in failing for problem in problems) else 0
-
-
-def _count(problems: Sequence[Diagnostic], severity: Severity) -> str:
-    number = sum(problem.severity is severity for problem in problems)
-    return f"{number} {severity}{'' if number == 1 else 's'}"
+from batches_mcp.settings import BatchSettings, Environment, UpstreamSettings
 
 
 @click.command(short_help="Show the tools as an agent will see them.")

@@ -1,20 +1,90 @@
-"""`explain` and `schema`: what a tool of a capability file does, and what may stand in such a file."""
+"""`check`, `explain` and `schema`: what is wrong with capability files, what their tools do, what may stand in one."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from batches_mcp.capability.diagnostics import did_you_mean
+from batches_mcp import capability as capabilities
+from batches_mcp.capability.diagnostics import Diagnostic, Severity, did_you_mean
 from batches_mcp.cli.flags import capability, flag
 from batches_mcp.cli.startup import ready, say
-from batches_mcp.errors import UsageError
+from batches_mcp.errors import UnreadableFile, UsageError
 from batches_mcp.explain import explain as explained
 from batches_mcp.redact import printable
-from batches_mcp.settings import Environment, UpstreamSettings
+from batches_mcp.settings import Environment, UpstreamSettings, packaged
+
+# What a folder is searched for.
+_YAML = {".yaml", ".yml"}
+
+
+@click.command(short_help="Check capability files and print every problem.")
+@click.argument("paths", metavar="[FILE|FOLDER]...", nargs=-1, type=click.Path(path_type=Path))
+@flag("--json", "as_json", is_flag=True, help="Print a JSON array.")
+@flag("--strict", is_flag=True, help="Let warnings fail as well.")
+def check(*, paths: tuple[Path, ...], as_json: bool, strict: bool) -> int:
+    """Check capability files (the packaged one by default) and print every problem with its line and column.
+
+    A folder stands for all .yaml and .yml files in it, and in the folders in it.
+
+    Exit code 0: no errors; 1: errors; 2: a file cannot be read.
+    """
+    files = list(dict.fromkeys(file for path in paths for file in _files(path))) or [packaged("capability.yaml")]
+    found: list[Diagnostic] = []
+    failed = unreadable = 0
+    failing = {Severity.ERROR, Severity.WARNING} if strict else {Severity.ERROR}
+    for file in files:
+        try:
+            problems = capabilities.check(file)
+        except UnreadableFile as error:
+            say(str(error))
+            unreadable += 1
+            continue
+        if problems and not as_json:
+            click.echo("\n".join(printable(problem.text()) for problem in problems))
+        found += problems
+        failed += any(problem.severity in failing for problem in problems)
+    if as_json:
+        click.echo(json.dumps([problem.data() for problem in found], indent=2, ensure_ascii=False))
+    elif unreadable < len(files):
+        counts = f"{_count(found, Severity.ERROR)}, {_count(found, Severity.WARNING)}"
+        many = f"{_number(len(files), 'file')}, {failed} failed"
+        many += f", {unreadable} cannot be read" if unreadable else ""
+        click.echo(f"{printable(str(files[0])) if len(files) == 1 else many}: {counts}")
+    return 2 if unreadable else 1 if failed else 0
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """The file itself, or the files of a folder, by name, and of the folders in it; what is hidden is left out.
+
+    Raises:
+        UsageError: a folder without any.
+    """
+    if not path.is_dir():
+        yield path
+        return
+    found = False
+    for folder, inner, names in os.walk(path):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith(".") and Path(name).suffix in _YAML:
+                found = True
+                yield Path(folder, name)
+    if not found:
+        raise UsageError(f"{path}: there is no .yaml or .yml file in this folder")
+
+
+def _count(problems: Sequence[Diagnostic], severity: Severity) -> str:
+    return _number(sum(problem.severity is severity for problem in problems), str(severity))
+
+
+def _number(number: int, of: str) -> str:
+    return f"{number:,} {of}{'' if number == 1 else 's'}"
 
 
 @click.command(short_help="Show where a tool's inputs go, and what comes back.")

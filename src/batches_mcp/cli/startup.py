@@ -20,9 +20,9 @@ from batches_mcp.capability.origins import known, origin_of
 from batches_mcp.compile import compile_server
 from batches_mcp.errors import CallError, UsageError
 from batches_mcp.narrow import narrow
-from batches_mcp.plan import RestPlan, ServerPlan, ToolPlan, credential_templates
+from batches_mcp.plan import RequestPlan, RestPlan, ServerPlan, ToolPlan, credential_templates
 from batches_mcp.redact import RedactingFilter, Redactor, printable
-from batches_mcp.request import credential_header
+from batches_mcp.request import base_url, credential_header
 from batches_mcp.settings import (
     TOKEN,
     Admission,
@@ -134,6 +134,8 @@ def ready(
         table = behaviors(replace(given, roots=file_roots(given.roots, default_root)))
         plan = compile_server(linked, base_url, environment.values, contributions(table))
         rest = _rest(linked, base_url, environment.values, plan.tools, settings) if with_rest else None
+        if not linked.tools and rest is None:
+            raise UsageError("nothing of the capability file is served over MCP; add --transport http --rest for REST")
         calls = [*plan.calls, *(route.tool for route in (rest.routes if rest else ()))]
         plan = narrow(plan, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude)
         if given.max_cost_usd is not None:
@@ -152,7 +154,7 @@ def ready(
         secrets = [variables[name] for name in plan.secrets if name in variables] + ([token] if token else [])
         redactor = Redactor.of(secret.get_secret_value() for secret in secrets)
         configure_logging(log_level, redactor)
-        for uri in {call.request.base_uri for call in calls}:
+        for uri in {_shown_base(call.request, variables) for call in calls}:
             if not known(uri).headers and not settings.sandbox:
                 say(f"requests go to {origin_of(uri)}")
         state_dir = given.state_dir
@@ -162,6 +164,14 @@ def ready(
         if folder.others_may_write:
             say(f"others may write to the state folder {folder.path}; run: chmod go-w {folder.path}")
         yield Ready(plan, table, variables, redactor, folder, given, rest)
+
+
+def _shown_base(plan: RequestPlan, variables: Mapping[str, SecretStr]) -> str:
+    """Where requests go, with variables in it as long as they have no value."""
+    try:
+        return base_url(plan, variables)
+    except CallError:
+        return plan.base_uri
 
 
 def _rest(

@@ -198,5 +198,5 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 def test_a_file_that_is_too_large_is_not_parsed(tmp_path: Path) -> None:
     file = tmp_path / "large.yaml"
     file.write_bytes(b"#" * (MAX_FILE_BYTES + 1))
-    with pytest.raises(UnreadableFile, match="larger than 1,000,000 bytes"):
+    with pytest.raises(UnreadableFile, match="larger than 8,388,608 bytes"):
         read(file)

@@ -25,6 +25,7 @@ from batches_mcp.batch.results.export import export
 from batches_mcp.batch.results.page import Page
 from batches_mcp.batch.results.picking import Picker, from_spool
 from batches_mcp.batch.results.spool import Spool, load
+from batches_mcp.batch.siblings import BATCH_ID
 from batches_mcp.batch.tokens import Tokens
 from batches_mcp.errors import CallError, ErrorReport, Retry, StateUnusable
 from batches_mcp.state import unusable
@@ -47,7 +48,7 @@ async def answer(call: Call) -> dict[str, Any]:
         CallError: whatever went wrong: the batch has not ended, its results are gone, a cursor does not fit.
     """
     deadline_s = anyio.current_time() + call.forward.upstream.limits.call_s
-    asked = read_arguments(call.arguments)
+    asked = read_arguments({**call.arguments, BATCH_ID: call.batch_id})
     try:
         content, batch = await _answer(call, asked, deadline_s)
     except FileNotFoundError:

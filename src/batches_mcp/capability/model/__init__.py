@@ -19,6 +19,7 @@ from batches_mcp.capability.model.declare import Json, Key, Located, key, key_of
 from batches_mcp.capability.model.document import Bind, Capability, Document, Info
 from batches_mcp.capability.model.exposed import (
     Expose,
+    Forward,
     Hints,
     McpExpose,
     McpResource,
@@ -47,6 +48,7 @@ __all__ = [
     "Document",
     "Expose",
     "FormBody",
+    "Forward",
     "Hints",
     "Info",
     "Json",

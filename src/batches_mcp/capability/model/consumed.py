@@ -77,10 +77,10 @@ class Operation(Located):
     behavior: Literal["cancel", "delete", "list", "results", "status", "submit"] | None = key(
         "x-behavior", default=None
     )
-    output_raw_format: Literal["json", "jsonl"] = key(
+    output_raw_format: Literal["json", "jsonl", "binary"] = key(
         "outputRawFormat",
         unsupported=dict.fromkeys(
-            ("xml", "avro", "protobuf", "csv", "tsv", "psv", "yaml", "html", "markdown", "binary"),
+            ("xml", "avro", "protobuf", "csv", "tsv", "psv", "yaml", "html", "markdown"),
             "have the API answer with JSON, for example by an input `in: header` called Accept",
         ),
         default="json",
@@ -107,7 +107,7 @@ class Consumes(Located):
         "maxBinarySize": "leave it out: answers are JSON or JSONL",
         "tunnel": "name a `baseUri` that can be reached without a tunnel",
     }
-    instead: ClassVar = dict.fromkeys(("type", "namespace", "baseUri", "resources"), IMPORT_KEYS)
+    instead: ClassVar = dict.fromkeys(("type", "namespace", "baseUri"), IMPORT_KEYS)
 
     type: Literal["http"] = key(
         "type", unsupported=dict.fromkeys(("mcp", "grpc", "sql", "file"), "only HTTP APIs are consumed: `type: http`")
@@ -125,5 +125,5 @@ class Consumes(Located):
         },
         default=None,
     )
-    resources: tuple[Resource, ...] = key("resources", named=True)
+    resources: tuple[Resource, ...] = key("resources", named=True, default=())
     tags: tuple[str, ...] = ()

@@ -67,6 +67,9 @@ class Located:
     # Required keys for which the original takes others instead: those others, with what to do instead.
     instead: ClassVar[dict[str, dict[str, str]]] = {}
 
+    # The type of the adapter that this is; what is wrong with one keeps the others from nothing.
+    part: ClassVar[str] = ""
+
     node: Node
 
     def place(self, field_name: str) -> Mark:

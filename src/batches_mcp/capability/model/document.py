@@ -65,6 +65,6 @@ class Document(Located):
     }
 
     version: str = key("naftiko", "ikanos")
-    info: Info
+    info: Info | None = None
     binds: tuple[Bind, ...] = ()
     capability: Capability = key("capability")

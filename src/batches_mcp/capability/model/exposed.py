@@ -126,6 +126,7 @@ _CACHING = "leave it out: clients may keep the lists for five minutes"
 
 @declared
 class McpExpose(Located):
+    part: ClassVar = "mcp"
     unsupported: ClassVar = IMPORT_KEYS | {"ttlMs": _CACHING, "cacheScope": _CACHING}
 
     type: Literal["mcp"]
@@ -151,6 +152,12 @@ class RestInput(Located):
     value: str | int | float | bool | None = None
     given_required: bool | None = key("required", default=None)
     given_schema: dict[str, Json] | None = key("x-schema", default=None)
+
+    @property
+    def from_body(self) -> str | None:
+        """The JSONPath of what it takes out of the request's body, if it says one."""
+        given = self.value
+        return given if self.place_in == "body" and isinstance(given, str) and given.startswith("$") else None
 
     @property
     def required(self) -> bool:
@@ -182,19 +189,29 @@ class RestOperation(Located):
 
 
 @declared
+class Forward(Located):
+    """Every path below the resource's is handed on to an upstream, with these headers of its caller."""
+
+    target_namespace: str
+    trusted_headers: tuple[str, ...] = ()
+
+
+@declared
 class RestResource(Located):
-    unsupported: ClassVar = {"forward": "name each operation with `call`"}
+    """A path with its operations, or one whose last variable stands for all that follows, which is handed on."""
 
     path: str
     name: str = ""
     label: str = key("label", "display", default="")
     description: str = ""
     inputs: tuple[RestInput, ...] = key("inputParameters", named=True, default=())
-    operations: tuple[RestOperation, ...] = key("operations", named=True)
+    operations: tuple[RestOperation, ...] = key("operations", named=True, default=())
+    forward: Forward | None = None
 
 
 @declared
 class RestExpose(Located):
+    part: ClassVar = "rest"
     unsupported: ClassVar = IMPORT_KEYS
 
     type: Literal["rest"]
