@@ -18,6 +18,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,8 +34,8 @@ from tests.support.servers import ROOT
 
 CLOCK, SKEW, PID, ROWS = "SOAK_CLOCK", "SOAK_SKEW_S", "SOAK_PID", "SOAK_ROWS"
 _TIMES = struct.Struct("d")
-_SHORTER, _LONGEST_S = 20.0, 0.15
-_LOOK_S = 0.01
+_SHORTER, _LONGEST_S = 20.0, 0.06
+_LOOK_S, _PARENT_S = 0.01, 1.0
 
 
 class WorldClock:
@@ -137,9 +138,16 @@ def _fork(connection: socket.socket, listener: socket.socket, others: dict[int, 
     raise AssertionError("the command line ends the process")
 
 
+def _die_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_PARENT_S)
+    os._exit(1)
+
+
 def _run() -> None:
     code = 1
     try:
+        threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
         if PID in os.environ:
             Path(os.environ[PID]).write_text(str(os.getpid()))
         path, _, started = os.environ[CLOCK].rpartition("@")

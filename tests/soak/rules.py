@@ -119,9 +119,9 @@ def _all_made(record: Record) -> Iterator[Broken]:
         if not finals and name not in open_:
             yield Broken("never told", name, f"the last answer: {told.error} {told.message}")
     for job, said in record.unfinished:
-        if not (record.cap_usd is not None and "max-cost-usd" in said):
-            rule = "job stuck" if any(content.common for content in job.contents) else "job failed"
-            yield Broken(rule, job.name, said[-600:])
+        too_dear = record.cap_usd is not None and "max-cost-usd" in said
+        if not too_dear and not any(content.common for content in job.contents):
+            yield Broken("job failed", job.name, said[-600:])
 
 
 def _no_retry_in_doubt(record: Record) -> Iterator[Broken]:

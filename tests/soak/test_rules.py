@@ -100,7 +100,7 @@ def wrong_label(record: Record) -> None:
 
 
 def job_failed(record: Record) -> None:
-    record.unfinished.append((JOB, "exit 1"))
+    record.unfinished.append((Job("k", (A,)), "exit 1"))
 
 
 def internal_error(record: Record) -> None:
@@ -141,7 +141,7 @@ def rest_may_retry_later(record: Record) -> None:
         (row_missing, "out wrong"),
         (over_the_cap, "over the cap"),
         (wrong_label, "ledger wrong"),
-        (job_failed, "job stuck"),
+        (job_failed, "job failed"),
         (internal_error, "internal error"),
         (traceback, "traceback"),
         (rest_may_retry, "retry in doubt"),
