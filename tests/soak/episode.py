@@ -228,7 +228,7 @@ class Episode:
         for path in sorted(self.place.folder.glob("*.err")):
             text = path.read_text("utf-8", "replace")
             if (at := text.find("Traceback (most recent call last)")) >= 0:
-                record.tracebacks.append(f"{path.name}: {text[at:][-1_500:]}")
+                record.wrong.append(f"{path.name}: {text[at:][-1_500:]}")
 
     def _rows(self, batch: Made) -> dict[str, Any]:
         url = f"{self.sandbox.url}/v1/messages/batches/{batch.id}/results"
@@ -246,9 +246,11 @@ class Episode:
             done = subprocess.run(
                 command, env=self.place.environment(0.0), cwd=self.place.folder, capture_output=True, check=False
             )
-            if done.returncode == 0:
-                jobs = json.loads(done.stdout)
-                known |= {job["batch_id"]: job["label"] for job in jobs if job["batch_id"] and job["label"]}
+            if done.returncode:
+                self.record.wrong.append(f"`jobs` ended with {done.returncode}: {done.stderr.decode()[-600:]}")
+                continue
+            jobs = json.loads(done.stdout)
+            known |= {job["batch_id"]: job["label"] for job in jobs if job["batch_id"] and job["label"]}
         return known
 
     async def _price(self) -> None:

@@ -53,7 +53,11 @@ class Made:
 
 @dataclass(slots=True)
 class Record:
-    """All that happened in an episode. `cap_usd` is the cap, `row_usd` what one row may cost at most."""
+    """All that happened in an episode.
+
+    `known` are the batches of the ledgers by their labels, `wrong` what a command should not have said. `cap_usd` is
+    the cap, `row_usd` what one row may cost at most.
+    """
 
     contents: Mapping[str, Content]
     strangers: Mapping[str, Content]
@@ -63,7 +67,7 @@ class Record:
     outs: list[tuple[Job, list[bytes]]] = field(default_factory=list)
     unfinished: list[tuple[Job, str]] = field(default_factory=list)
     known: Mapping[str, str] = field(default_factory=dict)
-    tracebacks: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
     cap_usd: float | None = None
     row_usd: float = 0.0
 

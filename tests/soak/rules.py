@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tests.soak.records import Made, Record, Told
 from tests.soak.schedule import Job
-from tests.support.fates import Post
+from tests.support.fates import REFUSED, Post
 
 DOUBT_S = 900.0
 # `Date` is off by 90 s either way, and a create's time by it is known to a second.
@@ -66,21 +66,27 @@ def _sent_once(record: Record) -> Iterator[Broken]:
     """Nothing is sent again while it is in doubt what became of it, nor once there is a batch of it."""
     posts: dict[str, list[Post]] = defaultdict(list)
     for post in record.posts:
-        posts[post.content].append(post)
+        if post.whole:
+            posts[post.content].append(post)
     for name, each in posts.items():
         if name not in record.contents:
             yield Broken("sent again", name, "a create of an unknown content came")
             continue
+        allowed = _duplicates(record, name)
         early = [
-            (before, post) for number, post in enumerate(each) for before in [_forbids(each[:number], post)] if before
+            (before, post)
+            for number, post in enumerate(each)
+            for before in [_forbids(each[:number], post)]
+            # What may be sent again may be refused any number of times before.
+            if before and not (allowed and post.fate in REFUSED)
         ]
-        if len(early) > _duplicates(record, name):
+        if len(early) > allowed:
             before, post = early[-1]
             yield Broken(
                 "sent again",
                 name,
                 f"create {post.number} came {post.at_s - before.at_s:.0f} s after {before.number} ({before.fate}, "
-                f"batch {before.batch_id}), and {_duplicates(record, name)} duplicates were allowed",
+                f"batch {before.batch_id}), and {allowed} duplicates were allowed",
             )
 
 
@@ -189,8 +195,8 @@ def _no_internal_errors(record: Record) -> Iterator[Broken]:
     for told in record.told:
         if told.error == "internal_error":
             yield Broken("internal error", told.ask.content.name, f"{told.ask.way}: {told.message}")
-    for text in record.tracebacks:
-        yield Broken("traceback", "all", text)
+    for text in record.wrong:
+        yield Broken("said wrong", "all", text)
 
 
 def _duplicates(record: Record, name: str) -> int:

@@ -108,7 +108,7 @@ def internal_error(record: Record) -> None:
 
 
 def traceback(record: Record) -> None:
-    record.tracebacks.append("Traceback")
+    record.wrong.append("Traceback")
 
 
 def never_told(record: Record) -> None:
@@ -143,7 +143,7 @@ def rest_may_retry_later(record: Record) -> None:
         (wrong_label, "ledger wrong"),
         (job_failed, "job failed"),
         (internal_error, "internal error"),
-        (traceback, "traceback"),
+        (traceback, "said wrong"),
         (rest_may_retry, "retry in doubt"),
         (rest_may_retry_later, "retry in doubt"),
     ],
