@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.soak.records import Told
 from tests.soak.rules import Broken
+
+_MOST_LINES = 40
 
 
 @dataclass(slots=True)
@@ -38,10 +41,16 @@ class Result:
         parts = [head, *(f"BROKEN {each}" for each in self.broken)]
         for name in sorted({each.name for each in self.broken})[:5]:
             parts.append(f"-- {name}")
-            parts += [f"   {line}" for line in (*self.told, *self.log) if f" {name}:" in line or f" {name} " in line][
-                :40
-            ]
+            parts += [f"   {line}" for line in self._about(name)[:_MOST_LINES]]
         return "\n".join([*parts, f"Replay: {self.replay}"])
+
+    def _about(self, name: str) -> list[str]:
+        """What was logged of a content, and what the gateway did to answers about its batches."""
+        named = re.compile(rf" {re.escape(name)}[: ]")
+        lines = [line for line in (*self.log, *self.told) if named.search(line)]
+        ids = {found[1] for line in lines if (found := re.search(r"(?:batch|late: .*:) (msgbatch_\w+)$", line))}
+        garbled = [line for line in self.log if "/msgbatch_" in line and not line.endswith(": passed")]
+        return sorted([*lines, *(line for line in garbled if any(each in line for each in ids))])
 
 
 def line_of(told: Told) -> str:
