@@ -7,6 +7,7 @@ which takes the batch that was made of the same content, and looks for one that 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -141,7 +142,7 @@ class Drive:
             job_part = self.job.parts[number]
             cost, rows, content = job_part.estimate, job_part.rows, job_part.content
         else:
-            path = path.with_suffix(f".again-{len(self.parts[number].attempts)}.json")
+            path = path.with_suffix(f".again-{len(self.parts[number].attempts)}-{os.getpid()}.json")
             cost, rows, content = await self._write_again(path, parent.batch_id)
         if self.bounds.cap_usd is not None and cost["cost_usd"]["high"] is None:
             raise unpriced(cost)
@@ -157,8 +158,6 @@ class Drive:
             estimate_usd=cost["cost_usd"]["high"],
             betas=self.around.beta,
         )
-        pieces = partial(_pieces, path)
-        parcel = Parcel(self.tool, {"requests": []}, path.stat().st_size, pieces, about)
 
         async def progress(_done: float, _total: float, words: str) -> None:
             self._show(f"submitting {name}{words}")
@@ -166,8 +165,13 @@ class Drive:
         many_rows = f"{rows:,} request{'' if rows == 1 else 's'}"
         self._show(f"submitting {name}{many_rows}")
         try:
+            parcel = Parcel(self.tool, {"requests": []}, path.stat().st_size, partial(_pieces, path), about)
             sent = await self._create(parcel, progress)
-        except CallError as error:
+        except (CallError, FileNotFoundError) as error:
+            if not again and not path.exists() and await self._taken_up(number):
+                return  # another process has sent it, and removed the body
+            if isinstance(error, FileNotFoundError):
+                raise unusable(path, error) from error
             if error.report.retry is Retry.USELESS:
                 raise
             self._refused += 1
