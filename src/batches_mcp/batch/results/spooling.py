@@ -296,15 +296,14 @@ class Writer:
         offsets = list(accumulate((length + ends for length in lengths), initial=self._bytes))
         self._bytes = offsets.pop()
         rows = read_rows(lines)
-        kept = [row for row in rows if row is not None]
-        if len(kept) < len(lines):
+        if not all(rows):
             # Blank lines are nothing at all.
             self._ignored += sum(row is None and bool(line.strip()) for line, row in zip(lines, rows, strict=True))
             numbers = [number for number, row in enumerate(rows) if row is not None]
             offsets, lengths = [offsets[number] for number in numbers], [lengths[number] for number in numbers]
         self._columns.offsets.extend(offsets)
         self._columns.lengths.extend(lengths)
-        self._columns.add(kept)
+        self._columns.add(filter(None, rows))
 
     def _append(self, lines: Iterable[bytes]) -> None:
         """Rows that are not there yet."""
@@ -327,7 +326,7 @@ class Writer:
         checks = self._columns.checks
         ordered = sorted(checks)
         repeated = any(map(eq, ordered, islice(ordered, 1, None)))
-        if not repeated and all(map(self._is_own, ordered)):
+        if not repeated and (self._own is None or all(map(self._is_own, ordered))):
             return
         before, self._columns = self._columns, _Columns()
         seen: set[str] = set()
