@@ -80,6 +80,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("batch.account", "batch.create.records"),
     ("batch.call", "batch.requests.source"),
     ("batch.results.spool", "batch.results.ended", "batch.results.view", "batch.results.stored"),
+    ("batch.results.columns",),
     (
         "batch.results.spooling",
         "batch.results.page",
