@@ -147,12 +147,10 @@ def _value(answer: Answer) -> Any:
     try:
         return from_json(answer.body, allow_inf_nan=False)
     except ValueError as error:
-        raise _unusable(
-            answer,
-            f"expected JSON, found {answer.description}",
-            "Call again; if that lasts, check the base URL: something else than the API may answer there.",
-            Retry.HELPS if is_json(answer.media_type) else Retry.USELESS,
-        ) from error
+        elsewhere = "Check the base URL: something else than the API answers there."
+        if is_json(answer.media_type):
+            raise _unusable(answer, "the JSON of the answer is damaged or cut", elsewhere, Retry.HELPS) from error
+        raise _unusable(answer, f"expected JSON, found {answer.description}", elsewhere) from error
 
 
 def encode(content: Any) -> str:
