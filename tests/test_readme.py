@@ -51,7 +51,9 @@ def options() -> Iterator[tuple[str, click.Option]]:
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
         assert command is not None
-        yield from ((name, parameter) for parameter in command.params if isinstance(parameter, click.Option))
+        parts = {f"{name} {part}": each for part, each in getattr(command, "commands", {}).items()}
+        for full_name, each in {name: command, **parts}.items():
+            yield from ((full_name, parameter) for parameter in each.params if isinstance(parameter, click.Option))
 
 
 @pytest.mark.parametrize(("name", "table"), [("tools", tools_table), ("flags", flags_table)])

@@ -26,6 +26,7 @@ _COMMANDS = {
     "check": "batches_mcp.cli.inspect",
     "run": "batches_mcp.cli.run",
     "jobs": "batches_mcp.cli.jobs",
+    "key": "batches_mcp.cli.key",
     "explain": "batches_mcp.cli.language",
     "schema": "batches_mcp.cli.language",
     "export": "batches_mcp.cli.export",
