@@ -27,6 +27,8 @@ _COMMANDS = {
     "run": "batches_mcp.cli.run",
     "jobs": "batches_mcp.cli.jobs",
     "key": "batches_mcp.cli.key",
+    "install": "batches_mcp.cli.install",
+    "uninstall": "batches_mcp.cli.install",
     "explain": "batches_mcp.cli.language",
     "schema": "batches_mcp.cli.language",
     "export": "batches_mcp.cli.export",

@@ -42,21 +42,31 @@ def set_key(*, base_url: str | None) -> int:
     Its form is checked, then one free call is made with it. A key that the API refuses is not stored.
     """
     given = click.prompt("API key", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline()
+    secret = store_checked(given, base_url)
+    found = Environment().find(API_KEY)
+    if found and found.value != secret:
+        say(f"the key in {found.source} goes before it here")
+    return 0
+
+
+def store_checked(given: str, base_url: str | None) -> SecretStr:
+    """Check a key's form, try it, and store it, which is said.
+
+    Raises:
+        UsageError: it has not the form of a key.
+        ServeError: the API refuses it.
+    """
     secret = keystore.checked(given)
     problem = problem_with(secret, base_url)
     if isinstance(problem, UpstreamError) and problem.report.status in _REFUSED:
         raise ServeError(
-            f"the key {keystore.masked(secret)} was not stored, because the API refuses it: {_line(problem)}"
+            f"the key {keystore.masked(secret)} was not stored, because the API refuses it: {line_of(problem)}"
         )
     keystore.store(secret)
     say(f"the key {keystore.masked(secret)} is stored in {key_file()}")
     if problem is not None:
-        say(f"it could not be tried: {_line(problem)}")
-    environment = Environment()
-    found = environment.find(API_KEY)
-    if found and found.value != secret:
-        say(f"the key in {found.source} goes before it here")
-    return 0
+        say(f"it could not be tried: {line_of(problem)}")
+    return secret
 
 
 @key.command()
@@ -93,5 +103,6 @@ async def _free_call(prepared: Ready) -> None:
         await Forward(prepared.variables, upstream).content(Siblings(tool).list, {"limit": 1})
 
 
-def _line(error: CallError) -> str:
+def line_of(error: CallError) -> str:
+    """What went wrong, without what a model should do about it."""
     return error.report.text().partition("\n")[0]

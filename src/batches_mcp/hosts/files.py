@@ -31,6 +31,17 @@ def digest(content: bytes | None) -> str | None:
     return None if content is None else hashlib.sha256(content).hexdigest()
 
 
+def private_folder(folder: Path) -> None:
+    """Make a folder, and those it stands in, for their owner only; one that is there stays as it is.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for each in [*reversed(folder.parents), folder]:
+        if not each.exists():
+            each.mkdir(OWNER_ONLY_FOLDER, exist_ok=True)
+
+
 def replace(path: Path, content: bytes) -> None:
     """Put `content` in the place of the file, atomically. A link stays a link, and mode and owner stay as they are.
 
@@ -40,7 +51,7 @@ def replace(path: Path, content: bytes) -> None:
         OSError: it cannot be written; the old file is then untouched.
     """
     target = path.resolve()
-    target.parent.mkdir(OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
+    private_folder(target.parent)
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent)
     fresh = Path(name)
     try:
@@ -81,7 +92,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         OSError: the lock file cannot be made.
     """
-    path.parent.mkdir(OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
+    private_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, OWNER_ONLY_FILE)
     try:
         if sys.platform == "win32":

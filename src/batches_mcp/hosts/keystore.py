@@ -52,7 +52,7 @@ def store(key: SecretStr) -> None:
     """
     path = key_file()
     try:
-        path.parent.mkdir(files.OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
+        files.private_folder(path.parent)
         path.parent.chmod(files.OWNER_ONLY_FOLDER)
         if path.exists():
             path.chmod(files.OWNER_ONLY_FILE)
