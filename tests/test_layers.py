@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("hosts.documents", "hosts.keystore", "hosts.own", "hosts.probe", "hosts.toml", "hosts.yaml"),
     ("hosts.table",),
     ("hosts.changes", "hosts.snippets"),
-    ("hosts.claude",),
+    ("hosts.claude", "hosts.findings"),
     ("capability.model.declare", "capability.origins"),
     ("capability.model.authentication",),
     ("capability.model.consumed", "capability.model.exposed"),
@@ -101,6 +101,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli.flags", "cli.startup"),
     ("cli.display", "cli.key", "cli.out"),
     ("cli.demo", "cli.export", "cli.inspect", "cli.install", "cli.jobs", "cli.language", "cli.run", "cli.serve"),
+    ("cli.doctor",),
     ("cli.__init__",),
     ("__main__",),
 )

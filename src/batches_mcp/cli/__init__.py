@@ -29,6 +29,7 @@ _COMMANDS = {
     "key": "batches_mcp.cli.key",
     "install": "batches_mcp.cli.install",
     "uninstall": "batches_mcp.cli.install",
+    "doctor": "batches_mcp.cli.doctor",
     "explain": "batches_mcp.cli.language",
     "schema": "batches_mcp.cli.language",
     "export": "batches_mcp.cli.export",

@@ -21,7 +21,7 @@ from batches_mcp.redact import MASK, Redactor
 _BACKUPS = "backups"
 # Values of members that are named like secrets, in JSON, TOML and YAML.
 _SECRET_MEMBER = re.compile(
-    r"""(["']?[\w.-]*(?:key|token|secret|password|authorization)[\w.-]*["']?\s*[:=]\s*)(["'][^"']*["']|[^\s,"'{\[][^\s,]*)""",
+    r"""(["']?[\w.-]*(?:key|token|secret|password|authorization)[\w.-]*["']?\s*[:=]\s*)(["'][^"']*["']|[^\s,"'{\[][^\s,"']*)""",
     re.IGNORECASE,
 )
 

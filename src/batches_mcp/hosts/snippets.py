@@ -18,7 +18,7 @@ def snippet(host: Host, name: str, launch: Launch) -> str:
         return "\n".join([f"[{'.'.join(host.path(name))}]", *lines])
     if host.form is Format.YAML:
         lines = [f"    {key}: {json.dumps(each, ensure_ascii=False)}" for key, each in value.items()]
-        return "\n".join([f"{host.under[0]}:", f"  {name}:", *lines])
+        return "\n".join([f"{host.under[0]}:", f"  - name: {name}" if host.listed else f"  {name}:", *lines])
     for key in reversed(host.path(name)):
         value = {key: value}
     return json.dumps(value, indent=2, ensure_ascii=False)

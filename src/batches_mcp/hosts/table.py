@@ -49,8 +49,9 @@ class Host:
     """A program that starts servers.
 
     `files` are where it may keep them, most likely first; `windows` replaces them there. `installed` tells that a file
-    is edited; of other hosts the snippet is shown. `prefix` is what it puts before the name of a tool, which then has
-    at most `name_limit` characters. `after` is what a person has to do once the file is written.
+    is edited; of other hosts the snippet is shown. `listed` tells that servers stand in a list there. `prefix` is what
+    it puts before the name of a tool, which then has at most `name_limit` characters. `after` is what a person has to
+    do once the file is written.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Host:
     under: tuple[str, ...] = ("mcpServers",)
     shape: Shape = plain
     installed: bool = True
+    listed: bool = False
     prefix: str = "mcp_{name}_"
     name_limit: int = 64
     binaries: tuple[str, ...] = ()
@@ -271,9 +273,9 @@ HOSTS = Hosts(
             "Continue",
             ("{home}/.continue/config.yaml",),
             "reload the window",
-            project=".continue/mcpServers/batches.json",
+            form=Format.YAML,
             installed=False,
-            note="The JSON form goes into a file of its own in `.continue/mcpServers/`.",
+            listed=True,
         ),
         Host(
             "jetbrains",
