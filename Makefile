@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: help demo test check format golden bench soak clean
+.PHONY: help demo test check format golden bench soak bundle clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -29,11 +29,14 @@ format: $(VENV)/.installed-dev  ## format the code and mend what lint can mend
 	@$(BIN)/ruff check --fix .
 
 golden: $(VENV)/.installed-dev  ## rewrite the golden files and the generated parts of the README, then show what changed
-	@BATCHES_MCP_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/contract tests/test_readme.py
+	@BATCHES_MCP_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q tests/contract tests/release tests/test_readme.py
 	@git diff --stat
 
 bench: $(VENV)/.installed-dev  ## run the benchmarks (a few minutes)
 	@$(BIN)/python -m benchmarks
+
+bundle: $(VENV)/.installed  ## build the bundle for Claude Desktop into dist/, without network
+	@$(BIN)/python -m release.bundle
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
-from tests.support.servers import STATE_DIR
+from tests.support.servers import CONFIG_HOME, STATE_DIR
 
 
 @pytest.fixture
@@ -29,6 +29,8 @@ def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     """A state folder of the test's own, never the developer's; made when something is kept in it."""
     folder = tmp_path_factory.getbasetemp() / f"state-{uuid.uuid4().hex}"
     monkeypatch.setenv(STATE_DIR, str(folder))
+    # Where the stored API key would be.
+    monkeypatch.setenv(CONFIG_HOME, str(folder / "config"))
     return folder
 
 

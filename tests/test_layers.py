@@ -20,6 +20,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("capability.diagnostics",),
     ("errors",),
     ("settings", "signals", "state", "capability.source", "capability.expressions"),
+    ("hosts.__init__", "hosts.files", "hosts.jsonc", "hosts.launch", "hosts.machine"),
+    ("hosts.documents", "hosts.keystore", "hosts.own", "hosts.probe", "hosts.toml", "hosts.yaml"),
+    ("hosts.table",),
+    ("hosts.changes", "hosts.snippets"),
+    ("hosts.claude", "hosts.findings"),
     ("capability.baseuri", "capability.model.declare", "capability.origins"),
     ("capability.model.authentication",),
     ("capability.model.consumed", "capability.model.exposed"),
@@ -115,8 +120,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("serve.exchange", "serve.http"),
     ("serve.rest",),
     ("cli.flags", "cli.startup"),
-    ("cli.display", "cli.out"),
-    ("cli.demo", "cli.export", "cli.inspect", "cli.jobs", "cli.language", "cli.run", "cli.serve"),
+    ("cli.display", "cli.key", "cli.out"),
+    ("cli.demo", "cli.export", "cli.inspect", "cli.install", "cli.jobs", "cli.language", "cli.run", "cli.serve"),
+    ("cli.doctor",),
     ("cli.__init__",),
     ("__main__",),
 )
@@ -125,6 +131,8 @@ LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
 # One door per outside thing: the package, and the modules (or the folders, ending in a dot) that may import it.
 DOORS = {
     "yaml": ("capability.source",),
+    "tomlkit": ("hosts.toml",),
+    "ruamel": ("hosts.yaml",),
     "httpx": (),
     "httpx2": ("upstream",),
     "requests": (),
@@ -141,6 +149,9 @@ PURE = {
     "plan",
     "compile",
     "narrow",
+    "hosts.jsonc",
+    "hosts.launch",
+    "hosts.snippets",
     "uri",
     "explain",
     "routes",
@@ -292,6 +303,15 @@ def the_sandbox_is_an_island(module: Module) -> Iterator[str]:
             yield f"{module.name}:{line}: imports the sandbox"
 
 
+def hosts_are_the_command_lines_alone(module: Module) -> Iterator[str]:
+    allowed = ("__init__", "errors", "settings", "redact", "hosts.")
+    for name, line in module.ours():
+        if module.name.startswith("hosts.") and not _within(name, allowed):
+            yield f"{module.name}:{line}: imports {name}, which is no business of hosts"
+        if name.startswith("hosts.") and not module.name.startswith(("hosts.", "cli.")):
+            yield f"{module.name}:{line}: imports {name}, which would slow the start of a server"
+
+
 def one_door_per_outside_thing(module: Module) -> Iterator[str]:
     for name, line in module.imports():
         for package, doors in DOORS.items():
@@ -350,6 +370,7 @@ def nothing_prints(module: Module) -> Iterator[str]:
 RULES: tuple[Callable[[Module], Iterator[str]], ...] = (
     imports_go_down,
     the_sandbox_is_an_island,
+    hosts_are_the_command_lines_alone,
     one_door_per_outside_thing,
     the_environment_is_read_in_settings,
     the_middle_is_pure,
@@ -380,6 +401,8 @@ def test_the_tables_name_modules_that_exist() -> None:
         (imports_go_down, "unheard_of", "import json"),
         (the_sandbox_is_an_island, "sandbox.app", "from batches_mcp.redact import excerpt"),
         (the_sandbox_is_an_island, "serve.http", "from batches_mcp.sandbox import running_sandbox"),
+        (hosts_are_the_command_lines_alone, "serve.mcp", "def f():\n    import batches_mcp.hosts.table"),
+        (hosts_are_the_command_lines_alone, "hosts.probe", "from batches_mcp.upstream import Upstream"),
         (one_door_per_outside_thing, "capability.load", "import yaml"),
         (one_door_per_outside_thing, "serve.mcp", "from httpx2 import AsyncClient"),
         (one_door_per_outside_thing, "sandbox.app", "import httpx2"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import click
 import pytest
@@ -17,7 +19,12 @@ from batches_mcp.batch.behaviors import behaviors, contributions
 from batches_mcp.cli import cli
 from batches_mcp.cli.inspect import hint_words
 from batches_mcp.compile import compile_server
+from batches_mcp.hosts import documents
+from batches_mcp.hosts.snippets import snippet
+from batches_mcp.hosts.table import HOSTS, Host
 from batches_mcp.settings import BatchSettings
+from release import guide
+from tests.support.golden import assert_golden
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -51,10 +58,12 @@ def options() -> Iterator[tuple[str, click.Option]]:
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
         assert command is not None
-        yield from ((name, parameter) for parameter in command.params if isinstance(parameter, click.Option))
+        parts = {f"{name} {part}": each for part, each in getattr(command, "commands", {}).items()}
+        for full_name, each in {name: command, **parts}.items():
+            yield from ((full_name, parameter) for parameter in each.params if isinstance(parameter, click.Option))
 
 
-@pytest.mark.parametrize(("name", "table"), [("tools", tools_table), ("flags", flags_table)])
+@pytest.mark.parametrize(("name", "table"), [("tools", tools_table), ("flags", flags_table), ("hosts", guide.table)])
 def test_generated_tables_are_current(name: str, table: object) -> None:
     assert callable(table)
     text = README.read_text("utf-8")
@@ -76,15 +85,45 @@ def test_host_configurations_parse_and_start_our_command(snippet: str) -> None:
     [(name, server)] = (config.get("mcpServers") or config["servers"]).items()
     assert name == "batches"
     assert re.search(r"(^|[/\\])(batches-mcp(\.exe)?|uvx)$", server["command"])
-    assert server["command"] != "uvx" or server["args"] == ["batches-mcp"]
-    assert list(server["env"]) == ["ANTHROPIC_API_KEY"]
+    assert server["args"] == (["batches-mcp"] if server["command"] == "uvx" else ["serve"])
+    assert "env" not in server, "the stored key is found without"
 
 
 def test_there_is_a_snippet_for_every_host() -> None:
     text = README.read_text("utf-8")
     for host in ("Claude Desktop", "Claude Code", "VS Code", "Cursor", "HTTP", "Windows", "uvx"):
         assert host in text
-    assert len(snippets("json")) == 5
+    assert len(snippets("json")) == 2
+
+
+def test_the_page_of_hosts_is_current() -> None:
+    assert_golden(ROOT / "docs" / "hosts.md", guide.page())
+
+
+@pytest.mark.parametrize("host", HOSTS.rows, ids=lambda host: host.id)
+def test_what_is_pasted_is_what_would_be_written(host: Host) -> None:
+    text = snippet(host, guide.NAME, guide.COMMAND)
+    assert text in (ROOT / "docs" / "hosts.md").read_text("utf-8")
+    if host.listed:
+        entry = {"name": guide.NAME, **host.shape(guide.COMMAND)}
+        assert documents.parse(text.encode(), host.form) == {host.under[0]: [entry]}
+        return
+    written = documents.put(None, host.form, host.path(guide.NAME), host.shape(guide.COMMAND))
+    assert documents.parse(text.encode(), host.form) == documents.parse(written, host.form)
+    assert "ANTHROPIC_API_KEY" not in text
+
+
+@pytest.mark.parametrize("host", [row for row in HOSTS.rows if row.link], ids=lambda host: host.id)
+def test_links_hold_the_published_command(host: Host) -> None:
+    assert host.link is not None
+    link = urlsplit(host.link(guide.NAME, guide.LINKED))
+    given = parse_qs(link.query)
+    if host.id == "goose":
+        assert (given["cmd"], given["arg"]) == (["uvx"], ["batches-mcp"])
+        return
+    text = given["config"][0] if "config" in given else unquote(link.query)
+    entry = json.loads(text if text.startswith("{") else base64.b64decode(text))
+    assert (entry["command"], entry["args"]) == ("uvx", ["batches-mcp"])
 
 
 def commands() -> list[list[str]]:

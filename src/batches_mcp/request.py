@@ -33,6 +33,7 @@ from batches_mcp.plan import (
     fits_header,
 )
 from batches_mcp.redact import excerpt
+from batches_mcp.settings import API_KEY
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,14 @@ class Request:
 
     def __repr__(self) -> str:
         return f"Request({self.method} {self.url.partition('?')[0]})"
+
+
+class Variables(dict[str, SecretStr]):
+    """The bound variables that are set; `placeholders` is what was found in place of the values of others."""
+
+    def __init__(self, values: Mapping[str, SecretStr], placeholders: Mapping[str, str]) -> None:
+        super().__init__(values)
+        self.placeholders = placeholders
 
 
 def build(plan: RequestPlan, arguments: Mapping[str, Any], variables: Mapping[str, SecretStr]) -> Request:
@@ -109,7 +118,9 @@ def base_url(plan: RequestPlan, variables: Mapping[str, SecretStr]) -> str:
     before_path = len(re.match(r"(?:[a-z]+://)?[^/]*", url, re.IGNORECASE)[0])  # type: ignore[index]
     for shown, name in plan.base_variables.items():
         if name not in variables:
-            raise missing_variable(name, f" for {excerpt(plan.base_uri, 200)}", "it, or give --base-url,")
+            raise missing_variable(
+                name, purpose=f" for {excerpt(plan.base_uri, 200)}", instead="it, or give --base-url,"
+            )
         value = variables[name].get_secret_value()
         in_host = plan.base_uri.find(shown) < before_path and plan.base_uri != shown
         if in_host and not _IN_HOST.fullmatch(value):
@@ -181,20 +192,33 @@ class _Renderer:
                 return _LEFT_OUT if value is None else value
             case Variable(name=name):
                 if name not in self.variables:
-                    raise missing_variable(name)
+                    raise missing_variable(name, self._placeholder(name))
                 return self.variables[name].get_secret_value()
             case literal:
                 return literal
 
+    def _placeholder(self, name: str) -> str | None:
+        return self.variables.placeholders.get(name) if isinstance(self.variables, Variables) else None
 
-def missing_variable(name: str, purpose: str = "", instead: str = "it,") -> MissingVariable:
-    """The error for a bound variable without a value; `purpose` says what it is for."""
+
+def missing_variable(
+    name: str, placeholder: str | None = None, *, purpose: str = "", instead: str = "it,"
+) -> MissingVariable:
+    """The error for a bound variable without a value, or with a `placeholder` that was not filled in.
+
+    `purpose` says what it is for, `instead` what may be given in its place.
+    """
+    found = (
+        f"holds only the placeholder {placeholder}, which was not filled in,"
+        if placeholder
+        else "is not set (or is empty)"
+    )
+    stored = "to run `batches-mcp key set` in a terminal, or " if name == API_KEY else ""
     report = ErrorReport(
         "missing_variable",
-        f"the environment variable {name}{purpose} is not set (or is empty) where this server runs, so nothing was "
-        "sent.",
-        f"Tell the user to set {name} in the server's environment (in a host's configuration: the `env` block), or "
-        f"{name}_FILE to the path of a file that holds {instead} and to restart the server.",
+        f"the environment variable {name}{purpose} {found} where this server runs, so nothing was sent.",
+        f"Tell the user {stored}to set {name} in the server's environment (in a host's configuration: the `env` "
+        f"block), or {name}_FILE to the path of a file that holds {instead} and to restart the server.",
     )
     return MissingVariable(report)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,35 +17,96 @@ from batches_mcp.errors import UsageError
 
 PREFIX = "BATCHES_MCP_"
 TOKEN = f"{PREFIX}TOKEN"
+API_KEY = "ANTHROPIC_API_KEY"
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _MAX_SECRET_FILE_BYTES = 64_000
 _OTHERS_MAY_READ = stat.S_IRGRP | stat.S_IROTH
 
+# What hosts pass on literally when they have nothing to fill in, and what was copied from an example:
+# ${user_config.api_key}, ${{ secrets.KEY }}, $KEY, %KEY%, {env:KEY}, <your key>, sk-ant-...
+_PLACEHOLDER = re.compile(
+    r"\$\{.*\}|\$[A-Z_][A-Z0-9_]*|%[A-Z_][A-Z0-9_]*%|\{env:.*\}|<.*>|sk-ant-[a-z0-9-]*(?:\.\.\.|…)", re.DOTALL
+)
+
+
+def is_placeholder(value: str) -> bool:
+    """Whether a value is only what should have been replaced by one."""
+    return _PLACEHOLDER.fullmatch(value.strip()) is not None
+
+
+def key_file() -> Path:
+    """Where the API key is kept for all hosts of this user: in the user's configuration folder."""
+    from platformdirs import user_config_path
+
+    return user_config_path("batches-mcp", appauthor=False) / "key"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSecret:
+    """A secret, and in words where it was found."""
+
+    value: SecretStr
+    source: str
+
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The process environment. An empty value counts as missing; `warn` hears of what is unwise but works."""
+    """The process environment.
+
+    A value that is empty, or only a placeholder that was not filled in, counts as missing. `warn` hears of what is
+    unwise but works.
+    """
 
     values: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     warn: Callable[[str], None] = field(default=lambda _: None, repr=False)
 
     def get(self, name: str) -> str | None:
-        return self.values.get(name, "").strip() or None
+        value = self.values.get(name, "").strip()
+        if is_placeholder(value):
+            self.warn(f"{name} holds only the placeholder {value}, which was not filled in; it counts as missing")
+            return None
+        return value or None
+
+    def filled(self) -> dict[str, str]:
+        """The variables that have a value."""
+        return {name: value for name, value in self.values.items() if value.strip() and not is_placeholder(value)}
+
+    def placeholders(self, names: Iterable[str]) -> dict[str, str]:
+        """The variables among `names` that hold only a placeholder, with it."""
+        given = {name: self.values.get(name, "").strip() for name in names}
+        return {name: value for name, value in given.items() if is_placeholder(value)}
 
     def secret(self, name: str) -> SecretStr | None:
-        """The value of NAME, or the content of the file that NAME_FILE names.
+        """The value of NAME, or the content of the file that NAME_FILE names; of the API key also the stored one.
 
         Raises:
-            UsageError: both are set, or the file cannot be read or is empty.
+            UsageError: both variables are set, or the file cannot be read or is empty.
         """
+        found = self.find(name)
+        return found.value if found else None
+
+    def find(self, name: str) -> FoundSecret | None:
+        """The same as `secret`, with where it was found."""
         value, file = self.get(name), self.get(f"{name}_FILE")
         if value and file:
             raise UsageError(f"{name} and {name}_FILE are both set; unset one of them")
         if file:
-            return SecretStr(self._read(name, Path(file)))
-        return SecretStr(value) if value else None
+            return FoundSecret(SecretStr(self._read(f"{name}_FILE", Path(file))), f"{file}, which {name}_FILE names")
+        if value:
+            return FoundSecret(SecretStr(value), f"the environment variable {name}")
+        return self._stored() if name == API_KEY else None
+
+    def _stored(self) -> FoundSecret | None:
+        path = key_file()
+        if not path.exists():
+            return None
+        try:
+            return FoundSecret(SecretStr(self._read("the stored key", path)), f"{path}, the stored key")
+        except UsageError as error:
+            self.warn(f"{error}; it counts as missing")
+            return None
 
     def bound(self, names: Iterable[str]) -> dict[str, SecretStr]:
         """The bound variables that have a value.
@@ -55,17 +117,19 @@ class Environment:
         values = {name: self.secret(name) for name in sorted(names)}
         return {name: value for name, value in values.items() if value is not None}
 
-    def _read(self, name: str, path: Path) -> str:
+    def _read(self, subject: str, path: Path) -> str:
         try:
             with path.open("rb") as file:
                 mode = os.fstat(file.fileno()).st_mode
                 content = file.read(_MAX_SECRET_FILE_BYTES).decode("utf-8", "replace").strip()
         except OSError as error:
-            raise UsageError(f"{name}_FILE: cannot read {path}: {error.strerror or error}") from error
+            raise UsageError(f"{subject}: cannot read {path}: {error.strerror or error}") from error
         if not content:
-            raise UsageError(f"{name}_FILE: {path} is empty; expected the value of {name}")
+            raise UsageError(f"{subject}: {path} is empty; expected the value of {subject.removesuffix('_FILE')}")
+        if is_placeholder(content):
+            raise UsageError(f"{subject}: {path} holds only the placeholder {content}, which was not filled in")
         if os.name == "posix" and mode & _OTHERS_MAY_READ:
-            self.warn(f"{name}_FILE: others may read {path}; run: chmod 600 {path}")
+            self.warn(f"{subject}: others may read {path}; run: chmod 600 {path}")
         return content
 
 
@@ -162,6 +226,20 @@ def user_state_folder() -> Path:
 
 # Where no user keeps files for an agent: what is there belongs to the system, or to all users.
 _SYSTEM_FOLDERS = ("/etc", "/usr", "/var", "/opt", "C:\\Windows", "C:\\Program Files")
+
+
+# Set by hosts for servers that come with a plugin, whose working directory is the plugin itself.
+_PLUGIN_FOLDERS = ("PLUGIN_ROOT", "CLAUDE_PLUGIN_ROOT", "PLUGIN_DATA", "CLAUDE_PLUGIN_DATA")
+
+
+def default_root(environment: Environment) -> Path | None:
+    """The project that the host works in, else the working directory; None when that is a plugin's own folder."""
+    project = environment.get("CLAUDE_PROJECT_DIR")
+    folder = Path(project) if project else Path.cwd()
+    plugins = [Path(value) for name in _PLUGIN_FOLDERS if (value := environment.get(name))]
+    if not folder.is_dir() or any(folder.resolve().is_relative_to(plugin.resolve()) for plugin in plugins):
+        return None
+    return folder
 
 
 def file_roots(given: Sequence[Path], default: Path | None) -> tuple[Path, ...]:

@@ -46,6 +46,7 @@ REQUEST = {
 
 # Set for each test to a folder of its own.
 STATE_DIR = "BATCHES_MCP_STATE_DIR"
+CONFIG_HOME = "XDG_CONFIG_HOME"
 
 Transport = Literal["memory", "stdio", "http"]
 # The client's `mode`: `auto` speaks 2026-07-28 with this server, `legacy` speaks 2025-11-25.
@@ -93,7 +94,9 @@ def command(*arguments: str) -> list[str]:
 
 def environment(key: str | None, **more: str) -> dict[str, str]:
     """A host's small environment, with nothing of the developer's own settings in it."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT", STATE_DIR) if name in os.environ}
+    kept = {
+        name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT", STATE_DIR, CONFIG_HOME) if name in os.environ
+    }
     return {**kept, **({"ANTHROPIC_API_KEY": key} if key else {}), **more}
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from batches_mcp.errors import UsageError
-from batches_mcp.settings import Environment, HttpSettings, file_roots, packaged
+from batches_mcp.settings import Environment, HttpSettings, default_root, file_roots, is_placeholder, packaged
 
 
 def value(environment: Environment, name: str = "KEY") -> str | None:
@@ -57,6 +57,32 @@ def test_a_file_that_is_not_there_or_empty_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(UsageError, match=r"KEY_FILE: .*empty is empty; expected the value of KEY"):
         value(Environment({"KEY_FILE": str(tmp_path / "empty")}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["${user_config.api_key}", "${VAR:-}", "$NAME", "<your key>", "sk-ant-...", "sk-ant-api03-...", "{env:KEY}", " $NAME\n"],
+)  # fmt: skip
+def test_a_placeholder_counts_as_missing_and_is_named(text: str) -> None:
+    warnings: list[str] = []
+    environment = Environment({"KEY": text, "KEY_FILE": text}, warnings.append)
+    assert value(environment) is None
+    assert (
+        warnings[0] == f"KEY holds only the placeholder {text.strip()}, which was not filled in; it counts as missing"
+    )
+    assert environment.filled() == {}
+    assert environment.placeholders(["KEY", "OTHER"]) == {"KEY": text.strip()}
+
+
+@pytest.mark.parametrize("text", ["sk-ant-api03-abc", "a$NAME", "p${x", "<b", "$5.00", "$", "x...", "{}"])
+def test_what_only_resembles_a_placeholder_is_a_value(text: str) -> None:
+    assert not is_placeholder(text)
+
+
+def test_a_file_that_holds_a_placeholder_is_named(key_file: Path) -> None:
+    key_file.write_text("<your key>\n")
+    with pytest.raises(UsageError, match=r"KEY_FILE: .*key holds only the placeholder <your key>"):
+        value(Environment({"KEY_FILE": str(key_file)}))
 
 
 def test_bound_variables_are_those_with_a_value(key_file: Path) -> None:
@@ -109,6 +135,23 @@ def test_the_home_itself_is_no_default_root(tmp_path: Path, monkeypatch: pytest.
     assert file_roots((), tmp_path) == ()
     (tmp_path / "work").mkdir()
     assert file_roots((), tmp_path / "work") == ((tmp_path / "work").resolve(),)
+
+
+def test_the_hosts_project_is_the_default_root_and_a_plugin_never_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, plugin = tmp_path / "project", tmp_path / "plugin"
+    (plugin / "bin").mkdir(parents=True)
+    project.mkdir()
+    monkeypatch.chdir(plugin / "bin")
+    assert default_root(Environment({})) == plugin / "bin"
+    assert default_root(Environment({"PLUGIN_ROOT": str(plugin)})) is None
+    assert default_root(Environment({"CLAUDE_PLUGIN_ROOT": str(plugin)})) is None
+    named = {"PLUGIN_ROOT": str(plugin), "CLAUDE_PROJECT_DIR": str(project)}
+    assert default_root(Environment(named)) == project
+    assert default_root(Environment({"CLAUDE_PROJECT_DIR": str(plugin), "PLUGIN_ROOT": str(plugin)})) is None
+    assert default_root(Environment({"CLAUDE_PROJECT_DIR": str(tmp_path / "gone")})) is None
+    assert default_root(Environment({"PLUGIN_ROOT": "${PLUGIN_ROOT}"})) == plugin / "bin"
 
 
 def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:

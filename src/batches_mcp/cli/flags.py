@@ -11,15 +11,38 @@ from typing import Any, TypeVar
 import click
 
 from batches_mcp.redact import printable
-from batches_mcp.settings import CAP_EXPECTED, PREFIX, BatchSettings, UpstreamSettings
+from batches_mcp.settings import CAP_EXPECTED, PREFIX, BatchSettings, UpstreamSettings, is_placeholder
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+class _Flag(click.Option):
+    """An option whose twin in the environment counts as missing while it holds only a placeholder."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        value = super().resolve_envvar_value(ctx)
+        return None if value and _left_out(str(self.envvar), value) else value
+
+
+def _left_out(where: str, value: str) -> bool:
+    """Whether a value is only a placeholder, which is then said."""
+    if not is_placeholder(value):
+        return False
+    found = f"{where} holds only the placeholder {printable(value)}, which was not filled in; it counts as missing"
+    click.echo(f"batches-mcp: {found}", err=True)
+    return True
 
 
 def flag(name: str, *parameter: str, **attributes: Any) -> Callable[[CommandT], CommandT]:
     """A flag `--name` with the twin `BATCHES_MCP_NAME`; `parameter` is the command's own name for it, if another."""
     twin = PREFIX + name.removeprefix("--").replace("-", "_").upper()
-    return click.option(name, *parameter, envvar=twin, show_envvar=True, **attributes)
+    return click.option(name, *parameter, cls=_Flag, envvar=twin, show_envvar=True, **attributes)
+
+
+def folders(_context: click.Context, parameter: click.Parameter, value: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Folders, without those of which a host left a placeholder."""
+    where = parameter.opts[0] if isinstance(parameter, click.Option) else "the list of folders"
+    return tuple(folder for folder in value if not _left_out(where, str(folder)))
 
 
 def names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -27,7 +50,7 @@ def names(_context: click.Context, _parameter: click.Parameter, value: str | Non
     return tuple(name.strip() for name in (value or "").split(",") if name.strip())
 
 
-class _HomePath(click.Path):
+class HomePath(click.Path):
     """A path whose `~` is a home, which no shell has made of it when it comes from the environment or a host's file."""
 
     def __init__(self) -> None:
@@ -72,10 +95,11 @@ _BATCH_FLAGS = (
         "--root",
         "roots",
         multiple=True,
-        type=_HomePath(),
+        type=HomePath(),
+        callback=folders,
         metavar="DIR",
-        help="Folder in which file arguments may read; may be given several times; `~` is the home.  "
-        "[default: the working directory, unless it is /, a home or a system folder; over HTTP none]",
+        help="Folder in which file arguments may read; may be given several times; `~` is the home.  [default: the "
+        "host's project or the working directory, unless it is /, a home, a system folder or a plugin; over HTTP none]",
     ),
     flag(
         "--state-dir",

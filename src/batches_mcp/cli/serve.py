@@ -12,10 +12,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
+from batches_mcp.cli.flags import HomePath, batch_flags, flag, folders, log_level, upstream_flags
 from batches_mcp.cli.startup import Ready, ready, say
 from batches_mcp.errors import CallError, ServeError, UsageError
-from batches_mcp.settings import TOKEN, BatchSettings, Environment, HttpSettings, Protocol, Transport, UpstreamSettings
+from batches_mcp.settings import (
+    TOKEN,
+    BatchSettings,
+    Environment,
+    HttpSettings,
+    Protocol,
+    Transport,
+    UpstreamSettings,
+    default_root,
+)
 from batches_mcp.signals import leave
 
 if TYPE_CHECKING:
@@ -44,6 +53,7 @@ _HTTP_DRAIN_S = 600.0
 @flag("--rest", is_flag=True, help="Also serve what the capability exposes as REST (http).")
 @flag("--rest-port", type=click.IntRange(0, 65535), help="Port of REST.  [default: the capability's, 8080]")
 @flag("--allow-host", multiple=True, metavar="NAME", help=f"Answer to this host name too (http); needs {TOKEN}.")
+@click.argument("more_roots", nargs=-1, type=HomePath(), callback=folders, metavar="[DIR]...")
 @upstream_flags
 @batch_flags
 @flag(
@@ -68,16 +78,18 @@ def serve(
     rest: bool,
     rest_port: int | None,
     allow_host: tuple[str, ...],
+    more_roots: tuple[Path, ...],
     upstream: UpstreamSettings,
     batch: BatchSettings,
     protocol: Protocol,
     drain: float | None,
     log_level: str,
 ) -> int:
-    """Serve the capability's tools over MCP.
+    """Serve the capability's tools over MCP. File arguments may read in DIR, as with --root.
 
-    The API key is taken from the environment: ANTHROPIC_API_KEY, or a file named by ANTHROPIC_API_KEY_FILE. Without
-    one the server starts and lists its tools, and calls answer what is missing.
+    The API key is taken from the environment (ANTHROPIC_API_KEY, or a file named by ANTHROPIC_API_KEY_FILE), else it
+    is the one that `batches-mcp key set` stored. Without one the server starts and lists its tools, and calls answer
+    what is missing.
     """
     if rest and transport != "http":
         raise UsageError("--rest is served over HTTP only; add --transport http")
@@ -86,8 +98,9 @@ def serve(
     environment = Environment(warn=say)
     http = HttpSettings(host, port, allow_host, environment.secret(TOKEN), rest_port) if transport == "http" else None
     with ExitStack() as stack:
-        default_root = Path.cwd() if http is None else None
-        prepared = stack.enter_context(ready(upstream, environment, log_level, batch, default_root, with_rest=rest))
+        root = default_root(environment) if http is None and not more_roots else None
+        batch = replace(batch, roots=(*batch.roots, *_existing(more_roots)))
+        prepared = stack.enter_context(ready(upstream, environment, log_level, batch, root, with_rest=rest))
         if http is not None:
             number = _serve_http(prepared, http, batch, _HTTP_DRAIN_S if drain is None else drain)
             stack.close()
@@ -105,6 +118,14 @@ def serve(
         stdio.run(server, protocol, draining, before_leaving=stack.close)
         stack.close()
         leave(0)  # as everywhere here: a thread that still waits for the upstream is not waited for
+
+
+def _existing(folders: Sequence[Path]) -> list[Path]:
+    """Those of a host's list that are there: its default may name a folder that this machine does not have."""
+    for folder in folders:
+        if not folder.is_dir():
+            say(f"{folder} is not a folder; file arguments cannot read there")
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def _serve_http(prepared: Ready, settings: HttpSettings, batch: BatchSettings, drain_s: float) -> int:

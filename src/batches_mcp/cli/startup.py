@@ -22,7 +22,7 @@ from batches_mcp.errors import CallError, UsageError
 from batches_mcp.narrow import narrow
 from batches_mcp.plan import RequestPlan, RestPlan, ServerPlan, ToolPlan, credential_templates
 from batches_mcp.redact import RedactingFilter, Redactor, printable
-from batches_mcp.request import base_url, credential_header
+from batches_mcp.request import Variables, base_url, credential_header
 from batches_mcp.settings import (
     TOKEN,
     Admission,
@@ -132,8 +132,8 @@ def ready(
         linked = capability.read(path, trusted=settings.capability is None)
         given = batch or BatchSettings()
         table = behaviors(replace(given, roots=file_roots(given.roots, default_root)))
-        plan = compile_server(linked, base_url, environment.values, contributions(table))
-        rest = _rest(linked, base_url, environment.values, plan.tools, settings) if with_rest else None
+        plan = compile_server(linked, base_url, environment.filled(), contributions(table))
+        rest = _rest(linked, base_url, environment.filled(), plan.tools, settings) if with_rest else None
         if not linked.tools and rest is None:
             raise UsageError("nothing of the capability file is served over MCP; add --transport http --rest for REST")
         calls = [*plan.calls, *(route.tool for route in (rest.routes if rest else ()))]
@@ -146,10 +146,10 @@ def ready(
             secrets=plan.secrets
             | {name for call in calls for value in call.request.credential_templates() for name in value.variables},
         )
-        variables = {**environment.bound(plan.bound), **linked.values}
+        variables = Variables({**environment.bound(plan.bound), **linked.values}, environment.placeholders(plan.bound))
         if settings.sandbox:
             # The sandbox takes any key, and a real one has no business there.
-            variables |= {name: SecretStr(_SANDBOX_KEY) for name in plan.secrets}
+            variables.update((name, SecretStr(_SANDBOX_KEY)) for name in plan.secrets)
         token = environment.secret(TOKEN)
         secrets = [variables[name] for name in plan.secrets if name in variables] + ([token] if token else [])
         redactor = Redactor.of(secret.get_secret_value() for secret in secrets)
