@@ -84,7 +84,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("batch.ending", "batch.listing", "batch.create.submit", "batch.wait"),
     ("batch.create.exposed",),
     ("batch.behaviors", "batch.job.steps"),
-    ("batch.job.intake",),
+    ("batch.job.asking", "batch.job.intake"),
     ("batch.job.drive",),
     ("batch.job.outcome",),
     (
@@ -103,7 +103,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("serve.exchange", "serve.http"),
     ("serve.rest",),
     ("cli.flags", "cli.startup"),
-    ("cli.display", "cli.out"),
+    ("cli.display", "cli.job_input", "cli.out"),
+    ("cli.run_words",),
     ("cli.demo", "cli.export", "cli.inspect", "cli.jobs", "cli.language", "cli.run", "cli.serve"),
     ("cli.__init__",),
     ("__main__",),

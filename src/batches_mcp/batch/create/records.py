@@ -51,11 +51,19 @@ class Records:
         again: bool = False,
         attach: bool = False,
         cap_usd: float | None = None,
+        after: int = 0,
     ) -> Claim:
         """`Ledger.claim` in the name of this process."""
         self._enter()
         return self.ledger.claim(
-            draft, self.presence.name, upstream, self.presence.alive, again=again, attach=attach, cap_usd=cap_usd
+            draft,
+            self.presence.name,
+            upstream,
+            self.presence.alive,
+            again=again,
+            attach=attach,
+            cap_usd=cap_usd,
+            after=after,
         )
 
     def left_behind(self) -> list[Entry]:

@@ -79,13 +79,15 @@ class Rules:
     """What may be sent: `again` also what was sent not long ago, or may have been; `cap_usd` bounds 24 hours.
 
     `attach` takes the batch that was made of the same content before, in place of an error that there is one. Who wants
-    to be `certain` is answered with an error as long as a batch only may be the one.
+    to be `certain` is answered with an error as long as a batch only may be the one. Entries of the ledger up to the
+    key `after` do not count: their content may be sent again.
     """
 
     again: bool = False
     cap_usd: float | None = None
     attach: bool = False
     certain: bool = False
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,13 @@ async def _begin(
             with anyio.CancelScope(shield=True):
                 claim = await anyio.to_thread.run_sync(
                     partial(
-                        records.claim, draft, upstream, again=rules.again, attach=rules.attach, cap_usd=rules.cap_usd
+                        records.claim,
+                        draft,
+                        upstream,
+                        again=rules.again,
+                        attach=rules.attach,
+                        cap_usd=rules.cap_usd,
+                        after=rules.after,
                     )
                 )
                 if isinstance(claim, Begun):
