@@ -356,10 +356,10 @@ def test_a_row_that_never_comes(shell: Shell) -> None:
     assert (again.code, shell.creates) == (0, 2), again.err
 
 
+@pytest.mark.parametrize("names", [("first.jsonl", "second.jsonl"), ("same.jsonl", "same.jsonl")])
 @pytest.mark.parametrize("more", [(), ("--fresh",)])
-def test_two_runs_of_one_job_at_once(shell: Shell, more: Sequence[str]) -> None:
+def test_two_runs_of_one_job_at_once(shell: Shell, more: Sequence[str], names: Sequence[str]) -> None:
     shell.write("in.jsonl", ["hello", "[[sandbox:expired]]"] * 6)
-    names = ("first.jsonl", "second.jsonl")
     with ExitStack() as stack:
         processes = [
             stack.enter_context(shell.running("run", "in.jsonl", "-o", name, "--retries", "1", *more)) for name in names
@@ -370,6 +370,9 @@ def test_two_runs_of_one_job_at_once(shell: Shell, more: Sequence[str]) -> None:
     assert first == second
     assert ids(shell.folder / names[0]) == [f"row-{number}" for number in range(12)]
     assert len(shell.batches()) == 6
+    # Whichever of them was the last to write it, OUT is this job's.
+    assert shell.run("run", "in.jsonl", "-o", names[1], "--retries", "1").code == 1
+    assert (shell.folder / names[1]).read_bytes() == first
 
 
 @pytest.mark.parametrize("stdin", [False, True])

@@ -90,15 +90,20 @@ class Out:
             # Written down first, so that a run that is killed in between still knows its own.
             _, size_bytes, changed_ns = _identity(unfinished)
             latest = [str(out), size_bytes, changed_ns, rows()]
-            self.folder.write(_WRITTEN, [*self._latest()[1 - _MOST_WRITTEN :], latest])
+            self._note(latest)
             unfinished.replace(out)
             _settle(out.parent)
+            if latest not in self._latest():  # another process with this job wrote down its own at the same time
+                self._note(latest)
         finally:
             unfinished.unlink(missing_ok=True)
 
     def _written(self) -> dict[tuple[str, int, int], int]:
         """What this job wrote, by path, size and time of change; how many rows, 0 where that was not noted."""
         return {(name, size_bytes, changed_ns): sum(rows) for name, size_bytes, changed_ns, *rows in self._latest()}
+
+    def _note(self, latest: list[Any]) -> None:
+        self.folder.write(_WRITTEN, [*self._latest()[1 - _MOST_WRITTEN :], latest])
 
     def _latest(self) -> list[Any]:
         return self.folder.read(_WRITTEN) or []

@@ -260,9 +260,7 @@ class Drive:
         try:
             spool = await self.asking.spool(attempt.batch_id, self._show)
         except CallError as error:
-            if (why := never_comes(error)) is None:
-                raise
-            await self._lose(number, why, error)
+            await self._lose(number, error)
             return
         again = _retryable(spool)
         self.parts[number] = self.parts[number].with_last(retryable=again)
@@ -271,12 +269,23 @@ class Drive:
             await anyio.to_thread.run_sync(self.records.ledger.cost, attempt.batch_id, cost_usd)
         self._show("")
 
-    async def _lose(self, number: int, why: str, error: CallError) -> None:
+    async def _lose(self, number: int, error: CallError) -> None:
         """Go on without the latest batch of a part, as far as its results are not on disk, and with what followed it.
 
-        What failed in it cannot be sent again, for its requests are kept no longer than its results.
+        What failed in it cannot be sent again, for its requests are kept no longer than its results. A batch that may
+        not be found yet is asked for again later.
+
+        Raises:
+            CallError: the error is another one.
         """
+        why = never_comes(error)
+        if why is None:
+            raise error
         batch_id = self.parts[number].attempts[-1].batch_id
+        if error.report.type != why and await self._is_new(batch_id):
+            self.parts[number] = self.parts[number].with_last(ended=False)
+            self._next_poll_s = self.asking.now_s() + self._pace_s
+            return
         spool = await self._stored(batch_id)
         whole = spool is not None and spool.complete
         rows = f"{self.parts[number].attempts[-1].rows:,} rows"
@@ -327,10 +336,7 @@ class Drive:
                 try:
                     answer = await self.asking.until_answered(ask)
                 except CallError as error:
-                    if (why := never_comes(error)) is None:
-                        raise
-                    if not await self._is_new(batch_id):
-                        await self._lose(of[batch_id], why, error)
+                    await self._lose(of[batch_id], error)
                     continue
                 seen[batch_id] = result.whole(siblings.retrieve.result, answer)
                 hints_s += [] if (hint_s := retry_after_s(answer.headers)) is None else [hint_s]

@@ -108,9 +108,8 @@ class JobFolder:
 
     def write(self, name: str, value: Any) -> None:
         """Write a small file of the job's, whole or not at all."""
-        unfinished = self.path / f"{name}.part"
+        unfinished = self.path / f"{name}.{token_hex(4)}.part"
         try:
-            unfinished.unlink(missing_ok=True)
             with create(unfinished) as file:
                 file.write(msgspec.json.encode(value))
             unfinished.replace(self.path / name)
