@@ -150,13 +150,59 @@ def test_results_on_disk_outlast_their_batch(shell: Shell) -> None:
     assert shell.creates == 1
 
 
+def forget_results(shell: Shell) -> None:
+    """Drop the copies of results, as happens when others need the room."""
+    for folder in (shell.folder / "state").glob("*/spool"):
+        shutil.rmtree(folder)
+
+
+def test_rows_that_were_sent_again_outlast_the_batch_before(shell: Shell) -> None:
+    shell.write("in.jsonl", ["hello", "[[sandbox:expired]]", "hello"])
+    with shell.running(*_RUN, "--retries", "1") as process:
+        [err] = errors_at_the_end(shell, process)
+    assert "1 request sent again as" in err
+    first, _ = shell.batches()
+    shell.sandbox.clock.advance(120)
+    delete(shell, first["id"])
+    (shell.folder / "out.jsonl").unlink()
+    forget_results(shell)
+    again = shell.run(*_RUN, "--retries", "1")
+    assert (again.code, shell.creates) == (1, 2), again.err
+    assert ids(shell.folder / "out.jsonl") == ["row-1"]
+    assert report(shell)["missing"]["reasons"] == {"results_gone": 2}
+
+
+def test_rows_whose_requests_are_lost_keep_their_outcome(shell: Shell) -> None:
+    shell.write("in.jsonl", ["hello", "[[sandbox:expired]]"])
+    assert ended_by_the_test(shell, 1, *_RUN, "--retries", "0").code == 1
+    for copy in (shell.folder / "state").glob("*/kept/*"):
+        copy.unlink()
+    again = shell.run(*_RUN, "--retries", "1")
+    assert (again.code, shell.creates) == (1, 1), again.err
+    assert "1 row cannot be sent again: " in again.err
+    assert ids(shell.folder / "out.jsonl") == ["row-0", "row-1"]
+    assert report(shell)["outcomes"]["expired"] == 1
+
+
+def test_given_up_with_results_on_disk(shell: Shell) -> None:
+    shell.write("in.jsonl", ["hello", "[[sandbox:expired]]", "hello"])
+    with shell.running(*_RUN, "--retries", "1") as process:
+        errors_at_the_end(shell, process)
+    written = (shell.folder / "out.jsonl").read_bytes()
+    (shell.folder / "out.jsonl").unlink()
+    shell.sandbox.faults.add("bad_gateway", key=shell.key, count=1000)
+    done = shell.run(*_RUN, "--give-up", "1")
+    assert done.code == 1
+    assert "Gave up after 1 s: OUT has 3 rows, and 0 of the job are missing" in done.err
+    assert (shell.folder / "out.jsonl").read_bytes() == written
+
+
 def test_fewer_rows_never_replace_more(shell: Shell) -> None:
     shell.write("in.jsonl", ["hello"] * 7)
     assert ended_by_the_test(shell, 2, *_RUN).code == 0
     written = (shell.folder / "out.jsonl").read_bytes()
     shell.sandbox.clock.advance(31 * _DAY_S)
-    for folder in (shell.folder / "state").glob("*/spool"):
-        shutil.rmtree(folder)
+    forget_results(shell)
     again = shell.run(*_RUN)
     assert again.code == 1
     assert (shell.folder / "out.jsonl").read_bytes() == written

@@ -303,7 +303,10 @@ class Drive:
 
     def _keep_as_it_is(self, number: int, error: CallError) -> None:
         attempt = self.parts[number].attempts[-1]
-        self.asking.watch.note(f"{attempt.retryable:,} rows cannot be sent again: {error.report.message}")
+        rows = attempt.retryable or 0
+        self.asking.watch.note(
+            f"{rows:,} {'row' if rows == 1 else 'rows'} cannot be sent again: {error.report.message}"
+        )
         self.parts[number] = self.parts[number].with_last(retryable=0)
 
     async def _wait(self) -> None:
