@@ -85,6 +85,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("batch.create.exposed",),
     ("batch.behaviors", "batch.job.steps"),
     ("batch.job.asking", "batch.job.intake"),
+    ("batch.job.again",),
     ("batch.job.drive",),
     ("batch.job.outcome",),
     (

@@ -19,19 +19,18 @@ import anyio.to_thread
 
 from batches_mcp import result
 from batches_mcp.batch.call import Call, Desk
-from batches_mcp.batch.cost import actual_usd, estimate
+from batches_mcp.batch.cost import actual_usd
 from batches_mcp.batch.create.entry import Draft
 from batches_mcp.batch.create.records import Records
 from batches_mcp.batch.create.refusals import unpriced
-from batches_mcp.batch.create.retry import retried
 from batches_mcp.batch.create.send import Parcel, Rules, Sent, submit
 from batches_mcp.batch.facts import time_s
 from batches_mcp.batch.hearing import heard
+from batches_mcp.batch.job.again import write_again
 from batches_mcp.batch.job.asking import LONGEST_PAUSE_S, Asking, never_comes
 from batches_mcp.batch.job.intake import JobFolder
 from batches_mcp.batch.job.steps import Attempt, Done, Job, JobPart, Part, Save, Submit, Wait, next_step, retryable
 from batches_mcp.batch.requests.body import Frame
-from batches_mcp.batch.requests.scan import Scan
 from batches_mcp.batch.results.spool import Spool, load
 from batches_mcp.batch.siblings import BATCH_ID, Siblings
 from batches_mcp.errors import CallError, InvalidArguments, Retry
@@ -146,7 +145,7 @@ class Drive:
             # Another process with the same job writes one of its own.
             path = path.with_suffix(f".again-{token_hex(4)}.json")
             try:
-                part = await self._write_again(path, parent.batch_id)
+                part = await write_again(self.asking, self.records, self.around, path, parent.batch_id, self._show)
             except CallError as error:
                 if not (never_comes(error) or isinstance(error, InvalidArguments)):
                     raise
@@ -228,32 +227,6 @@ class Drive:
         for warning in sent.warnings:
             self.asking.watch.note(warning)
         return sent
-
-    async def _write_again(self, path: Path, batch_id: str) -> JobPart:
-        """Write the body of the rows of a batch that are sent again."""
-        await self.asking.spool(batch_id, self._show)
-        call = Call(self._desk, self._tool, {"retry_of": batch_id}, _silent)
-        source = (await self.asking.until_answered(partial(retried, call, again=True))).source
-
-        def write() -> JobPart:
-            found = Scan(self.around.rules, source.place)
-
-            def rows() -> Iterator[bytes]:
-                for number, row in source.rows():
-                    found.add(number, row)
-                    if isinstance(row, bytes):
-                        yield row
-
-            def pieces() -> Iterator[bytes]:
-                yield from self.around.around(rows())
-                yield self.around.closing
-
-            copy = self.records.kept.write(path, pieces(), self.around.beta)
-            [part] = found.parts
-            content = part.content(self.around.beta)
-            return JobPart(content, found.requests, copy.length_bytes, estimate(found.demand))
-
-        return await anyio.to_thread.run_sync(write)
 
     async def _save(self, number: int) -> None:
         attempt = self.parts[number].attempts[-1]
