@@ -296,7 +296,7 @@ def test_what_does_not_pass_ends_the_run(shell: Shell) -> None:
 def test_stopped_and_resumed(slow: Shell, number: signal.Signals, code: int) -> None:
     slow.write("in.jsonl", ["hello"] * 12)
     with slow.running("run", "in.jsonl", "-o", "out.jsonl") as process:
-        slow.until(8)  # three creates, a look before each, and two after them
+        slow.until(9)  # a look, three creates with one before each, and two after them
         done = slow.stopped(process, number)
     assert done.code == code
     assert done.err.splitlines()[-1] == (
@@ -407,7 +407,7 @@ def test_jobs(shell: Shell) -> None:
 def test_jobs_says_how_fresh_it_is(slow: Shell) -> None:
     slow.write("in.jsonl", ["hello"])
     with slow.running("run", "in.jsonl", "-o", "out.jsonl") as process:
-        slow.until(3)  # a look, the create, and a look at what became of it
+        slow.until(4)  # two looks, the create, and a look at what became of it
         process.kill()
         process.wait(30)
     [batch] = slow.batches()

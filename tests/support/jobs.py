@@ -32,12 +32,16 @@ class Done:
 
 @dataclass(frozen=True)
 class Shell:
-    """A shell in a folder, with a key and a sandbox; batches hold `rows_per_batch` requests."""
+    """A shell in a folder, with a key and a sandbox; batches hold `rows_per_batch` requests.
+
+    No process can make a file larger than `most_file_bytes`, as if the disk were full then.
+    """
 
     folder: Path
     sandbox: Sandbox
     key: str
     rows_per_batch: int = 5
+    most_file_bytes: int | None = None
 
     def write(self, name: str, texts: Mapping[str, str] | Sequence[str]) -> Path:
         """A file of requests, of which each says a text; custom_ids are those of the mapping, or row-0 and on."""
@@ -47,7 +51,10 @@ class Shell:
         return path
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "tests.support.small_batches", str(self.rows_per_batch), *arguments]
+        command = [sys.executable, "-m", "tests.support.small_batches", str(self.rows_per_batch), *arguments]
+        if self.most_file_bytes is None:
+            return command
+        return ["sh", "-c", f'ulimit -f {self.most_file_bytes // 512}; exec "$@"', "sh", *command]
 
     @property
     def environment(self) -> dict[str, str]:

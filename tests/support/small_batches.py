@@ -6,6 +6,7 @@ import sys
 
 from batches_mcp.__main__ import main
 from batches_mcp.batch.create import reconcile, refusals
+from batches_mcp.batch.job import asking
 from batches_mcp.batch.requests import scan as requests
 
 if __name__ == "__main__":
@@ -13,4 +14,5 @@ if __name__ == "__main__":
     # It looks for a lost batch as often, but not as long.
     reconcile._PAUSES_S = (0.0, 0.01, 0.02, 0.04, 0.08, 0.15)
     refusals._ASK_AGAIN_S = 0.1
+    asking.LONGEST_PAUSE_S = 0.1
     main()

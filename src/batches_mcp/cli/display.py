@@ -14,13 +14,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from batches_mcp.batch.job.drive import Silence, Watch
+from batches_mcp.batch.job.asking import Silence, Watch
 from batches_mcp.batch.job.steps import Job, Part
 from batches_mcp.redact import excerpt, printable
 
 # In a pipe the state is told anew this often, so that a log shows that it goes on.
 _TELL_EVERY_S = 60.0
 _PLAIN_WIDTH = 200
+_MOST_NAMED = 10
 
 
 def console(*, error: bool) -> Console:
@@ -142,7 +143,13 @@ def outcome(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The report of a job in words: names with their values."""
     rows = report["rows"]
     named = [f"{number:,} {name}" for name, number in report["outcomes"].items() if number]
-    lines = [("rows", f"{rows:,}: {', '.join(named)}")]
+    lines = [("rows", f"{rows:,}: {', '.join(named) or 'none has a result'}")]
+    missing = report["missing"]
+    if missing["rows"]:
+        reasons = ", ".join(f"{number:,} {name}" for name, number in missing["reasons"].items())
+        first = ", ".join(each["custom_id"] for each in missing["first"][:_MOST_NAMED])
+        more = ", ..." if missing["rows"] > _MOST_NAMED else ""
+        lines.append(("missing", f"{count(missing['rows'], 'row')}: {reasons} ({first}{more})"))
     if report["left_out"]:
         lines.append(("left out", f"{count(report['left_out'], 'row')} with errors"))
     if report["errors"]:

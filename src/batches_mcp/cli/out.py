@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 from batches_mcp.batch.job.intake import JobFolder
 from batches_mcp.errors import ServeError, UsageError
 
-# What a job wrote, in its folder: the latest few `[path, bytes, time of change in ns]`.
+# What a job wrote, in its folder: the latest few `[path, bytes, time of change in ns, rows]`.
 _WRITTEN = "out.json"
 _MOST_WRITTEN = 10
 
@@ -43,8 +43,10 @@ class Out:
             raise UsageError(f"{self.name} exists, and this job did not write it; name another OUT, or add --overwrite")
 
     @contextmanager
-    def writing(self) -> Iterator[BinaryIO]:
+    def writing(self, rows: Callable[[], int]) -> Iterator[BinaryIO]:
         """The file to write; it takes its place when the block ends, and nothing is left of it when that fails.
+
+        `rows` tells how many were written: those that this job wrote there before are not replaced by fewer.
 
         Raises:
             ServeError: it cannot be written.
@@ -57,15 +59,25 @@ class Out:
                 with Path(self.name).open("wb") as file:
                     yield file
             else:
-                yield from self._placed(Path(os.path.realpath(self.name)))
+                yield from self._placed(Path(os.path.realpath(self.name)), rows)
         except BrokenPipeError as error:
             # Nothing more goes there, not even what Python writes out at its own end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise ServeError(f"OUT: {self.name}: whoever was to read it has gone") from error
         except OSError as error:
-            raise ServeError(f"OUT: {self.name} cannot be written: {error.strerror or error}") from error
+            raise ServeError(
+                f"OUT: {self.name} cannot be written: {error.strerror or error}. No result is lost: once it can be "
+                "written, the same command does so, and sends nothing again"
+            ) from error
 
-    def _placed(self, out: Path) -> Iterator[BinaryIO]:
+    def rows_there(self) -> int:
+        """How many rows OUT has, if this job wrote it and may not replace whatever is there; else 0."""
+        if self.overwrite or _streamed(self.name) or not Path(self.name).exists():
+            return 0
+        there = _identity(Path(self.name))
+        return self._written().get(there, 0)
+
+    def _placed(self, out: Path, rows: Callable[[], int]) -> Iterator[BinaryIO]:
         unfinished = out.with_name(f".{out.name}.{token_hex(4)}.part")
         try:
             with unfinished.open("xb") as file:
@@ -73,15 +85,27 @@ class Out:
                 file.flush()
                 os.fsync(file.fileno())
             self.check()
+            if rows() < self.rows_there():
+                return
             # Written down first, so that a run that is killed in between still knows its own.
             _, size_bytes, changed_ns = _identity(unfinished)
-            self.folder.write(_WRITTEN, [*self._written()[1 - _MOST_WRITTEN :], [str(out), size_bytes, changed_ns]])
+            latest = [str(out), size_bytes, changed_ns, rows()]
+            self._note(latest)
             unfinished.replace(out)
             _settle(out.parent)
+            if latest not in self._latest():  # another process with this job wrote down its own at the same time
+                self._note(latest)
         finally:
             unfinished.unlink(missing_ok=True)
 
-    def _written(self) -> list[list[str | int]]:
+    def _written(self) -> dict[tuple[str, int, int], int]:
+        """What this job wrote, by path, size and time of change; how many rows, 0 where that was not noted."""
+        return {(name, size_bytes, changed_ns): sum(rows) for name, size_bytes, changed_ns, *rows in self._latest()}
+
+    def _note(self, latest: list[Any]) -> None:
+        self.folder.write(_WRITTEN, [*self._latest()[1 - _MOST_WRITTEN :], latest])
+
+    def _latest(self) -> list[Any]:
         return self.folder.read(_WRITTEN) or []
 
 
@@ -96,10 +120,32 @@ def check_place(flag: str, name: str, source: str) -> None:
     path = Path(name)
     if path.is_dir():
         raise UsageError(f"{flag}: {name} is a folder")
-    if not _streamed(name) and not os.access(path.resolve().parent, os.W_OK):
+    parent = path.resolve().parent
+    if not _streamed(name) and not (parent.is_dir() and os.access(parent, os.W_OK)):
         raise UsageError(f"{flag}: {path.parent} is no folder that can be written to")
     if source != "-" and path.exists() and path.samefile(source):
         raise UsageError(f"{flag}: {name} is FILE itself")
+
+
+def replace_text(flag: str, path: Path, text: str) -> None:
+    """Write a small file, whole or not at all.
+
+    Raises:
+        ServeError: it cannot be written.
+    """
+    unfinished = path if _streamed(str(path)) else path.with_name(f".{path.name}.{token_hex(4)}.part")
+    try:
+        unfinished.write_text(text, "utf-8")
+        if unfinished != path:
+            unfinished.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            if unfinished != path:
+                unfinished.unlink(missing_ok=True)
+        raise ServeError(
+            f"{flag}: {path} cannot be written: {error.strerror or error}. The results are complete in OUT; the same "
+            "command writes it, and sends nothing again"
+        ) from error
 
 
 def _streamed(name: str) -> bool:
@@ -107,9 +153,9 @@ def _streamed(name: str) -> bool:
     return name == "-" or (Path(name).exists() and not Path(name).is_file())
 
 
-def _identity(path: Path) -> list[str | int]:
+def _identity(path: Path) -> tuple[str, int, int]:
     found = path.stat()
-    return [os.path.realpath(path), found.st_size, found.st_mtime_ns]
+    return os.path.realpath(path), found.st_size, found.st_mtime_ns
 
 
 def _settle(folder: Path) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import gc
-import io
 import json
+import math
 import os
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import anyio
@@ -24,8 +24,9 @@ from batches_mcp.batch.call import Call, Desk
 from batches_mcp.batch.create.reconcile import identify
 from batches_mcp.batch.create.records import Records
 from batches_mcp.batch.create.refusals import unpriced
+from batches_mcp.batch.job.asking import Asking
 from batches_mcp.batch.job.drive import Bounds, Drive
-from batches_mcp.batch.job.intake import JobFolder, cut, job_id, spooled_input, tidy
+from batches_mcp.batch.job.intake import JobFolder, cut, job_id, tidy
 from batches_mcp.batch.job.outcome import Tally, write_part, writer
 from batches_mcp.batch.job.steps import Job, together
 from batches_mcp.batch.requests.body import frame
@@ -36,9 +37,11 @@ from batches_mcp.batch.requests.source import in_file
 from batches_mcp.batch.runtime import runtime
 from batches_mcp.cli.display import console, count, outcome, show_table, up_to, usd, watching
 from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
-from batches_mcp.cli.out import Out, check_place
+from batches_mcp.cli.job_input import check_file, opened, row_name, template_of
+from batches_mcp.cli.out import Out, check_place, replace_text
+from batches_mcp.cli.run_words import how_to_resume, missing, why_unknown
 from batches_mcp.cli.startup import Ready, ready, say
-from batches_mcp.errors import BatchesMcpError, CallError, InvalidArguments, ServeError, UnreadableFile, UsageError
+from batches_mcp.errors import BatchesMcpError, CallError, InvalidArguments, ServeError, UsageError
 from batches_mcp.plan import ToolPlan
 from batches_mcp.redact import printable
 from batches_mcp.settings import BatchSettings, Environment, UpstreamSettings
@@ -49,7 +52,6 @@ _JOBS = "runs"
 # The largest queue of a usage tier holds five whole batches; in a smaller one, creates wait for room.
 _MAX_OPEN = 5
 _CONFIRM_OVER_USD = 20.0
-_READ_BYTES = 1 << 18
 # Creates under way get this long to be answered when the run is stopped.
 _GRACE_S = 2.0
 
@@ -65,6 +67,7 @@ class Wish:
     confirm_over_usd: float | None
     skip_invalid: bool
     overwrite: bool
+    fresh: bool
     quiet: bool
     report: Path | None
 
@@ -95,6 +98,13 @@ class Wish:
 @flag("--yes", is_flag=True, help="Do not ask.")
 @flag("--skip-invalid", is_flag=True, help="Leave out the rows with errors, instead of sending none.")
 @flag("--overwrite", is_flag=True, help="Replace OUT, whatever wrote it.")
+@flag("--fresh", is_flag=True, help="Send all rows again, also those that were answered before, and pay again.")
+@flag(
+    "--give-up",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="After so long write what there is, and end.  [default: wait as long as it takes]",
+)
 @flag("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the account of the job there, as JSON.")
 @flag("--quiet", is_flag=True, help="Show no progress and no account, only errors.")
 @upstream_flags
@@ -111,6 +121,8 @@ def run(
     yes: bool,
     skip_invalid: bool,
     overwrite: bool,
+    fresh: bool,
+    give_up: float | None,
     report: Path | None,
     quiet: bool,
     upstream: UpstreamSettings,
@@ -125,21 +137,23 @@ def run(
     As many batches are made as are needed. What failed through no fault of the request is sent again. Stopped at any
     moment, the same command goes on from there: nothing is submitted twice, nothing is lost, nothing is canceled.
 
-    Exit code 0: every row succeeded; 1: some failed for good, or it could not be done; 2: wrong usage.
+    Exit code 0: every row succeeded; 1: some failed for good or are missing, or it could not be done; 2: wrong usage.
     """
     gc.enable()
     if not batch.ledger:
         raise UsageError(
             "run needs the ledger, without which it could submit the same rows twice; leave --no-ledger out"
         )
-    bounds = Bounds(max_open, retries, batch.max_cost_usd)
+    bounds = Bounds(max_open, retries, batch.max_cost_usd, math.inf if give_up is None else give_up)
     confirm_usd = None if yes or upstream.sandbox else confirm_over
-    wish = Wish(file, out, _template(file, template), bounds, confirm_usd, skip_invalid, overwrite, quiet, report)
-    if file != "-" and not os.access(file, os.R_OK):
-        problem = "no access" if Path(file).exists() else "it is not there"
-        raise UnreadableFile(f"FILE: cannot read {file}: {problem}")
+    check_file(file)
+    params = template_of(file, template)
+    wish = Wish(file, out, params, bounds, confirm_usd, skip_invalid, overwrite, fresh, quiet, report)
     check_place("-o", out, file)
-    check_place("--report", "-" if report is None else str(report), file)
+    if report is not None:
+        check_place("--report", str(report), file)
+        if os.path.realpath(report) == os.path.realpath(out):
+            raise UsageError(f"--report: {report} is OUT itself")
     stopped: list[int] = []
     with ready(upstream, Environment(warn=say), log_level, batch) as prepared:
         tool = next((tool for tool in prepared.plan.tools if tool.behavior == "submit"), None)
@@ -165,34 +179,47 @@ class _Run:
     tool: ToolPlan
     started_s: float = field(default_factory=time.monotonic)
     drive: Drive | None = None
+    desk: Desk | None = None
 
     async def main(self) -> int:
         async with self._desk() as (desk, records):
             cutting = await self._job(desk, records)
             if cutting is None:
                 return 1
-            job, folder, around = cutting
+            job, folder, around, after = cutting
             out = Out(self.wish.out, folder, self.wish.overwrite)
             out.check()
-            drive = Drive(desk, self.tool, records, around, folder, job, self.wish.bounds)
+            drive = Drive(Asking(desk, self.tool), records, around, folder, job, self.wish.bounds, after)
             await drive.find()
             if not await self._agreed(drive):
                 return 1
+            if self.wish.fresh:
+                drive.after = await anyio.to_thread.run_sync(folder.begin_fresh, after)
             self.drive = drive
-            with watching(quiet=self.wish.quiet) as drive.watch:
+            with watching(quiet=self.wish.quiet) as drive.asking.watch:
                 await drive.run()
                 tally = await self._write(out, drive)
+            if not drive.given_up:
+                await anyio.to_thread.run_sync(_end_fresh, folder, job, records)
             entries = [
                 await anyio.to_thread.run_sync(records.ledger.find, attempt.batch_id)
                 for part in drive.parts
                 for attempt in part.attempts
             ]
         report = self._report(drive, tally) | {"batches": [entry.job() for entry in entries if entry]}
-        if self.wish.report is not None:
-            self.wish.report.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
         if not self.wish.quiet:
             show_table(console(error=True), (), outcome(report))
-        return 1 if tally.failed else 0
+        if drive.given_up:
+            await drive.learn()
+        give_up_s = self.wish.bounds.give_up_s if drive.given_up else None
+        for words in missing(report, drive.parts, give_up_s):
+            _tell(words)
+        if (there := out.rows_there()) > tally.rows:
+            _tell(f"{out.name} has {count(there, 'row')} that this job wrote before, and was left as it is.")
+        if self.wish.report is not None:
+            text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+            await anyio.to_thread.run_sync(replace_text, "--report", self.wish.report, text)
+        return 1 if tally.failed or tally.missing else 0
 
     @asynccontextmanager
     async def _desk(self) -> AsyncIterator[tuple[Desk, Records]]:
@@ -200,34 +227,40 @@ class _Run:
         prepared = self.ready
         running = runtime(prepared.variables, prepared.state, account=prepared.batch.account, drain_s=lambda: _GRACE_S)
         async with running as desk:
+            self.desk = desk
             await identify(desk, self.tool)
             records = desk.records(self.tool)
             assert records is not None  # noqa: S101 - there are records
             yield desk, records
 
-    async def _job(self, desk: Desk, records: Records) -> tuple[Job, JobFolder, Any] | None:
-        """The job that FILE makes, as it was cut once; None when there are errors in it, which are shown."""
+    async def _job(self, desk: Desk, records: Records) -> tuple[Job, JobFolder, Any, int] | None:
+        """The job that FILE makes, as it was cut once; None when there are errors in it, which are shown.
+
+        With it, the key of the ledger after which its batches come.
+        """
         around = frame(Call(desk, self.tool, {}, _silent), {"requests": []})
         jobs = desk.account(self.tool, _JOBS)
         wish = self.wish
 
-        def read() -> tuple[Scan | None, Job, JobFolder]:
+        def read() -> tuple[Scan | None, Job, JobFolder, int]:
             tidy(jobs, time.time())
-            with _input(wish.file, jobs) as file:
+            with opened(wish.file, jobs) as file:
                 name = job_id(file, wish.template, around, skip_invalid=wish.skip_invalid)
                 folder = JobFolder(jobs / name)
-                job = folder.load(records)
+                begun = folder.fresh()
+                after = (records.ledger.last_key() if begun is None else begun) if wish.fresh else 0
+                job = folder.load(records, after)
                 if job is not None:
-                    return None, job, folder
+                    return None, job, folder, after
                 template = None if wish.template is None else Template(wish.template)
-                source = in_file("FILE", _row_name(wish.file, file), file, template)
-                found, job = cut(source, around, records, folder, skip_invalid=wish.skip_invalid)
-                return found, job, folder
+                source = in_file("FILE", row_name(wish.file, file), file, template)
+                found, job = cut(source, around, records, folder, skip_invalid=wish.skip_invalid, after=after)
+                return found, job, folder, after
 
-        found, job, folder = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
+        found, job, folder, after = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
         if found is not None and (found.problems or not job.parts):
             self._show_problems(found, job)
-        return (job, folder, around) if job.parts else None
+        return (job, folder, around, after) if job.parts else None
 
     def _show_problems(self, found: Scan, job: Job) -> None:
         for problem in found.problems:
@@ -257,7 +290,7 @@ class _Run:
         before = f"; {len(job.parts) - len(left):,} of them submitted before" if len(left) < len(job.parts) else ""
         if high is None and self.wish.bounds.cap_usd is not None:
             raise unpriced(cost)
-        most = up_to(high) if high is not None else f"an amount that cannot be estimated ({_why_unknown(cost)})"
+        most = up_to(high) if high is not None else f"an amount that cannot be estimated ({why_unknown(cost)})"
         self._say(f"{count(job.rows, 'request')} in {batches}{before}; what is sent may cost {most}")
         limit = self.wish.confirm_over_usd
         if limit is None or (high is not None and high <= limit):
@@ -279,18 +312,23 @@ class _Run:
         """Write OUT; what it came to.
 
         Raises:
-            CallError: rows are missing, or a file cannot be read or written.
+            CallError: a file cannot be read.
+            ServeError: OUT cannot be written.
         """
         tally = Tally()
-        with out.writing() as file:
+        with out.writing(lambda: tally.rows) as file:
             write = writer(file, out.kind)
             ids = drive.folder.ids()
             for number, part in enumerate(drive.job.parts):
                 spools = await drive.results(number)
                 mine = list(islice(ids, part.rows))
-                await anyio.to_thread.run_sync(write_part, write, mine, spools, tally, abandon_on_cancel=True)
-        if tally.rows != drive.job.rows:
-            raise ServeError(f"{out.name} holds {tally.rows:,} rows, and the job {drive.job.rows:,}; run it again")
+                write_it = partial(write_part, write, mine, spools, tally, drive.parts[number].missing)
+                await anyio.to_thread.run_sync(write_it, abandon_on_cancel=True)
+        if tally.rows + tally.missing.total() != drive.job.rows:
+            raise ServeError(
+                f"{out.name} holds {tally.rows:,} rows, and {tally.missing.total():,} are missing, but the job has "
+                f"{drive.job.rows:,}; run it again"
+            )
         return tally
 
     def _report(self, drive: Drive, tally: Tally) -> dict[str, Any]:
@@ -311,29 +349,28 @@ class _Run:
 async def _until_stopped(this: _Run, stopped: list[int]) -> int:
     code = 1
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch_signals, stopped, tasks.cancel_scope.cancel)
+
+        def stop() -> None:
+            if this.desk is not None and this.desk.all_records is not None:
+                this.desk.all_records.stopping.set()
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(watch_signals, stopped, stop)
         code = await this.main()
         tasks.cancel_scope.cancel()
     if stopped:
-        _tell(_how_to_resume(this))
+        if this.drive is not None:
+            with suppress(CallError):
+                await this.drive.learn()
+        _tell(how_to_resume(this.drive.parts if this.drive else []))
     return code
 
 
-def _why_unknown(cost: Mapping[str, Any]) -> str:
-    """Why the highest cost of an estimate is not known."""
-    models = cost["unknown_models"]
-    named = [f"the price of {', '.join(models)} is not known"] if models else []
-    return "; ".join(named + [f"{each['where']} asks for {each['reason']}" for each in cost["unbounded"]])
-
-
-def _how_to_resume(this: _Run) -> str:
-    if this.drive is None or not any(part.attempts for part in this.drive.parts):
-        return "Stopped. The same command starts it again."
-    batches = sum(part.open for part in this.drive.parts)
-    return (
-        f"Stopped waiting; nothing is canceled. What is in progress at the API ({count(batches, 'batch', 'batches')}) "
-        "goes on, and what is there already is kept. To resume, give the same command again."
-    )
+def _end_fresh(folder: JobFolder, job: Job, records: Records) -> None:
+    """Note that a fresh job is finished, if each part of it has a batch of its own, or had one."""
+    after = folder.fresh()
+    if after is not None and all(records.ledger.standing(part.content, after) for part in job.parts):
+        folder.end_fresh(after)
 
 
 def _first(group: BaseExceptionGroup, prepared: Ready) -> BaseException:
@@ -344,39 +381,6 @@ def _first(group: BaseExceptionGroup, prepared: Ready) -> BaseException:
     if isinstance(error, InvalidArguments):
         return UsageError(prepared.redactor.text(error.report.message))
     return BatchesMcpError(prepared.redactor.text(str(error))) if isinstance(error, CallError) else error
-
-
-def _template(file: str, path: Path | None) -> Mapping[str, Any] | None:
-    if path is None:
-        if file.removesuffix(".gz").lower().endswith((".csv", ".tsv")):
-            raise UsageError(f"{file} holds rows: --template T.json says what request to make of each")
-        return None
-    try:
-        value = json.loads(path.read_text("utf-8-sig"))
-    except OSError as error:
-        raise UnreadableFile(f"--template: cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(f"--template: {path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise UsageError(f"--template: {path}: expected a JSON object, the params of each request")
-    return value
-
-
-def _input(name: str, jobs: Path) -> io.BufferedReader:
-    """FILE, open; what can be read only once is written down first."""
-    if name != "-" and Path(name).is_file():
-        return io.BufferedReader(io.FileIO(name), _READ_BYTES)
-    source = sys.stdin.buffer if name == "-" else Path(name).open("rb")  # noqa: SIM115 - read to its end, once
-    return spooled_input(source, jobs / f"input-{token_hex(8)}")
-
-
-def _row_name(name: str, file: io.BufferedReader) -> str:
-    """The name of the input, whose ending says how rows are read; for standard input, its first characters do."""
-    if name != "-":
-        return name
-    file.seek(0)
-    start = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
-    return "standard input" if start.startswith((b"{", b"[", b"\x1f\x8b")) else "standard input.csv"
 
 
 def _tell(text: str) -> None:

@@ -30,7 +30,8 @@ def test_every_job_ends_within_its_bounds(rows: list[int], max_open: int, retrie
             case Save(number):
                 assert parts[number].attempts[-1].ended
                 failed = chance.randint(0, parts[number].attempts[-1].rows)
-                parts[number] = parts[number].with_last(retryable=failed)
+                lost = chance.choice([None, None, "results_gone"])
+                parts[number] = parts[number].with_last(retryable=0 if lost else failed, lost=lost)
             case Wait():
                 in_progress = [number for number, part in enumerate(parts) if part.open]
                 number = chance.choice(in_progress)
@@ -47,6 +48,15 @@ def test_every_job_ends_within_its_bounds(rows: list[int], max_open: int, retrie
         assert last.saved
         assert not last.retryable or len(part.attempts) == retries + 1
         assert part.done_rows == many
+
+
+def test_why_rows_are_missing() -> None:
+    open_one, gone = Attempt("a", 2), Attempt("b", 2, ended=True, retryable=0, lost="results_gone")
+    assert Part().missing == "no_batch"
+    assert Part((open_one,)).missing == "in_progress"
+    assert Part((open_one,)).with_last(ended=True).missing == "not_fetched"
+    assert Part((open_one,)).with_last(ended=True, retryable=0).missing == "results_incomplete"
+    assert Part((gone, open_one)).missing == "results_gone"
 
 
 def test_without_room_nothing_is_sent() -> None:

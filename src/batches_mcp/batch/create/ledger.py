@@ -54,16 +54,20 @@ class Ledger:
         attach: bool = False,
         repeated: bool = False,
         cap_usd: float | None = None,
+        after: int = 0,
     ) -> Claim:
         """Begin a create, unless something stands against it; its times are those of `upstream`.
 
         A retry is not the same as its parent, nor as what came before that, even if it is of all the parent's requests.
         To `attach` is to take the batch there is of the same content and parent, however old, if it was not deleted.
         `again` lets the same content be sent a second time, also while it is not known what became of the first;
-        `repeated` only when that is known. With `cap_usd`, what the create may cost is reserved in the transaction.
+        `repeated` only when that is known. Only entries whose key is higher than `after` count as the same. With
+        `cap_usd`, what the create may cost is reserved in the transaction.
         """
         with transaction(self.path) as db:
-            for entry in select(db, f"{_SAME} AND {_UNSETTLED} ORDER BY key", draft.content, draft.body):
+            for entry in select(
+                db, f"{_SAME} AND {_UNSETTLED} AND key > ? ORDER BY key", draft.content, draft.body, after
+            ):
                 if entry.owner is not None and alive(entry.owner):
                     return Busy(entry)
                 if entry.state is State.SENDING and entry.sent_s is None:
@@ -74,7 +78,7 @@ class Ledger:
             recent_s = upstream.now_s - RECENT_S
             if not again:
                 if attach:
-                    made = _standing(db, draft.content, draft.body, draft.parent)
+                    made = _standing(db, draft.content, draft.body, draft.parent, after)
                 else:
                     later = "key > (SELECT coalesce(max(key), 0) FROM creates WHERE batch_id = ?)"
                     condition = f"{_SAME} AND {_MADE} AND started_s > ? AND {later} ORDER BY key DESC"
@@ -178,10 +182,15 @@ class Ledger:
         with transaction(self.path) as db:
             return next(iter(select(db, f"batch_id = ? AND {_UNSETTLED}", batch_id)), None)
 
-    def standing(self, content: str) -> Entry | None:
-        """The latest batch of a content that is no retry, and was not deleted."""
+    def standing(self, content: str, after: int = 0) -> Entry | None:
+        """The latest batch of a content that is no retry, was not deleted, and whose key is higher than `after`."""
         with transaction(self.path) as db:
-            return next(iter(_standing(db, content, content, None)), None)
+            return next(iter(_standing(db, content, content, None, after)), None)
+
+    def last_key(self) -> int:
+        """The key of the latest entry; 0 when there is none."""
+        with transaction(self.path) as db:
+            return max((entry.key for entry in select(db, "1 = 1 ORDER BY key DESC LIMIT 1")), default=0)
 
     def retries(self, batch_id: str) -> list[Entry]:
         """The creates that sent rows of a batch again, or may have."""
@@ -251,9 +260,9 @@ def _batch(batch: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"batch_id": batch["id"], "batch": result.encode(batch)}
 
 
-def _standing(db: sqlite3.Connection, content: str, body: str, parent: str | None) -> list[Entry]:
-    condition = f"{_SAME} AND parent IS ? AND NOT deleted AND {_MADE} ORDER BY key DESC"
-    return select(db, condition, content, body, parent)
+def _standing(db: sqlite3.Connection, content: str, body: str, parent: str | None, after: int) -> list[Entry]:
+    condition = f"{_SAME} AND parent IS ? AND key > ? AND NOT deleted AND {_MADE} ORDER BY key DESC"
+    return select(db, condition, content, body, parent, after)
 
 
 def _other_version(db: sqlite3.Connection, draft: Draft, since_s: float) -> Entry | None:

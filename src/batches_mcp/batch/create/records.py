@@ -52,6 +52,7 @@ class Records:
         attach: bool = False,
         repeated: bool = False,
         cap_usd: float | None = None,
+        after: int = 0,
     ) -> Claim:
         """`Ledger.claim` in the name of this process."""
         self._enter()
@@ -64,6 +65,7 @@ class Records:
             attach=attach,
             repeated=repeated,
             cap_usd=cap_usd,
+            after=after,
         )
 
     def left_behind(self) -> list[Entry]:

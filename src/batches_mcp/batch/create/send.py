@@ -77,7 +77,8 @@ class Rules:
 
     `attach` takes the batch that was made of the same content before, in place of an error that there is one. Who wants
     to be `certain` is answered with an error as long as a batch only may be the one. `repeats` sends again what
-    made a batch that its caller was told of, and nothing that is in doubt.
+    made a batch that its caller was told of, and nothing that is in doubt. Entries of the ledger up to the key `after`
+    do not count: their content may be sent again.
     """
 
     again: bool = False
@@ -85,6 +86,7 @@ class Rules:
     attach: bool = False
     certain: bool = False
     repeats: bool = False
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,7 @@ async def _begin(desk: Desk, parcel: Parcel, rules: Rules, against: list[Claim])
                         attach=rules.attach,
                         repeated=repeated,
                         cap_usd=rules.cap_usd,
+                        after=rules.after,
                     )
                 )
                 if isinstance(claim, Begun):

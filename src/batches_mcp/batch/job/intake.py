@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -34,7 +35,7 @@ from batches_mcp.errors import UsageError
 from batches_mcp.request import invalid
 from batches_mcp.state import create, unusable
 
-_JOB, _IDS = "job.json", "custom_ids"
+_JOB, _IDS, _FRESH = "job.json", "custom_ids", "fresh.json"
 _READ_BYTES = 1 << 20
 _DAY_S = 86_400.0
 
@@ -45,14 +46,17 @@ class JobFolder:
 
     path: Path
 
-    def load(self, records: Records) -> Job | None:
-        """The job, unless it has to be cut anew: each part must have been sent, or still be here."""
+    def load(self, records: Records, after: int = 0) -> Job | None:
+        """The job, unless it has to be cut anew: each part must have been sent, or still be here.
+
+        What was sent up to the key `after` of the ledger does not count.
+        """
         try:
             job = msgspec.json.decode((self.path / _JOB).read_bytes(), type=Job)
         except (OSError, msgspec.DecodeError):
             return None
         whole = all(
-            _holds(self.body(number), part.body_bytes) or records.ledger.standing(part.content)
+            _holds(self.body(number), part.body_bytes) or records.ledger.standing(part.content, after)
             for number, part in enumerate(job.parts)
         )
         return job if whole and _holds(self.path / _IDS, job.ids_bytes) else None
@@ -70,15 +74,42 @@ class JobFolder:
         except OSError as error:
             raise unusable(self.path, error) from error
 
+    def fresh(self) -> int | None:
+        """The key of the ledger after which a fresh job that is not finished began; None when there is none."""
+        found = self.read(_FRESH)
+        return found if isinstance(found, int) else None
+
+    def begin_fresh(self, after: int) -> int:
+        """Note that a fresh job begins after a key of the ledger; that of another process, if it was faster.
+
+        Raises:
+            StateUnusable: it cannot be written down.
+        """
+        name = f"{_FRESH}.{token_hex(4)}"
+        self.write(name, after)
+        try:
+            os.link(self.path / name, self.path / _FRESH)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            self.write(_FRESH, after)
+        (self.path / name).unlink(missing_ok=True)
+        found = self.fresh()
+        return after if found is None else found
+
+    def end_fresh(self, after: int) -> None:
+        """The fresh job that began after a key is finished."""
+        if self.fresh() == after:
+            (self.path / _FRESH).unlink(missing_ok=True)
+
     def body(self, part: int) -> Path:
         """Where the body of a part, from 0, is until it has been sent."""
         return self.path / f"part-{part + 1:06}.json"
 
     def write(self, name: str, value: Any) -> None:
         """Write a small file of the job's, whole or not at all."""
-        unfinished = self.path / f"{name}.part"
+        unfinished = self.path / f"{name}.{token_hex(4)}.part"
         try:
-            unfinished.unlink(missing_ok=True)
             with create(unfinished) as file:
                 file.write(msgspec.json.encode(value))
             unfinished.replace(self.path / name)
@@ -116,10 +147,13 @@ def spooled_input(source: IO[bytes], path: Path) -> io.BufferedReader:
     return copy
 
 
-def cut(source: Source, around: Frame, records: Records, folder: JobFolder, *, skip_invalid: bool) -> tuple[Scan, Job]:
+def cut(
+    source: Source, around: Frame, records: Records, folder: JobFolder, *, skip_invalid: bool, after: int = 0
+) -> tuple[Scan, Job]:
     """Check the requests of a source and write down the parts they make; with errors in them the job has no parts.
 
-    It takes its place when it is whole: of two processes that cut the same job, one finds it done.
+    It takes its place when it is whole: of two processes that cut the same job, one finds it done. `after` is that of
+    `JobFolder.load`.
 
     Raises:
         UsageError: there are no requests.
@@ -144,7 +178,7 @@ def cut(source: Source, around: Frame, records: Records, folder: JobFolder, *, s
         job = Job(folder.path.name, str(source.file), len(found.invalid), parts, ids_bytes)
         if usable:
             draft.write(_JOB, job)
-            _put(draft, folder, records)
+            _put(draft, folder, records, after)
     except OSError as error:
         raise unusable(folder.path, error) from error
     finally:
@@ -174,14 +208,17 @@ def _accepted(source: Source, found: Scan, ids: IO[bytes]) -> Iterator[tuple[int
             yield found.part, row
 
 
-def _put(draft: JobFolder, folder: JobFolder, records: Records) -> None:
-    """Put a job in its place, unless another process was faster."""
+def _put(draft: JobFolder, folder: JobFolder, records: Records, after: int) -> None:
+    """Put a job in its place, unless another process was faster.
+
+    A folder that is there already keeps what else it holds, and loses nothing that another process may be reading.
+    """
     try:
         draft.path.rename(folder.path)
     except OSError:
-        if folder.load(records) is None:
-            shutil.rmtree(folder.path, ignore_errors=True)
-            draft.path.rename(folder.path)
+        if folder.load(records, after) is None:
+            for path in sorted(draft.path.iterdir(), key=lambda path: path.name == _JOB):
+                path.replace(folder.path / path.name)
 
 
 def _holds(path: Path, size_bytes: int) -> bool:

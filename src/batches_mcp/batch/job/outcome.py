@@ -18,7 +18,6 @@ from batches_mcp.batch.results.rows import loads, read_row
 from batches_mcp.batch.results.spool import OUTCOMES, Spool
 from batches_mcp.batch.results.view import ATTENTION, error_of
 from batches_mcp.batch.tokens import Tariff, Tokens
-from batches_mcp.errors import CallError, ErrorReport
 from batches_mcp.redact import excerpt
 
 _MOST_NAMED = 50
@@ -28,13 +27,18 @@ _WRITE_BYTES = 1 << 18
 
 @dataclass(slots=True)
 class Tally:
-    """The last outcomes of rows, added up. `needs_fixing` are the first that fail again however often they are sent."""
+    """The last outcomes of rows, added up. `needs_fixing` are the first that fail again however often they are sent.
+
+    `missing` counts the rows that have none, by why (`Part.missing`); `first_missing` names the first of them.
+    """
 
     kinds: Counter[Kind] = field(default_factory=Counter)
     tokens: dict[Tariff, Tokens] = field(default_factory=dict)
     billing: int = 0
     unfixed: int = 0
     needs_fixing: list[dict[str, str | None]] = field(default_factory=list)
+    missing: Counter[str] = field(default_factory=Counter)
+    first_missing: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
@@ -73,6 +77,12 @@ class Tally:
                 {"custom_id": found["custom_id"], "error_type": error_type, "error_message": message}
             )
 
+    def miss(self, custom_id: str, why: str) -> None:
+        """Add a row without an outcome."""
+        self.missing[why] += 1
+        if len(self.first_missing) < _MOST_NAMED:
+            self.first_missing.append({"custom_id": custom_id, "reason": why})
+
     def spent(self, spool: Spool) -> None:
         """Add what a batch used."""
         for tariff, tokens in spool.tokens.items():
@@ -89,6 +99,11 @@ class Tally:
             "needs_attention": dict(self.attention),
             "needs_fixing": {"rows": self.unfixed, "first": self.needs_fixing},
             "billing": self.billing,
+            "missing": {
+                "rows": self.missing.total(),
+                "reasons": dict(self.missing.most_common()),
+                "first": self.first_missing,
+            },
             "usage": {
                 "input_tokens": total.input_tokens,
                 "cache_creation_input_tokens": total.cache_creation_input_tokens,
@@ -108,12 +123,11 @@ class Tally:
 
 
 def write_part(
-    write: Callable[[Iterator[bytes]], None], ids: Sequence[str], spools: Sequence[Spool], tally: Tally
+    write: Callable[[Iterator[bytes]], None], ids: Sequence[str], spools: Sequence[Spool], tally: Tally, why: str
 ) -> None:
-    """Write the rows of a part in the order of its `ids`, each as its latest batch has it.
+    """Write the rows of a part in the order of its `ids`, each as its latest batch has it; `why` some have none.
 
     Raises:
-        CallError: a request has no row.
         OSError: a file cannot be read or written.
     """
     places: dict[str, tuple[int, int]] = {}
@@ -127,6 +141,9 @@ def write_part(
         with ExitStack() as stack:
             files = [stack.enter_context(spool.path.open("rb")) for spool in spools]
             for custom_id in ids:
+                if custom_id not in places:
+                    tally.miss(custom_id, why)
+                    continue
                 latest, number = places[custom_id]
                 spool = spools[latest]
                 files[latest].seek(spool.offsets[number])
@@ -134,11 +151,7 @@ def write_part(
                 tally.add(spool.kind(number), line)
                 yield line
 
-    try:
-        write(lines())
-    except KeyError as error:
-        message = f"the results of batch {spools[0].head.batch_id} have no row for {error.args[0]!r}."
-        raise CallError(ErrorReport("results_incomplete", message, "Run again later.")) from error
+    write(lines())
 
 
 def writer(file: BinaryIO, kind: Format) -> Callable[[Iterator[bytes]], None]:

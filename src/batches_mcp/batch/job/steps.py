@@ -42,13 +42,15 @@ class Job(msgspec.Struct, frozen=True):
 class Attempt:
     """A batch of a part: the first one has all of its rows, each other those that were to be sent again.
 
-    `retryable` is how many of its rows may be; None until its results are on disk.
+    `retryable` is how many of its rows may be; None until its results are on disk. `lost` is the type of the error for
+    which results of it will never come.
     """
 
     batch_id: str
     rows: int
     ended: bool = False
     retryable: int | None = None
+    lost: str | None = None
 
     @property
     def saved(self) -> bool:
@@ -73,6 +75,17 @@ class Part:
         if not first.ended:
             return 0
         return first.rows - sum(each.rows for each in others if not each.ended)
+
+    @property
+    def missing(self) -> str:
+        """Why a row of it has no result, in one word that stays."""
+        if not self.attempts:
+            return "no_batch"
+        if lost := next((each.lost for each in self.attempts if each.lost), None):
+            return lost
+        if self.open:
+            return "in_progress"
+        return "results_incomplete" if self.attempts[-1].saved else "not_fetched"
 
     def with_last(self, **changes: Any) -> Part:
         """The same with its latest batch changed."""
