@@ -1,10 +1,12 @@
 # Two commands set everything up on a fresh machine with Python >= 3.11: `make demo` and `make test`.
 VENV := .venv
 BIN := $(VENV)/bin
+HOSTS := @anthropic-ai/claude-code@2.1.329 @google/gemini-cli@0.61.0 @openai/codex@0.169.0 @github/copilot@1.0.102 \
+	opencode-ai@1.18.33 cline@3.0.65
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: help demo test check format golden bench soak bundle clean
+.PHONY: help demo test check format golden bench soak bundle hosts clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -37,6 +39,10 @@ bench: $(VENV)/.installed-dev  ## run the benchmarks (a few minutes)
 
 bundle: $(VENV)/.installed  ## build the bundle for Claude Desktop into dist/, without network
 	@$(BIN)/python -m release.bundle
+
+hosts: $(VENV)/.installed-dev  ## install the real hosts from npm and let each connect (needs node, and network to install)
+	@npm install --force --silent --no-fund --no-audit --prefix .hosts $(HOSTS)
+	@$(BIN)/python -m pytest -q -m hosts --timeout 300 tests/hosts
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -75,6 +75,35 @@ def test_the_environment_goes_before_a_file_and_a_file_before_the_stored_key(
     assert "the key in the environment variable ANTHROPIC_API_KEY goes before it here" in said
 
 
+# Makes the terminal that is named the process's own, and becomes the command.
+IN_TERMINAL = """
+import os, sys
+os.setsid()
+terminal = os.open(sys.argv[1], os.O_RDWR)
+for number in range(3):
+    os.dup2(terminal, number)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
+def test_a_person_is_asked_without_showing_the_key(sandbox: Sandbox, stored: Path) -> None:
+    ours, theirs = os.openpty()
+    words = [sys.executable, "-c", IN_TERMINAL, os.ttyname(theirs), *command("key", "set", "--base-url", sandbox.url)]
+    with subprocess.Popen(words, env=environment(None)) as process:
+        seen = b""
+        while b"API key: " not in seen:
+            seen += os.read(ours, 1000)
+        os.write(ours, f"{KEY}\n".encode())
+        while b"is stored in" not in seen:
+            seen += os.read(ours, 1000)
+        assert process.wait(60) == 0
+    os.close(ours)
+    os.close(theirs)
+    assert KEY.encode() not in seen
+    assert stored.read_text() == f"{KEY}\n"
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
