@@ -28,12 +28,12 @@ HEADERS = {"x-api-key": "k", "anthropic-version": "2026-10-21"}
 
 
 def test_a_free_port_and_no_thread_left() -> None:
-    threads = threading.active_count()
+    threads = set(threading.enumerate())
     with running_sandbox() as one, running_sandbox() as two:
         assert one.port != two.port
         assert one.url == f"http://127.0.0.1:{one.port}"
         assert httpx2.get(one.url + PATH, headers=HEADERS).status_code == 200
-    assert threading.active_count() == threads
+    assert not set(threading.enumerate()) - threads
     with pytest.raises(httpx2.ConnectError):
         httpx2.get(one.url + PATH, headers=HEADERS)
 
