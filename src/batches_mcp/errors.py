@@ -50,7 +50,7 @@ class CapabilityError(BatchesMcpError):
 
 
 class Retry(StrEnum):
-    """Whether the same call again may help. UNSAFE: the first may have been carried out all the same."""
+    """Whether the same call again may help. UNSAFE: the first may have been carried out."""
 
     USELESS = "Retrying the same call will not help."
     HELPS = "A retry may help"
@@ -127,7 +127,7 @@ class UpstreamError(CallError):
 
 
 class UpstreamUnreachable(CallError):
-    """The upstream gave no answer; `maybe_accepted` tells whether it may have acted on the request all the same."""
+    """The upstream gave no answer; `maybe_accepted` tells whether it may have acted on the request."""
 
     def __init__(self, report: ErrorReport, *, maybe_accepted: bool) -> None:
         self.maybe_accepted = maybe_accepted

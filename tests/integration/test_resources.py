@@ -215,7 +215,7 @@ async def test_a_failure_nobody_expected_says_nothing_of_itself(
     async with Client(server, mode=era) as client:
         error = await refused(client, "batch://a")
     assert error.code == INTERNAL_ERROR
-    assert error.message.startswith("internal_error: the server failed in a way it should not (reference ")
+    assert error.message.startswith("internal_error: internal error (reference ")
     assert "inside" not in json.dumps([error.message, error.data])
     [logged] = [message for message in caplog.messages if "unexpectedly" in message]
     assert logged.startswith("resource message-batch failed unexpectedly")

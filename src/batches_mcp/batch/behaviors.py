@@ -130,7 +130,7 @@ _LEDGER_ARGUMENTS: Mapping[str, JsonSchema] = {
     "allow_duplicate": {
         "type": "boolean",
         "default": False,
-        "description": "Send the same requests as an earlier batch of the last 24 hours all the same, which bills them "
+        "description": "Send the same requests as an earlier batch of the last 24 hours once more, which bills them "
         "again. Only when the user wants that.",
     },
     "retry_of": {

@@ -26,7 +26,7 @@ _NO_REFERENCES = {
 
 
 def undeclared(document: model.Document) -> Mapping[tuple[str, str], Mark]:
-    """Each variable that is read from the environment all the same, by namespace and name, with its first place."""
+    """Each variable of the environment that no bind declares, by namespace and name, with its first place."""
     files = {bind.namespace for bind in document.binds if bind.location is not None}
     environment = ({_ENVIRONMENT} | {bind.namespace for bind in document.binds}) - files
     declared = {(bind.namespace, variable) for bind in document.binds for variable in bind.keys}

@@ -127,7 +127,7 @@ def check(target: Target, problems: Problems) -> None:
         elif place is Place.HEADER:
             _header(each.name, each.value, each.place("name"), each.place("value"), problems)
         elif place is Place.COOKIE and not _TOKEN.fullmatch(each.name):
-            problems.error(each.place("name"), "cookie-name", f"{quote(each.name)} is no name of a cookie")
+            problems.error(each.place("name"), "cookie-name", f"{quote(each.name)} is not a valid cookie name")
         _credential(target, place, name, each.place("name"), problems)
         if place is Place.QUERY and name in dict(target.query):
             message = f"the query {quote(name)} is set by the path {quote(target.resource.path)}"
@@ -153,7 +153,7 @@ def header_name(name: str, mark: Mark, problems: Problems) -> bool:
         )
         return False
     if not _TOKEN.fullmatch(name):
-        problems.error(mark, "header-name", f"{quote(name)} is no name of a header")
+        problems.error(mark, "header-name", f"{quote(name)} is not a valid header name")
         return False
     return True
 

@@ -199,7 +199,7 @@ def _chosen(names: Sequence[str], machine: Machine, *, default_all: bool) -> lis
     found = [host for host in HOSTS.installed if host.found(machine)]
     if not found:
         known = ", ".join(host.id for host in HOSTS.installed)
-        raise UsageError(f"no host is found on this machine; name one to install into it all the same: {known}")
+        raise UsageError(f"no host is found on this machine; name one to install into it anyway: {known}")
     return found
 
 

@@ -63,7 +63,7 @@ class Out:
         except BrokenPipeError as error:
             # Nothing more goes there, not even what Python writes out at its own end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise ServeError(f"OUT: {self.name}: whoever was to read it has gone") from error
+            raise ServeError(f"OUT: {self.name}: the reader closed the pipe") from error
         except OSError as error:
             raise ServeError(
                 f"OUT: {self.name} cannot be written: {error.strerror or error}. No result is lost: once it can be "

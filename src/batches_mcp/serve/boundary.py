@@ -34,6 +34,6 @@ async def attempt(what: str, answer: Awaitable[Answer]) -> Answer | ErrorReport:
         log.exception("%s failed unexpectedly (reference %s)", what, reference)
         return ErrorReport(
             "internal_error",
-            f"the server failed in a way it should not (reference {reference}).",
+            f"internal error (reference {reference}).",
             f"Tell the user; the server's log (stderr) has the details under {reference}.",
         )

@@ -18,9 +18,10 @@ from batches_mcp import result
 from batches_mcp.batch import OUR_KEY
 from batches_mcp.batch.call import Call
 from batches_mcp.batch.cost import estimate
+from batches_mcp.batch.create.deliver import OutgoingCreate
 from batches_mcp.batch.create.entry import Draft
 from batches_mcp.batch.create.refusals import may_be, unpriced
-from batches_mcp.batch.create.send import Parcel, Rules, submit
+from batches_mcp.batch.create.send import Rules, submit
 from batches_mcp.batch.ending import forget
 from batches_mcp.batch.hearing import heard
 from batches_mcp.batch.requests.body import frame
@@ -54,7 +55,7 @@ async def create(call: Call, body: Received, sources: ExitStack, settings: Batch
         if cost["cost_usd"]["high"] is None:
             raise unpriced(cost)
     betas = frame(call, call.arguments).beta
-    parcel = Parcel(
+    outgoing = OutgoingCreate(
         tool=call.tool,
         arguments=call.arguments,
         length_bytes=body.length,
@@ -70,7 +71,7 @@ async def create(call: Call, body: Received, sources: ExitStack, settings: Batch
     )
     deadline_s = anyio.current_time() + _ANSWER_WITHIN_S
     rules = Rules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)
-    sent = await submit(call.desk, parcel, rules, call.progress, sources, deadline_s)
+    sent = await submit(call.desk, outgoing, rules, call.progress, sources, deadline_s)
     if sent.batch is None:
         raise _submitting(ledger=settings.ledger)
     batch = sent.batch

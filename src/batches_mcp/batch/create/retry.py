@@ -172,7 +172,7 @@ def nothing(batch_id: str, sifted: Sifted) -> CallError:
     named = ", ".join(f"{row['custom_id']} ({row['error_type']})" for row in sifted.needs_fixing[:10])
     more = f" {sifted.count:,} failed for other reasons, and would fail again: {named}." if sifted.count else ""
     credit = (
-        f" {sifted.low_credit:,} of them for want of credit: with credit, retry_types [billing] sends them again."
+        f" For {sifted.low_credit:,} of them credit had run out: with credit, retry_types [billing] sends them again."
         if sifted.low_credit
         else ""
     )
@@ -203,7 +203,7 @@ def _unknown_retry(batch_id: str, retry: str) -> CallError:
     return invalid(
         f"retry_of: rows of batch {excerpt(batch_id, 100)!r} were sent again as batch {retry}, and the copy that would "
         "tell which ones is no longer there. Look at the results of that batch first; if the user wants all rows sent "
-        "once more all the same, call again with allow_duplicate."
+        "once more, call again with allow_duplicate."
     )
 
 

@@ -18,10 +18,11 @@ import anyio.to_thread
 from batches_mcp.batch import OUR_KEY
 from batches_mcp.batch.call import Call
 from batches_mcp.batch.cost import estimate
+from batches_mcp.batch.create.deliver import OutgoingCreate
 from batches_mcp.batch.create.entry import Draft
 from batches_mcp.batch.create.refusals import may_be, not_begun, unpriced
 from batches_mcp.batch.create.retry import Retried, nothing, retried
-from batches_mcp.batch.create.send import Parcel, Rules, Sent, submit
+from batches_mcp.batch.create.send import Rules, Sent, submit
 from batches_mcp.batch.requests.body import Frame, frame
 from batches_mcp.batch.requests.problems import Severity
 from batches_mcp.batch.requests.reading import Row
@@ -69,7 +70,7 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         cost = await anyio.to_thread.run_sync(estimate, part.demand)
         if settings.max_cost_usd is not None and cost["cost_usd"]["high"] is None:
             raise unpriced(cost)
-        parcel = Parcel(
+        outgoing = OutgoingCreate(
             tool=call.tool,
             arguments=arguments,
             length_bytes=around.length_bytes(part),
@@ -90,7 +91,7 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         )
         again = bool(call.arguments.get("allow_duplicate"))
         rules = Rules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)
-        sent = await submit(call.desk, parcel, rules, call.progress, stack, deadline_s)
+        sent = await submit(call.desk, outgoing, rules, call.progress, stack, deadline_s)
     remarks = _remarks(source, found, part, sent, ledger=settings.ledger)
     return {**(sent.batch or {}), OUR_KEY: {"estimate": cost, **remarks, **left}}
 

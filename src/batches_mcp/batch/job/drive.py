@@ -20,10 +20,11 @@ import anyio.to_thread
 from batches_mcp import result
 from batches_mcp.batch.call import Call, Desk
 from batches_mcp.batch.cost import actual_usd
+from batches_mcp.batch.create.deliver import OutgoingCreate
 from batches_mcp.batch.create.entry import Draft
 from batches_mcp.batch.create.records import Records
 from batches_mcp.batch.create.refusals import unpriced
-from batches_mcp.batch.create.send import Parcel, Rules, Sent, submit
+from batches_mcp.batch.create.send import Rules, Sent, submit
 from batches_mcp.batch.facts import time_s
 from batches_mcp.batch.hearing import heard
 from batches_mcp.batch.job.again import write_again
@@ -174,7 +175,7 @@ class Drive:
             betas=self.around.beta,
         )
         pieces = partial(_pieces, path)
-        parcel = Parcel(self._tool, {"requests": []}, part.body_bytes, pieces, about)
+        outgoing = OutgoingCreate(self._tool, {"requests": []}, part.body_bytes, pieces, about)
 
         async def progress(_done: float, _total: float, words: str) -> None:
             self._show(f"submitting {name}{words}")
@@ -182,7 +183,7 @@ class Drive:
         many_rows = f"{rows:,} request{'' if rows == 1 else 's'}"
         self._show(f"submitting {name}{many_rows}")
         try:
-            sent = await self._create(parcel, progress)
+            sent = await self._create(outgoing, progress)
         except CallError as error:
             if parent is None and await self._taken_up(number):
                 return
@@ -220,10 +221,10 @@ class Drive:
             self._next_poll_s = self.asking.now_s()
         return entry is not None
 
-    async def _create(self, parcel: Parcel, progress: Callable[..., Awaitable[None]]) -> Sent:
+    async def _create(self, outgoing: OutgoingCreate, progress: Callable[..., Awaitable[None]]) -> Sent:
         rules = Rules(attach=True, certain=True, cap_usd=self.bounds.cap_usd, after=self.after)
         with ExitStack() as stack:
-            sent = await submit(self._desk, parcel, rules, progress, stack, math.inf)
+            sent = await submit(self._desk, outgoing, rules, progress, stack, math.inf)
         for warning in sent.warnings:
             self.asking.watch.note(warning)
         return sent

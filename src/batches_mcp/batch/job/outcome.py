@@ -58,7 +58,7 @@ class Tally:
 
     @property
     def attention(self) -> Counter[str]:
-        """Rows that succeeded, and are not finished all the same."""
+        """Rows that succeeded, but whose answer is not finished."""
         return self._by(lambda kind: ATTENTION.get(kind[1] or "") if kind[0] == "succeeded" else None)
 
     def add(self, kind: Kind, line: bytes) -> None:
