@@ -22,6 +22,9 @@ OURS: tuple[Way, ...] = ("stdio", "http", "rest")
 class Content:
     """Requests whose texts say whose they are. With `common` custom_ids other contents may have the same ones.
 
+    Those are all of one state folder: custom_ids of one's own that another program uses as well prove nothing, which is
+    not promised.
+
     A `large` one does not fit into the buffers between client and server, so that it can be cut while it is sent.
     """
 
@@ -114,11 +117,12 @@ def schedule(seed: str, creates: int, per_round: int = 12) -> Schedule:
                 if chance.random() < 0.4:
                     asks.append(Ask(chance.choice(job.contents), chance.choice(OURS)))
                 continue
+            other_folder = chance.random() < 0.12
             content = Content(
                 f"c{made + len(fresh)}",
                 chance.choice(SIZES),
-                common=chance.random() < 0.2,
-                other_folder=chance.random() < 0.12,
+                common=not other_folder and chance.random() < 0.2,
+                other_folder=other_folder,
                 large=cap is None and chance.random() < 0.02,
             )
             fresh.append(content)
@@ -133,7 +137,7 @@ def schedule(seed: str, creates: int, per_round: int = 12) -> Schedule:
         chance.shuffle(asks)
         contents |= {content.name: content for content in fresh}
         strangers = tuple(
-            Content(f"s{number}x{each}", chance.choice(SIZES), common=chance.random() < 0.5)
+            Content(f"s{number}x{each}", chance.choice(SIZES), common=False)
             for each in range(chance.choice((0, 1, 1, 2)))
         )
         kills = {name: chance.uniform(0, 0.4) for name in ("stdio", "http", "run") if chance.random() < 0.2}
