@@ -206,7 +206,8 @@ def test_fewer_rows_never_replace_more(shell: Shell) -> None:
     again = shell.run(*_RUN)
     assert again.code == 1
     assert (shell.folder / "out.jsonl").read_bytes() == written
-    assert "out.jsonl has 7 rows that this job wrote before, and was left as it is." in again.err
+    assert "not written  out.jsonl keeps the 7 rows that this job wrote before\n" in again.err
+    assert report(shell)["out_rows"] == 7
     other = shell.run(*_RUN, "--overwrite")
     assert (other.code, (shell.folder / "out.jsonl").read_bytes()) == (1, b"")
 

@@ -173,6 +173,10 @@ def outcome(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     again = f"; {count(report['sent_again'], 'row')} sent again" if report["sent_again"] else ""
     lines += [("batches", f"{len(report['batches']):,}, {report['submitted']:,} submitted now{again}")]
     lines.append(("time", span(report["seconds"])))
-    if report["out"] != "-":
+    if report["out_rows"] > rows:
+        lines.append(
+            ("not written", f"{report['out']} keeps the {report['out_rows']:,} rows that this job wrote before")
+        )
+    elif report["out"] != "-":
         lines.append(("written to", report["out"]))
     return lines

@@ -206,7 +206,10 @@ class _Run:
                 for part in drive.parts
                 for attempt in part.attempts
             ]
-        report = self._report(drive, tally) | {"batches": [entry.job() for entry in entries if entry]}
+        report = self._report(drive, tally) | {
+            "out_rows": max(out.rows_there(), tally.rows),
+            "batches": [entry.job() for entry in entries if entry],
+        }
         if not self.wish.quiet:
             show_table(console(error=True), (), outcome(report))
         if drive.given_up:
@@ -214,8 +217,6 @@ class _Run:
         give_up_s = self.wish.bounds.give_up_s if drive.given_up else None
         for words in missing(report, drive.parts, give_up_s):
             _tell(words)
-        if (there := out.rows_there()) > tally.rows:
-            _tell(f"{out.name} has {count(there, 'row')} that this job wrote before, and was left as it is.")
         if self.wish.report is not None:
             text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
             await anyio.to_thread.run_sync(replace_text, "--report", self.wish.report, text)
