@@ -3,6 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 HOSTS := @anthropic-ai/claude-code@2.1.329 @google/gemini-cli@0.61.0 @openai/codex@0.169.0 @github/copilot@1.0.102 \
 	opencode-ai@1.18.33 cline@3.0.65
+# The tests mostly wait for processes, so that there may be more of them than cores.
+WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null | awk '{n = $$1 < 4 ? 4 : $$1 > 8 ? 8 : $$1} END {print n ? n : 4}')
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
@@ -15,7 +17,7 @@ demo: $(VENV)/.installed  ## play the whole journey of a batch against the sandb
 	@$(BIN)/batches-mcp demo
 
 test: $(VENV)/.installed-dev  ## run the test suite
-	@$(BIN)/python -m pytest -q -n auto --maxprocesses 8
+	@$(BIN)/python -m pytest -q -n $(WORKERS)
 
 soak: $(VENV)/.installed-dev  ## run the long fault and kill matrices
 	@$(BIN)/python -m pytest -q -m soak --timeout 3000

@@ -147,10 +147,13 @@ def _value(answer: Answer) -> Any:
     try:
         return from_json(answer.body, allow_inf_nan=False)
     except ValueError as error:
-        elsewhere = "Check the base URL: something else than the API answers there."
-        if is_json(answer.media_type):
-            raise _unusable(answer, "the JSON of the answer is damaged or cut", elsewhere, Retry.HELPS) from error
-        raise _unusable(answer, f"expected JSON, found {answer.description}", elsewhere) from error
+        raise _unusable(
+            answer,
+            f"expected JSON, found {answer.description}",
+            "Check the base URL: something else than the API answers there.",
+            # JSON that is damaged or cut may come whole the next time.
+            Retry.HELPS if is_json(answer.media_type) else Retry.USELESS,
+        ) from error
 
 
 def encode(content: Any) -> str:
