@@ -625,6 +625,20 @@ async def test_a_foreign_row_in_our_own_results_does_not_make_them_anothers(sand
     assert existing(sandbox.url, key) == [batch_id]
 
 
+async def test_two_lost_creates_of_the_same_content_come_to_a_batch_each(sandbox: Sandbox, key: str) -> None:
+    sandbox.faults.add("reset_after", on="create", key=key, count=2)
+    async with agent(sandbox.url, key) as client:
+        assert (await create(client, THREE))[1]["candidate"]
+        await create(client, {**THREE, "allow_duplicate": True})
+        second, first = existing(sandbox.url, key)
+        for each in (first, second):
+            sandbox.end(each)
+        assert await persist(client, THREE) == first
+        assert await persist(client, THREE) == second
+        assert (await create(client, THREE))[1]["type"] == "duplicate_create"
+    assert existing(sandbox.url, key) == [second, first]
+
+
 async def test_results_of_a_candidate_say_so(sandbox: Sandbox, key: str) -> None:
     """Two creates of the same ids look for one batch: whose it is cannot be told."""
     sandbox.faults.add("reset", on="create", key=key, count=2)

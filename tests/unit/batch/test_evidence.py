@@ -103,6 +103,11 @@ def test_the_verdict(ours: list[Any], possible: list[Any], left_s: float, found:
     assert verdict(ours, possible, left_s) == found
 
 
+def test_of_batches_of_the_same_content_each_create_may_have_any() -> None:
+    assert verdict([A, B], [], 1.0, alike=2) == Adopt(B)
+    assert verdict([A, B], [A], 1.0, alike=3) == Adopt(B)
+
+
 @pytest.mark.parametrize(
     ("outcome", "detail", "message", "kind"),
     [

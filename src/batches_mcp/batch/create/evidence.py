@@ -97,10 +97,14 @@ class Unknown:
 Verdict = Adopt | Candidates | InDoubt | NoneFound | Unknown
 
 
-def verdict(ours: Sequence[Batch], possible: Sequence[Batch], doubt_left_s: float) -> Verdict:
-    """What to make of the candidates: `ours` have our custom_ids, of `possible` that cannot be seen yet."""
-    if len(ours) == 1:
-        return Adopt(ours[0])
+def verdict(ours: Sequence[Batch], possible: Sequence[Batch], doubt_left_s: float, alike: int = 1) -> Verdict:
+    """What to make of the candidates: `ours` have our custom_ids, of `possible` that cannot be seen yet.
+
+    So many unsettled creates are of the same content, `alike`, each of which may have made one of `ours`; which of them
+    is whose makes no difference. Batches come newest first.
+    """
+    if 0 < len(ours) <= alike:
+        return Adopt(ours[-1])
     if found := [*ours, *possible]:
         return Candidates(found)
     return InDoubt(doubt_left_s) if doubt_left_s > 0 else NoneFound()

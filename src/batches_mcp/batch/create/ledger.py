@@ -213,6 +213,11 @@ class Ledger:
             condition = f"rows = ? AND content != ? AND {_UNSETTLED}"
             return select(db, condition, entry.rows, entry.content)
 
+    def alike(self, entry: Entry) -> int:
+        """How many unsettled creates there are of an entry's content, itself among them."""
+        with transaction(self.path) as db:
+            return len(select(db, f"content = ? AND {_UNSETTLED}", entry.content))
+
     def left_behind(self, owner: str, alive: Callable[[str], bool]) -> list[Entry]:
         """Take over what processes that died left unsettled; what they had not sent whole is settled by that."""
         with transaction(self.path) as db:

@@ -121,7 +121,8 @@ async def _look_once(desk: Desk, tool: ToolPlan, records: Records, entry: Entry)
                 possible.append(batch)
             case False:
                 pass
-    found = evidence.verdict(ours, possible, await _doubt_left_s(desk, records, entry, answer))
+    alike = await anyio.to_thread.run_sync(records.ledger.alike, entry)
+    found = evidence.verdict(ours, possible, await _doubt_left_s(desk, records, entry, answer), alike)
     if isinstance(found, Adopt) and not await anyio.to_thread.run_sync(records.ledger.adopted, entry.key, found.batch):
         return Candidates([found.batch])
     return found
