@@ -21,7 +21,7 @@ from batches_mcp.sandbox import Sandbox, fingerprint
 from batches_mcp.settings import BatchSettings
 from batches_mcp.upstream import Limits
 from tests.support.creates import INSTANT, QUICK, agent, create, existing, made_by_another, persist, requests
-from tests.support.scripted import HANG, answer, scripted_upstream
+from tests.support.scripted import HANG, answer, failure, scripted_upstream
 from tests.support.servers import (
     CANCEL,
     CREATE,
@@ -623,6 +623,21 @@ async def test_a_foreign_row_in_our_own_results_does_not_make_them_anothers(sand
         given, words = await create(client, THREE)
         assert (given, "candidate" in words) == (batch_id, False)
     assert existing(sandbox.url, key) == [batch_id]
+
+
+async def test_one_list_without_it_is_not_enough_to_send_again() -> None:
+    """A list may be older than the answer that it comes in."""
+    wall_s = [1_800_000_000.0]
+    counts = {"processing": 3, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
+    made = {"id": "msgbatch_1", "processing_status": "in_progress", "request_counts": counts}
+    nothing, listed = answer(200, {"data": []}), answer(200, {"data": [{**made, "created_at": "2027-01-15T08:00:00Z"}]})
+    with scripted_upstream(failure(504, "timeout_error", "late"), *[nothing] * 7, listed) as upstream:
+        async with agent(upstream.url, "k", clock=replace(INSTANT, wall_s=lambda: wall_s[0])) as client:
+            assert (await create(client, THREE))[1]["in_doubt"]
+            wall_s[0] += DOUBT_S + 1
+            batch_id, words = await create(client, THREE)
+        assert (batch_id, words["candidate"]) == ("msgbatch_1", True)
+        assert [each.method for each in upstream.received].count("POST") == 1
 
 
 async def test_two_lost_creates_of_the_same_content_come_to_a_batch_each(sandbox: Sandbox, key: str) -> None:

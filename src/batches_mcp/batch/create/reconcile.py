@@ -55,19 +55,24 @@ async def identify(desk: Desk, tool: ToolPlan) -> None:
 async def look(desk: Desk, tool: ToolPlan, records: Records, entry: Entry) -> Verdict:
     """Look for the batch of an entry that this process owns, for about 30 s, and write down what came of it.
 
-    Once doubt has ended, one look is enough. Canceled or not, the entry is free for the next look afterwards.
+    Once doubt has ended, two looks are enough: a list may be older than the `Date` of the answer it comes in. Canceled
+    or not, the entry is free for the next look afterwards.
     """
     clock = desk.forward.upstream.clock
-    found: Verdict = NoneFound()
+    found: Verdict = InDoubt(DOUBT_S)
+    before = found
     try:
         for pause_s in _PAUSES_S:
             await clock.sleep(pause_s)
+            before = found
             try:
                 found = await _look_once(desk, tool, records, entry)
             except CallError as error:
                 found = Unknown(error)
-            if isinstance(found, Adopt | Candidates | NoneFound):
+            if isinstance(found, Adopt | Candidates) or (isinstance(found, NoneFound) and found == before):
                 break
+        if isinstance(found, NoneFound) and found != before:
+            found = InDoubt(1.0)
         if isinstance(found, NoneFound):
             await anyio.to_thread.run_sync(records.ledger.settled, entry.key, State.NONE_FOUND)
             await anyio.to_thread.run_sync(records.drop, entry.body)
