@@ -111,7 +111,7 @@ def _all_made(record: Record) -> Iterator[Broken]:
     """In the end, each content that was asked for has its batch, unless the cap forbids it; jobs have ended."""
     made = {each.content for each in record.made}
     last: dict[str, Told] = {told.ask.content.name: told for told in record.told}
-    capped = {name for name, told in last.items() if told.error == "cost_cap"}
+    capped = {told.ask.content.name for told in record.told if told.error == "cost_cap"}
     in_jobs = {content.name for job, _ in record.unfinished for content in job.contents}
     open_ = set(unsettled(record))
     for name in record.contents:
