@@ -7,9 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
 from tests.support.servers import CONFIG_HOME, STATE_DIR
+
+
+# How long an example takes is no property of the code on a machine that others use as well.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture

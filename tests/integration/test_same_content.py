@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def turned(value: object) -> object:
 async def test_a_file_and_an_array_of_the_same_requests(
     sandbox: Sandbox, key: str, tmp_path: Path, settings: BatchSettings
 ) -> None:
-    rows = requests(3)
+    rows = deepcopy(requests(3))
     rows[0]["params"]["messages"] = [{"role": "user", "content": "é / \u2028 \U0001f600"}]
     (tmp_path / "escaped.jsonl").write_text("".join(json.dumps(turned(row)) + "\n" for row in rows))
     (tmp_path / "plain.json").write_text(json.dumps(rows, ensure_ascii=False, indent=3), "utf-8")

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp.client.client import Client
 
-from batches_mcp.batch.create import send, submit
+from batches_mcp.batch.create import deliver, submit
 from batches_mcp.batch.requests import files
 from batches_mcp.errors import InvalidArguments
 from batches_mcp.sandbox import Sandbox
@@ -291,7 +291,7 @@ async def test_a_file_that_changes_while_it_is_sent_is_not_accepted(
 
 
 async def test_uploads_tell_how_far_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(send, "_PROGRESS_EVERY_S", 0.01)
+    monkeypatch.setattr(deliver, "_PROGRESS_EVERY_S", 0.01)
     (tmp_path / "in.jsonl").write_text(JSONL)
     heard: list[tuple[float, float | None, str | None]] = []
     with scripted_upstream(HANG) as upstream:

@@ -11,7 +11,7 @@ import anyio.to_thread
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp.batch.create import send, submit
+from batches_mcp.batch.create import deliver, submit
 from batches_mcp.upstream import Limits
 from tests.support.creates import create, requests
 from tests.support.servers import LIST, RETRIEVE, server_for
@@ -33,7 +33,7 @@ async def ask_the_rest(client: Client) -> None:
 
 
 async def test_calls_are_answered_while_many_creates_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(send, "_PROGRESS_EVERY_S", 0.01)
+    monkeypatch.setattr(deliver, "_PROGRESS_EVERY_S", 0.01)
     told = [""] * CREATES
     made: list[str | None] = []
 
@@ -66,7 +66,7 @@ async def test_calls_are_answered_while_many_creates_are_held(monkeypatch: pytes
 
 
 async def test_those_who_wait_are_sent_in_the_order_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(send, "_PROGRESS_EVERY_S", 0.01)
+    monkeypatch.setattr(deliver, "_PROGRESS_EVERY_S", 0.01)
     with slow_creates() as upstream:
         async with Client(server_for(upstream.url, limits=LONG)) as client, anyio.create_task_group() as tasks:
             for number in range(MOST + 4):
