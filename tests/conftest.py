@@ -12,7 +12,6 @@ from hypothesis import settings
 from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
 from tests.support.servers import CONFIG_HOME, STATE_DIR
 
-
 # How long an example takes is no property of the code on a machine that others use as well.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
