@@ -202,7 +202,7 @@ def test_a_machine_without_hosts_is_told_which_there_are(tmp_path: Path) -> None
     code, _, err = run(tmp_path, "install", "--yes")
     assert code == 2
     assert (
-        "no host is found on this machine; name one to install into it all the same: claude-code, claude-desktop" in err
+        "no host is found on this machine; name one to install into it anyway: claude-code, claude-desktop" in err
     )
 
 
