@@ -201,9 +201,7 @@ def test_wrong_usage_is_said(home: Path, arguments: list[str], env: dict[str, st
 def test_a_machine_without_hosts_is_told_which_there_are(tmp_path: Path) -> None:
     code, _, err = run(tmp_path, "install", "--yes")
     assert code == 2
-    assert (
-        "no host is found on this machine; name one to install into it anyway: claude-code, claude-desktop" in err
-    )
+    assert "no host is found on this machine; name one to install into it anyway: claude-code, claude-desktop" in err
 
 
 def test_a_name_that_makes_names_of_tools_too_long_is_refused(home: Path) -> None:
