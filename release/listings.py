@@ -12,11 +12,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from batches_mcp import __version__, capability
-from batches_mcp.batch.behaviors import behaviors, contributions
-from batches_mcp.compile import compile_server
-from batches_mcp.plan import ToolPlan
-from batches_mcp.settings import API_KEY, BatchSettings
+from batches_mcp import __version__, language
+from batches_mcp.core.plan import ToolPlan
+from batches_mcp.core.settings import BatchSettings
+from batches_mcp.core.variables import API_KEY
+from batches_mcp.language.compile import compile_server
+from batches_mcp.tools.behaviors import behaviors, contributions
 
 ROOT = Path(__file__).parents[1]
 CAPABILITY = ROOT / "capability.yaml"
@@ -40,7 +41,7 @@ def project() -> dict[str, Any]:
 def tools(path: Path = CAPABILITY) -> tuple[ToolPlan, ...]:
     """The tools that a capability file serves."""
     table = behaviors(BatchSettings((ROOT,)))
-    return compile_server(capability.read(path), contributions=contributions(table)).tools
+    return compile_server(language.read(path), contributions=contributions(table)).tools
 
 
 def listings() -> dict[str, str]:

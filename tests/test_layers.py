@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 
@@ -13,131 +14,30 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "batches_mcp"
 OURS = "batches_mcp"
 
-# From the bottom up. A module imports from rows below its own, never from its own row or above.
-LAYERS: tuple[tuple[str, ...], ...] = (
-    ("__init__",),
-    ("redact", "plan"),
-    ("capability.diagnostics",),
-    ("errors",),
-    ("settings", "signals", "state", "capability.source", "capability.expressions"),
-    ("hosts.__init__", "hosts.files", "hosts.jsonc", "hosts.launch", "hosts.machine"),
-    ("hosts.documents", "hosts.keystore", "hosts.own", "hosts.probe", "hosts.toml", "hosts.yaml"),
-    ("hosts.table",),
-    ("hosts.changes", "hosts.snippets"),
-    ("hosts.claude", "hosts.findings"),
-    ("capability.baseuri", "capability.model.declare", "capability.origins"),
-    ("capability.model.authentication",),
-    ("capability.model.consumed", "capability.model.exposed"),
-    ("capability.model.document",),
-    ("capability.model.__init__",),
-    (
-        "capability.environment",
-        "capability.load",
-        "capability.local",
-        "capability.schema",
-        "capability.scope",
-        "capability.targets",
-        "capability.verify",
-    ),
-    ("capability.bindings", "capability.credentials", "capability.prompts"),
-    ("capability.bodies", "capability.upstreams", "capability.variables"),
-    ("capability.calls",),
-    ("capability.route",),
-    ("capability.forwards", "capability.resources", "capability.tools"),
-    ("capability.rest",),
-    ("capability.link",),
-    ("capability.parts",),
-    ("capability.__init__",),
-    ("compile", "explain", "request", "uri"),
-    ("narrow", "routes"),
-    ("result", "arguments", "recent", "incoming"),
-    ("failure", "openapi", "relayed", "turns"),
-    ("upstream",),
-    ("forward",),
-    (
-        "batch.__init__",
-        "batch.create.__init__",
-        "batch.job.__init__",
-        "batch.requests.__init__",
-        "batch.results.__init__",
-        "batch.facts",
-        "batch.headers",
-        "batch.links",
-        "batch.requests.models",
-        "batch.requests.problems",
-        "batch.requests.received",
-        "batch.siblings",
-        "batch.tokens",
-    ),
-    ("batch.about", "batch.newest"),
-    ("batch.create.entry", "batch.requests.demand", "batch.requests.shape"),
-    (
-        "batch.create.database",
-        "batch.create.delivery",
-        "batch.create.evidence",
-        "batch.requests.files",
-        "batch.create.presence",
-        "batch.requests.reading",
-        "batch.create.retryable",
-        "batch.results.rows",
-    ),
-    ("batch.cost", "batch.create.kept", "batch.create.ledger", "batch.create.refusals", "batch.requests.scan"),
-    ("batch.account", "batch.create.records"),
-    ("batch.call", "batch.requests.source"),
-    ("batch.results.spool", "batch.results.ended", "batch.results.view", "batch.results.stored"),
-    ("batch.results.columns",),
-    (
-        "batch.results.spooling",
-        "batch.results.page",
-        "batch.results.cursor",
-        "batch.results.expiry",
-        "batch.results.own",
-    ),
-    ("batch.results.download", "batch.results.asked", "batch.results.export"),
-    ("batch.results.picking",),
-    ("batch.requests.body", "batch.create.reconcile", "batch.create.retry"),
-    ("batch.hearing", "batch.create.deliver", "batch.runtime"),
-    ("batch.create.send",),
-    ("batch.ending", "batch.listing", "batch.results.answer", "batch.create.submit", "batch.wait"),
-    ("batch.create.exposed",),
-    ("batch.behaviors", "batch.job.steps"),
-    ("batch.job.asking", "batch.job.intake"),
-    ("batch.job.again",),
-    ("batch.job.drive",),
-    ("batch.job.outcome",),
-    (
-        "serve.__init__",
-        "serve.auth",
-        "serve.bodies",
-        "serve.boundary",
-        "serve.client",
-        "serve.draining",
-        "serve.envelope",
-        "serve.fields",
-        "serve.toolarge",
-    ),
-    ("serve.calls", "serve.open_requests", "serve.stdio"),
-    ("serve.completion", "serve.prompts", "serve.resources"),
-    ("serve.mcp",),
-    ("serve.exchange", "serve.http"),
-    ("serve.rest",),
-    ("cli.flags", "cli.startup"),
-    ("cli.display", "cli.job_input", "cli.key", "cli.out"),
-    ("cli.run_words",),
-    ("cli.demo", "cli.export", "cli.inspect", "cli.install", "cli.jobs", "cli.language", "cli.run", "cli.serve"),
-    ("cli.doctor",),
-    ("cli.__init__",),
-    ("__main__",),
+# The table of contents, from the bottom up: a package imports from itself and from those below it.
+PACKAGES: tuple[tuple[str, ...], ...] = (
+    ("core",),  # errors, settings, plans, texts that are safe to show
+    ("language",),  # a capability file becomes plans
+    ("exchange",),  # a plan and arguments become a request, an answer becomes a result: the only door to the network
+    ("requests",),  # requests in bulk, read, checked, counted and cut into batches
+    ("store",),  # what is kept on disk: ledger, kept requests, spooled results
+    ("api",),  # the batches of one account
+    ("work",),  # creates sent once, results fetched once, rows sent again
+    ("tools",),  # what each behaviour answers
+    ("job", "serve"),  # a whole job from a shell; a server
+    ("cli",),  # commands
 )
-LEVEL = {module: level for level, row in enumerate(LAYERS) for module in row}
+LEVEL = {package: level for level, row in enumerate(PACKAGES) for package in row}
+# Beside the layers: each has a rule of its own. The version is everybody's.
+APART = {"hosts", "sandbox", "__init__", "__main__"}
 
 # One door per outside thing: the package, and the modules (or the folders, ending in a dot) that may import it.
 DOORS = {
-    "yaml": ("capability.source",),
+    "yaml": ("language.source",),
     "tomlkit": ("hosts.toml",),
     "ruamel": ("hosts.yaml",),
     "httpx": (),
-    "httpx2": ("upstream",),
+    "httpx2": ("exchange.upstream",),
     "requests": (),
     "mcp": ("serve.",),
     "mcp_types": ("serve.",),
@@ -147,70 +47,22 @@ DOORS = {
     "rich": ("cli.",),
 }
 
-# Start-up and the middle: no I/O and no event loop, so that all of it can be tested as plain functions.
-PURE = {
-    "plan",
-    "compile",
-    "narrow",
-    "hosts.jsonc",
-    "hosts.launch",
-    "hosts.snippets",
-    "uri",
-    "explain",
-    "routes",
-    "incoming",
-    "openapi",
-    "batch.links",
-    "batch.facts",
-    "batch.headers",
-    "batch.tokens",
-    "batch.requests.demand",
-    "batch.requests.problems",
-    "batch.requests.scan",
-    "batch.requests.shape",
-    "batch.create.entry",
-    "batch.create.evidence",
-    "batch.create.refusals",
-    "batch.create.retryable",
-    "batch.results.rows",
-    "batch.results.view",
-    "batch.job.steps",
-    "request",
-    "result",
-    "failure",
-    "arguments",
-    "recent",
-    "redact",
-    "errors",
-    "capability.diagnostics",
-    "capability.model.declare",
-    "capability.model.authentication",
-    "capability.model.consumed",
-    "capability.model.exposed",
-    "capability.model.document",
-    "capability.load",
-    "capability.link",
-    "capability.scope",
-    "capability.upstreams",
-    "capability.credentials",
-    "capability.bodies",
-    "capability.resources",
-    "capability.prompts",
-    "capability.targets",
-    "capability.tools",
-    "capability.rest",
-    "capability.calls",
-    "capability.bindings",
-    "capability.variables",
-    "capability.expressions",
-    "capability.verify",
-    "capability.schema",
-    "capability.parts",
-    "capability.baseuri",
-    "capability.environment",
-    "capability.route",
-    "capability.forwards",
-}
+# Start-up and the middle, with all that they import: no I/O and no event loop, so that they can be tested as plain
+# functions. Whole packages end in a dot; what comes after a minus is what of them is not pure.
+PURE = (
+    "core.diagnostics", "core.errors", "core.plan", "core.redact", "core.variables",
+    "language.", "-language.__init__", "-language.defaults", "-language.local", "-language.source",
+    "exchange.arguments", "exchange.failure", "exchange.recent", "exchange.request", "exchange.result",
+    "requests.cost", "requests.demand", "requests.models", "requests.problems", "requests.scan", "requests.shape",
+    "requests.tokens",
+    "store.entry", "store.rows",
+    "api.facts", "api.headers", "api.links", "api.siblings",
+    "work.evidence", "work.refusals", "work.retryable",
+    "tools.about", "tools.asked", "tools.cursor", "tools.page", "tools.view",
+    "job.steps",
+    "serve.incoming", "serve.openapi",
+    "hosts.jsonc", "hosts.launch",
+)  # fmt: skip
 IO_MODULES = {
     "anyio", "asyncio", "http.client", "io", "os", "pathlib", "random", "selectors", "shutil", "signal", "socket",
     "ssl", "subprocess", "sys", "tempfile", "threading", "time", "urllib.request",
@@ -226,6 +78,10 @@ class Module:
 
     name: str
     tree: ast.Module
+
+    @property
+    def package(self) -> str:
+        return self.name.partition(".")[0]
 
     @property
     def in_sandbox(self) -> bool:
@@ -284,18 +140,53 @@ def _belongs(name: str, package: str) -> bool:
     return name == package or name.startswith(f"{package}.")
 
 
+def _is_pure(name: str) -> bool:
+    return _within(name, PURE) and f"-{name}" not in PURE
+
+
+def _is_empty(name: str) -> bool:
+    """Whether a module holds nothing but its docstring."""
+    return len(_tree(name).body) <= 1
+
+
+@cache
+def _tree(name: str) -> ast.Module:
+    return ast.parse((SOURCE / f"{name.replace('.', '/')}.py").read_text("utf-8"))
+
+
+@cache
+def _needs(name: str) -> frozenset[str]:
+    """Every module of ours that a module imports, and all that those import."""
+    found, ahead = set[str](), [name]
+    while ahead:
+        for each, _ in Module(here := ahead.pop(), _tree(here)).ours():
+            if each not in found:
+                found.add(each)
+                ahead.append(each)
+    return frozenset(found)
+
+
 # The rules: each yields the lines that break it
 
 
 def imports_go_down(module: Module) -> Iterator[str]:
-    if module.in_sandbox:
+    if module.package in APART:
         return
-    if module.name not in LEVEL:
-        yield f"{module.name}: has no place in LAYERS"
+    if module.package not in LEVEL:
+        yield f"{module.name}: its package has no place in PACKAGES"
         return
     for name, line in module.ours():
-        if not name.startswith("sandbox.") and LEVEL.get(name, len(LAYERS)) >= LEVEL[module.name]:
+        package = name.partition(".")[0]
+        if package == module.package or package in APART:
+            continue
+        if LEVEL.get(package, len(PACKAGES)) >= LEVEL[module.package]:
             yield f"{module.name}:{line}: imports {name}, which is not below it"
+
+
+def no_module_needs_itself(module: Module) -> Iterator[str]:
+    for name, line in module.ours():
+        if module.name in _needs(name):
+            yield f"{module.name}:{line}: imports {name}, which needs {module.name}"
 
 
 def the_sandbox_is_an_island(module: Module) -> Iterator[str]:
@@ -307,7 +198,7 @@ def the_sandbox_is_an_island(module: Module) -> Iterator[str]:
 
 
 def hosts_are_the_command_lines_alone(module: Module) -> Iterator[str]:
-    allowed = ("__init__", "errors", "settings", "redact", "hosts.")
+    allowed = ("__init__", "core.", "hosts.")
     for name, line in module.ours():
         if module.name.startswith("hosts.") and not _within(name, allowed):
             yield f"{module.name}:{line}: imports {name}, which is no business of hosts"
@@ -325,18 +216,25 @@ def one_door_per_outside_thing(module: Module) -> Iterator[str]:
 def the_environment_is_read_in_settings(module: Module) -> Iterator[str]:
     for node in ast.walk(module.tree):
         match node:
-            case ast.Attribute(attr="environ" | "environb" | "getenv", lineno=line) if module.name != "settings":
+            case ast.Attribute(attr="environ" | "environb" | "getenv", lineno=line) if module.name != "core.settings":
                 yield f"{module.name}:{line}: looks at the environment"
             case ast.ImportFrom(module="os", names=names, lineno=line):
-                if {alias.name for alias in names} & {"environ", "environb", "getenv"} and module.name != "settings":
+                if {alias.name for alias in names} & {
+                    "environ",
+                    "environb",
+                    "getenv",
+                } and module.name != "core.settings":
                     yield f"{module.name}:{line}: looks at the environment"
             case _:
                 pass
 
 
 def the_middle_is_pure(module: Module) -> Iterator[str]:
-    if module.name not in PURE:
+    if not _is_pure(module.name):
         return
+    for name, line in module.ours():
+        if name != "__init__" and not _is_pure(name) and not _is_empty(name):
+            yield f"{module.name}:{line}: imports {name}, which is not pure"
     for name, line in module.imports():
         if any(_belongs(name, package) for package in IO_MODULES):
             yield f"{module.name}:{line}: imports {name}"
@@ -348,7 +246,7 @@ def the_middle_is_pure(module: Module) -> Iterator[str]:
 
 
 def the_api_stands_in_the_capability_file(module: Module) -> Iterator[str]:
-    if module.in_sandbox or module.name.startswith("batch."):
+    if module.in_sandbox or module.package == "api":
         return
     docstrings = {
         id(node.body[0].value)
@@ -372,6 +270,7 @@ def nothing_prints(module: Module) -> Iterator[str]:
 
 RULES: tuple[Callable[[Module], Iterator[str]], ...] = (
     imports_go_down,
+    no_module_needs_itself,
     the_sandbox_is_an_island,
     hosts_are_the_command_lines_alone,
     one_door_per_outside_thing,
@@ -390,37 +289,47 @@ def test_every_module_keeps(rule: Callable[[Module], Iterator[str]]) -> None:
 
 def test_the_tables_name_modules_that_exist() -> None:
     names = {module.name for module in _modules()}
-    assert names >= LEVEL.keys()
-    assert names >= PURE
+    packages = {module.package for module in _modules()}
+    assert packages == LEVEL.keys() | APART
+    for each in PURE:
+        name = each.removeprefix("-")
+        assert name in names or (name.endswith(".") and name.removesuffix(".") in packages), each
 
 
 @pytest.mark.parametrize(
     ("rule", "name", "code"),
     [
-        (imports_go_down, "plan", "from batches_mcp import request"),
-        (imports_go_down, "capability.load", "from batches_mcp.capability.link import link"),
-        (imports_go_down, "serve.auth", "def f():\n    import batches_mcp.serve.mcp"),
-        (imports_go_down, "redact", "from batches_mcp.plan import Template"),
-        (imports_go_down, "unheard_of", "import json"),
-        (the_sandbox_is_an_island, "sandbox.app", "from batches_mcp.redact import excerpt"),
+        (imports_go_down, "core.plan", "from batches_mcp.exchange import request"),
+        (imports_go_down, "language.load", "from batches_mcp.work.send import submit"),
+        (imports_go_down, "api.facts", "def f():\n    import batches_mcp.serve.mcp"),
+        (imports_go_down, "serve.auth", "from batches_mcp.job.drive import Drive"),
+        (imports_go_down, "unheard.of", "import json"),
+        (no_module_needs_itself, "core.redact", "from batches_mcp.core.diagnostics import Mark"),
+        (no_module_needs_itself, "language.load", "def f():\n    from batches_mcp.language import read"),
+        (the_sandbox_is_an_island, "sandbox.app", "from batches_mcp.core.redact import excerpt"),
         (the_sandbox_is_an_island, "serve.http", "from batches_mcp.sandbox import running_sandbox"),
         (hosts_are_the_command_lines_alone, "serve.mcp", "def f():\n    import batches_mcp.hosts.table"),
-        (hosts_are_the_command_lines_alone, "hosts.probe", "from batches_mcp.upstream import Upstream"),
-        (one_door_per_outside_thing, "capability.load", "import yaml"),
+        (hosts_are_the_command_lines_alone, "hosts.probe", "from batches_mcp.exchange.upstream import Upstream"),
+        (one_door_per_outside_thing, "language.load", "import yaml"),
         (one_door_per_outside_thing, "serve.mcp", "from httpx2 import AsyncClient"),
         (one_door_per_outside_thing, "sandbox.app", "import httpx2"),
         (one_door_per_outside_thing, "cli.serve", "def f():\n    from mcp.types import Tool"),
         (one_door_per_outside_thing, "serve.http", "import click"),
         (the_environment_is_read_in_settings, "cli.startup", "import os\nos.environ.get('X')"),
-        (the_environment_is_read_in_settings, "upstream", "from os import getenv"),
+        (the_environment_is_read_in_settings, "exchange.upstream", "from os import getenv"),
         (the_environment_is_read_in_settings, "sandbox.app", "import os\nos.getenv('X')"),
-        (the_middle_is_pure, "request", "import anyio"),
-        (the_middle_is_pure, "capability.link", "from pathlib import Path"),
-        (the_middle_is_pure, "result", "async def f() -> None: ..."),
-        (the_middle_is_pure, "compile", "open('x')"),
-        (the_api_stands_in_the_capability_file, "request", "HEADER = 'x-api-key'"),
+        (the_middle_is_pure, "exchange.request", "import anyio"),
+        (the_middle_is_pure, "language.link", "from pathlib import Path"),
+        (the_middle_is_pure, "language.link", "from batches_mcp.language.source import read"),
+        (the_middle_is_pure, "exchange.result", "async def f() -> None: ..."),
+        (the_middle_is_pure, "language.compile", "open('x')"),
+        (the_api_stands_in_the_capability_file, "exchange.request", "HEADER = 'x-api-key'"),
         (the_api_stands_in_the_capability_file, "cli.demo", "f'anthropic-{1}-message-batch'"),
-        (the_api_stands_in_the_capability_file, "upstream", "def f():\n    'Docs.'\n    return '/v1/messages/batches'"),
+        (
+            the_api_stands_in_the_capability_file,
+            "exchange.upstream",
+            "def f():\n    'Docs.'\n    return '/v1/messages/batches'",
+        ),
         (nothing_prints, "serve.mcp", "print('x')"),
     ],
 )
@@ -433,9 +342,9 @@ def test_a_rule_lets_pass_what_is_allowed(rule: Callable[[Module], Iterator[str]
     code = '''
         """Reads the header x-api-key of /messages/batches."""
         from typing import TYPE_CHECKING
-        from batches_mcp.plan import ToolPlan  # msgbatch_
+        from batches_mcp.core.plan import ToolPlan  # msgbatch_
         if TYPE_CHECKING:
             from batches_mcp.serve.mcp import Calls
             import yaml
     '''
-    assert list(rule(Module("request", ast.parse(dedent(code))))) == []
+    assert list(rule(Module("exchange.request", ast.parse(dedent(code))))) == []

@@ -14,15 +14,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import click
 import pytest
 
-from batches_mcp import capability
-from batches_mcp.batch.behaviors import behaviors, contributions
+from batches_mcp import language
 from batches_mcp.cli import cli
 from batches_mcp.cli.inspect import hint_words
-from batches_mcp.compile import compile_server
+from batches_mcp.core.settings import BatchSettings
 from batches_mcp.hosts import documents
 from batches_mcp.hosts.snippets import snippet
 from batches_mcp.hosts.table import HOSTS, Host
-from batches_mcp.settings import BatchSettings
+from batches_mcp.language.compile import compile_server
+from batches_mcp.tools.behaviors import behaviors, contributions
 from release import guide
 from tests.support.golden import assert_golden
 
@@ -33,7 +33,7 @@ README = ROOT / "README.md"
 def tools_table() -> str:
     lines = ["| tool | what it does | arguments | hints |", "| --- | --- | --- | --- |"]
     for tool in compile_server(
-        capability.read(ROOT / "capability.yaml"), contributions=contributions(behaviors(BatchSettings((ROOT,))))
+        language.read(ROOT / "capability.yaml"), contributions=contributions(behaviors(BatchSettings((ROOT,))))
     ).tools:
         required = tool.input_schema.get("required", [])
         arguments = [f"`{name}`" if name in required else f"`{name}`?" for name in tool.input_schema["properties"]]
@@ -157,7 +157,7 @@ def test_claude_code_commands_are_well_formed(snippet: str) -> None:
 
 
 def test_resources_and_prompts_are_named_as_they_are() -> None:
-    plan = compile_server(capability.read(ROOT / "capability.yaml"))
+    plan = compile_server(language.read(ROOT / "capability.yaml"))
     section = README.read_text("utf-8").split("## Resources and prompts\n")[1].split("\n## ")[0]
     named = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
     assert named == [*(each.template for each in plan.resources), *(each.name for each in plan.prompts)]

@@ -15,14 +15,14 @@ import yaml
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 from mcp.client.client import Client
 
-from batches_mcp import capability
-from batches_mcp.arguments import ArgumentCheck
-from batches_mcp.batch.behaviors import behaviors, contributions
-from batches_mcp.batch.requests.scan import MAX_BODY_BYTES, MAX_REQUESTS
+from batches_mcp import language
 from batches_mcp.cli import cli
-from batches_mcp.compile import compile_server
+from batches_mcp.core.settings import BatchSettings, packaged
+from batches_mcp.exchange.arguments import ArgumentCheck
+from batches_mcp.language.compile import compile_server
+from batches_mcp.requests.scan import MAX_BODY_BYTES, MAX_REQUESTS
 from batches_mcp.sandbox import ManualClock, Sandbox
-from batches_mcp.settings import BatchSettings, packaged
+from batches_mcp.tools.behaviors import behaviors, contributions
 from tests.support.servers import CREATE, RESULTS, RETRIEVE, ROOT, server_for
 from tests.support.values import keys_of, values_of
 
@@ -37,7 +37,7 @@ COMMANDS = {name: command for name in cli.list_commands(_CONTEXT) if (command :=
 TOOLS = {
     tool.name: tool
     for tool in compile_server(
-        capability.read(packaged("capability.yaml")),
+        language.read(packaged("capability.yaml")),
         contributions=contributions(behaviors(BatchSettings((SKILL.parent,)))),
     ).tools
 }

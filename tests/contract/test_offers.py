@@ -12,12 +12,12 @@ import pytest
 from mcp.client.client import Client
 from pydantic import BaseModel
 
-from batches_mcp import capability
-from batches_mcp.batch.behaviors import behaviors, contributions
-from batches_mcp.compile import compile_server
-from batches_mcp.plan import PromptPlan
-from batches_mcp.redact import printable
-from batches_mcp.settings import BatchSettings, packaged
+from batches_mcp import language
+from batches_mcp.core.plan import PromptPlan
+from batches_mcp.core.redact import printable
+from batches_mcp.core.settings import BatchSettings, packaged
+from batches_mcp.language.compile import compile_server
+from batches_mcp.tools.behaviors import behaviors, contributions
 from tests.support.golden import assert_golden
 from tests.support.servers import server_for
 
@@ -25,7 +25,7 @@ OFFERS = Path(__file__).parent / "offers"
 NOWHERE = "http://127.0.0.1:9"
 
 PLAN = compile_server(
-    capability.read(packaged("capability.yaml")),
+    language.read(packaged("capability.yaml")),
     contributions=contributions(behaviors(BatchSettings((Path(__file__).parent,)))),
 )
 TOOLS = {tool.name: tool for tool in PLAN.tools}

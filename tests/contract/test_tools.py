@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from batches_mcp import capability
-from batches_mcp.batch.behaviors import behaviors, contributions
-from batches_mcp.compile import compile_server
-from batches_mcp.plan import HintsPlan, ServerPlan
-from batches_mcp.redact import printable
+from batches_mcp import language
+from batches_mcp.core.plan import HintsPlan, ServerPlan
+from batches_mcp.core.redact import printable
+from batches_mcp.core.settings import BatchSettings, packaged
+from batches_mcp.language.compile import compile_server
 from batches_mcp.serve.client import wire_form
 from batches_mcp.serve.mcp import tool_of
-from batches_mcp.settings import BatchSettings, packaged
+from batches_mcp.tools.behaviors import behaviors, contributions
 from tests.support.golden import assert_golden
 from tests.support.values import keys_of
 
@@ -30,7 +30,7 @@ Json = dict[str, Any]
 
 
 def _plan(file: Path) -> ServerPlan:
-    return compile_server(capability.read(file), contributions=contributions(behaviors(BatchSettings((HERE,)))))
+    return compile_server(language.read(file), contributions=contributions(behaviors(BatchSettings((HERE,)))))
 
 
 TOOLS: dict[str, Json] = {tool.name: wire_form(tool_of(tool)) for tool in _plan(packaged("capability.yaml")).tools}
@@ -63,7 +63,7 @@ def test_every_golden_file_has_its_tool() -> None:
 
 def test_the_packaged_file_has_no_problem() -> None:
     # It is served without the slow checks, on the strength of this.
-    assert capability.check(packaged("capability.yaml")) == ()
+    assert language.check(packaged("capability.yaml")) == ()
 
 
 def test_names_and_order_are_the_seeds() -> None:

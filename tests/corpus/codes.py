@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-SOURCE = Path(__file__).parents[2] / "src" / "batches_mcp" / "capability"
+SOURCE = Path(__file__).parents[2] / "src" / "batches_mcp" / "language"
 
 
 def codes() -> set[str]:

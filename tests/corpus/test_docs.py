@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from batches_mcp import capability
-from batches_mcp.capability.diagnostics import Severity
-from batches_mcp.capability.source import parse
+from batches_mcp import language
 from batches_mcp.cli import cli
-from batches_mcp.errors import CapabilityError
+from batches_mcp.core.diagnostics import Severity
+from batches_mcp.core.errors import CapabilityError
+from batches_mcp.language.source import parse
 from tests.corpus.codes import codes
 
 PAGE = (Path(__file__).parents[2] / "docs" / "capability.md").read_text("utf-8")
@@ -55,7 +55,7 @@ Found = dict[str, Severity]
 def found(content: bytes, folder: Path) -> Found:
     file = folder / "capability.yaml"
     file.write_bytes(content)
-    return {problem.code: problem.severity for problem in capability.check(file)}
+    return {problem.code: problem.severity for problem in language.check(file)}
 
 
 def of_yaml(content: bytes) -> Found:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batches_mcp import capability
-from batches_mcp.capability.source import parse
-from batches_mcp.compile import compile_server
-from batches_mcp.plan import ServerPlan
+from batches_mcp import language
+from batches_mcp.core.plan import ServerPlan
+from batches_mcp.language.compile import compile_server
+from batches_mcp.language.source import parse
 from tests.support.capabilities import FILES
 
 # Where a list of named entries may be a map by name, below `capability`; `prompts` and `arguments` as well.
@@ -52,7 +52,7 @@ def spelled(tree: dict[str, Any], *, later: bool) -> dict[str, Any]:
 
 def compiled(content: bytes, beside: Path) -> ServerPlan:
     source = parse(content, str(beside))
-    linked = capability.linked(source)
+    linked = language.linked(source)
     assert not [problem for problem in linked.problems if problem.severity == "error"]
     return compile_server(linked)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from batches_mcp import capability
-from batches_mcp.capability.diagnostics import Severity
-from batches_mcp.errors import CapabilityError
+from batches_mcp import language
+from batches_mcp.core.diagnostics import Severity
+from batches_mcp.core.errors import CapabilityError
 from tests.corpus.codes import codes
 from tests.support.golden import assert_golden
 
@@ -20,7 +20,7 @@ FILES = sorted((HERE / "invalid").glob("*.yaml"))
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_broken_file_gets_its_diagnostics(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(file.parent)
-    problems = capability.check(Path(file.name))
+    problems = language.check(Path(file.name))
     assert_golden(file.with_suffix(".expected"), "".join(f"{problem.text()}\n" for problem in problems))
     assert any(problem.severity is Severity.ERROR for problem in problems)
 
@@ -28,14 +28,14 @@ def test_a_broken_file_gets_its_diagnostics(file: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_broken_file_does_not_load(file: Path) -> None:
     with pytest.raises(CapabilityError) as caught:
-        capability.read(file)
-    assert caught.value.diagnostics == capability.check(file)
+        language.read(file)
+    assert caught.value.diagnostics == language.check(file)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_diagnostics_point_into_the_file_and_stay_on_one_line(file: Path) -> None:
     lines = file.read_bytes().decode("utf-8", "replace").split("\n")
-    for problem in capability.check(file):
+    for problem in language.check(file):
         assert 1 <= problem.line <= len(lines)
         assert 1 <= problem.col <= len(lines[problem.line - 1]) + 1
         assert "\n" not in problem.text()

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from batches_mcp import capability, request
-from batches_mcp.capability.diagnostics import Severity
-from batches_mcp.compile import compile_server
-from batches_mcp.plan import HintsPlan, ToolPlan
+from batches_mcp import language
+from batches_mcp.core.diagnostics import Severity
+from batches_mcp.core.plan import HintsPlan, ToolPlan
+from batches_mcp.exchange import request
+from batches_mcp.language.compile import compile_server
 
 SEED = Path(__file__).parent / "seed" / "message-batches-message-batches.yaml"
 BATCHES = "https://api.anthropic.com/v1/messages/batches"
@@ -48,7 +49,7 @@ TOOLS = [
 
 @pytest.fixture(scope="module")
 def tools() -> dict[str, ToolPlan]:
-    return {tool.name: tool for tool in compile_server(capability.read(SEED)).tools}
+    return {tool.name: tool for tool in compile_server(language.read(SEED)).tools}
 
 
 def test_the_copy_is_the_original() -> None:
@@ -57,7 +58,7 @@ def test_the_copy_is_the_original() -> None:
 
 
 def test_it_loads_with_these_warnings_and_no_error() -> None:
-    problems = capability.check(SEED)
+    problems = language.check(SEED)
     assert {problem.severity for problem in problems} == {Severity.WARNING}
     assert [(problem.line, problem.col, problem.code) for problem in problems] == [
         (19, 14, "default-header"),
@@ -96,7 +97,7 @@ def test_every_request_carries_the_version_that_the_file_does_not_say(tools: dic
 def test_the_version_is_not_sent_to_another_vendor(tmp_path: Path) -> None:
     other = tmp_path / "other.yaml"
     other.write_text(SEED.read_text("utf-8").replace("api.anthropic.com", "api.example.com"), encoding="utf-8")
-    for tool in compile_server(capability.read(other)).tools:
+    for tool in compile_server(language.read(other)).tools:
         assert "anthropic-version" not in {feed.name for feed in tool.request.feeds}
 
 

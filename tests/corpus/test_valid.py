@@ -9,12 +9,8 @@ from typing import Any
 
 import pytest
 
-from batches_mcp import capability
-from batches_mcp.capability.link import Linked
-from batches_mcp.capability.prompts import LinkedPrompt
-from batches_mcp.capability.resources import LinkedResource
-from batches_mcp.compile import compile_server
-from batches_mcp.plan import (
+from batches_mcp import language
+from batches_mcp.core.plan import (
     Argument,
     BasicCredential,
     BodyTemplate,
@@ -30,7 +26,11 @@ from batches_mcp.plan import (
     ToolPlan,
     Variable,
 )
-from batches_mcp.routes import compile_rest
+from batches_mcp.language.compile import compile_server
+from batches_mcp.language.link import Linked
+from batches_mcp.language.prompts import LinkedPrompt
+from batches_mcp.language.resources import LinkedResource
+from batches_mcp.language.routes import compile_rest
 from tests.support.golden import assert_golden
 
 HERE = Path(__file__).parent
@@ -42,7 +42,7 @@ FILES = sorted((HERE / "valid").glob("*.yaml"))
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_file_compiles_to_its_plan(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(file.parent)
-    linked = capability.read(Path(file.name))
+    linked = language.read(Path(file.name))
     summary = {"warnings": [problem.text() for problem in linked.problems], **_server(compile_server(linked), linked)}
     if linked.rest is not None:
         summary["rest"] = [_route(route) for route in compile_rest(linked).routes]
@@ -51,7 +51,7 @@ def test_a_file_compiles_to_its_plan(file: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_trusted_file_compiles_to_the_same_plan(file: Path) -> None:
-    assert compile_server(capability.read(file, trusted=True)) == compile_server(capability.read(file))
+    assert compile_server(language.read(file, trusted=True)) == compile_server(language.read(file))
 
 
 def test_every_expectation_has_its_file() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from batches_mcp.batch.create.entry import DOUBT_S
 from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
+from batches_mcp.store.entry import DOUBT_S
 from tests.support.jobs import Shell, ids
 
 TEMPLATE = json.dumps(

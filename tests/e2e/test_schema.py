@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from batches_mcp.capability.source import parse
+from batches_mcp.language.source import parse
 from tests.e2e.test_cli import run
 
 PAGE = Path(__file__).parents[2] / "docs" / "capability.md"

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from batches_mcp.core.settings import BatchSettings
 from batches_mcp.sandbox import Sandbox
-from batches_mcp.settings import BatchSettings
 from tests.support.creates import agent, create, existing, persist, requests
 from tests.support.servers import RESULTS, RETRIEVE, Era, Transport, connected
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp import capability
+from batches_mcp import language
 from batches_mcp.sandbox import Sandbox
 from tests.support.servers import CAPABILITY, CREATE, DELETE, REQUEST, RESULTS, RETRIEVE, server_for
 
@@ -54,7 +54,7 @@ def test_an_operation_whose_variable_cannot_be_told_is_an_error_with_its_place(
     tmp_path: Path, old: str, new: str
 ) -> None:
     file = changed(tmp_path, (old, new))
-    found = [problem for problem in capability.check(file) if problem.code == "behavior"]
+    found = [problem for problem in language.check(file) if problem.code == "behavior"]
     lines = file.read_text("utf-8").split("\n")
     assert found
     assert all("call: " in lines[problem.line - 1] or "x-behavior" in lines[problem.line - 1] for problem in found)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from batches_mcp.core.settings import BatchSettings
 from batches_mcp.sandbox import Sandbox
-from batches_mcp.settings import BatchSettings
 from tests.support.creates import agent, create, existing, persist, requests
 from tests.support.rest import BATCHES, Served, raw, rest_server
 from tests.support.scripted import answer, scripted_upstream

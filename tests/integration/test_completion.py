@@ -10,8 +10,8 @@ import pytest
 from mcp import MCPError
 from mcp.client.client import Client
 
+from batches_mcp.exchange.upstream import Clock
 from batches_mcp.sandbox import Sandbox
-from batches_mcp.upstream import Clock
 from tests.support.scripted import answer, failure, scripted_upstream
 from tests.support.servers import CREATE, REQUEST, Era, Transport, connected, server_for
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp.settings import BatchSettings
+from batches_mcp.core.settings import BatchSettings
 from tests.support.creates import requests
 from tests.support.rest import BATCHES, raw, rest_server
 from tests.support.scripted import answer, scripted_upstream

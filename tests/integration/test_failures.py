@@ -12,8 +12,8 @@ import pytest
 from mcp.client.client import Client
 from mcp.types import CallToolResult
 
-from batches_mcp import upstream as upstream_module
-from batches_mcp.upstream import Clock, Limits
+from batches_mcp.exchange import upstream as upstream_module
+from batches_mcp.exchange.upstream import Clock, Limits
 from tests.support.scripted import CLOSE, HANG, RESET, Received, Step, answer, failure, scripted_upstream
 from tests.support.servers import (
     CANCEL,

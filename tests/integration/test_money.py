@@ -14,12 +14,12 @@ import anyio
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp.batch.create import database
-from batches_mcp.batch.create.entry import DOUBT_S
-from batches_mcp.errors import UsageError
+from batches_mcp.core.errors import UsageError
+from batches_mcp.core.settings import BatchSettings
+from batches_mcp.exchange.upstream import Limits
 from batches_mcp.sandbox import Sandbox, fingerprint
-from batches_mcp.settings import BatchSettings
-from batches_mcp.upstream import Limits
+from batches_mcp.store import database
+from batches_mcp.store.entry import DOUBT_S
 from tests.support.creates import INSTANT, QUICK, agent, create, existing, made_by_another, persist, requests
 from tests.support.scripted import HANG, answer, failure, scripted_upstream
 from tests.support.servers import (
@@ -384,7 +384,7 @@ class TestWhatIsKept:
     async def test_a_ledger_that_cannot_be_used_is_an_error_before_anything_is_sent(
         self, damage: str, state: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("batches_mcp.batch.create.database._BUSY_S", 0.05)
+        monkeypatch.setattr("batches_mcp.store.database._BUSY_S", 0.05)
         with scripted_upstream(answer(200, {"id": "msgbatch_1"})) as upstream:
             async with agent(upstream.url, "k") as client:
                 assert (await create(client, THREE))[0] == "msgbatch_1"
@@ -416,7 +416,7 @@ class TestWhatIsKept:
 
         async with agent(sandbox.url, key) as client:
             with monkeypatch.context() as patch:
-                patch.setattr("batches_mcp.batch.create.ledger.update", full)
+                patch.setattr("batches_mcp.store.ledger.update", full)
                 batch_id, words = await create(client, THREE)
             assert "could not be written down" in words["warnings"][0]["message"]
             assert (await create(client, THREE))[0] == batch_id
@@ -603,7 +603,7 @@ class TestStateThatWasDamaged:
                 raise sqlite3.OperationalError("database or disk is full")
             update(db, key, **values)
 
-        monkeypatch.setattr("batches_mcp.batch.create.ledger.update", sometimes)
+        monkeypatch.setattr("batches_mcp.store.ledger.update", sometimes)
         sandbox.faults.add("spend_limit", on="create", key=key)
         async with agent(sandbox.url, key) as client:
             assert (await create(client, THREE))[1]["status"] == 400

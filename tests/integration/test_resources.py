@@ -14,14 +14,14 @@ import pytest
 from mcp import MCPError
 from mcp.client.client import Client
 
-from batches_mcp import capability
-from batches_mcp.batch.behaviors import behaviors, contributions
-from batches_mcp.batch.call import Call
-from batches_mcp.compile import compile_server
-from batches_mcp.redact import Redactor
+from batches_mcp import language
+from batches_mcp.api.account import Call
+from batches_mcp.core.redact import Redactor
+from batches_mcp.core.state import StateFolder
+from batches_mcp.language.compile import compile_server
 from batches_mcp.sandbox import ManualClock, Sandbox
 from batches_mcp.serve.mcp import build_server
-from batches_mcp.state import StateFolder
+from batches_mcp.tools.behaviors import behaviors, contributions
 from tests.support.scripted import answer, failure, scripted_upstream
 from tests.support.servers import (
     CANCEL,
@@ -210,7 +210,7 @@ async def test_a_failure_nobody_expected_says_nothing_of_itself(
 
     table = dict(behaviors())
     table["status"] = replace(table["status"], answer=fail)
-    plan = compile_server(capability.read(CAPABILITY), "http://127.0.0.1:9", contributions=contributions(table))
+    plan = compile_server(language.read(CAPABILITY), "http://127.0.0.1:9", contributions=contributions(table))
     server = build_server(plan, table, {}, Redactor.of([SECRET]), StateFolder(state))
     async with Client(server, mode=era) as client:
         error = await refused(client, "batch://a")

@@ -24,11 +24,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcp.client.client import Client
 
-from batches_mcp.batch.results import answer as results
-from batches_mcp.batch.results import spool, spooling
+from batches_mcp.core.state import create
+from batches_mcp.exchange.upstream import Clock, Limits
 from batches_mcp.sandbox import ManualClock, Sandbox
-from batches_mcp.state import create
-from batches_mcp.upstream import Clock, Limits
+from batches_mcp.store import spool, spooling
+from batches_mcp.tools import results
 from tests.support.results import ID, batch, cut, get, jsonl, row, walk
 from tests.support.scripted import HANG, Step, answer, failure, scripted_upstream
 from tests.support.servers import (

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp.batch.results import answer as results
 from batches_mcp.sandbox import ManualClock, Sandbox
+from batches_mcp.tools import results
 from tests.support.creates import INSTANT, requests
 from tests.support.results import ID, Alter, batch, cut, get, jsonl, relaying, row, serving, walk
 from tests.support.scripted import answer, scripted_upstream
@@ -175,7 +175,7 @@ class Endless(BaseHTTPRequestHandler):
 async def test_a_stream_without_end_is_cut(
     piece: bytes, at_once: int, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batches_mcp.batch.results.rows.MOST_LINE_BYTES", 1_000_000)
+    monkeypatch.setattr("batches_mcp.store.rows.MOST_LINE_BYTES", 1_000_000)
     monkeypatch.setattr(results, "_AT_ONCE_ROWS", at_once)
     handler = type("Handler", (Endless,), {"piece": piece, "sent_bytes": 0})
     with serving(handler) as url:

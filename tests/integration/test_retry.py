@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from batches_mcp.core.settings import BatchSettings
 from batches_mcp.sandbox import Sandbox
-from batches_mcp.settings import BatchSettings
 from tests.support.creates import agent, create, existing, made_by_another, persist, requests
 from tests.support.servers import CREATE, DELETE, Era, Transport, connected, error_of, text_of
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp.batch.requests import scan
+from batches_mcp.core.settings import BatchSettings
+from batches_mcp.requests import scan
 from batches_mcp.sandbox import Sandbox
-from batches_mcp.settings import BatchSettings
 from tests.support.creates import INSTANT, QUICK, agent, create, existing, persist, requests
 from tests.support.servers import server_for
 

@@ -12,8 +12,8 @@ import pytest
 from mcp.client.client import Client
 
 from batches_mcp.cli.startup import configure_logging
-from batches_mcp.redact import Redactor
-from batches_mcp.upstream import Upstream
+from batches_mcp.core.redact import Redactor
+from batches_mcp.exchange.upstream import Upstream
 from tests.support.scripted import HANG, answer, failure, scripted_upstream
 from tests.support.servers import (
     CREATE,

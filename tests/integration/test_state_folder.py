@@ -16,9 +16,10 @@ import httpx2
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp.batch.results import picking, spool
+from batches_mcp.exchange.upstream import Clock, Limits
 from batches_mcp.sandbox import ManualClock, Sandbox
-from batches_mcp.upstream import Clock, Limits
+from batches_mcp.store import spool
+from batches_mcp.tools import picking
 from tests.support.creates import INSTANT, create, requests
 from tests.support.results import ID, batch, get, jsonl, relaying, row, serving
 from tests.support.scripted import scripted_upstream
@@ -113,7 +114,7 @@ async def test_a_file_of_an_old_copy_stays_its_own_thirty_days(state: Path) -> N
 
 
 async def test_what_was_read_just_now_is_not_removed_for_its_age(tmp_path: Path) -> None:
-    from batches_mcp.batch.results.spooling import Writer
+    from batches_mcp.store.spooling import Writer
 
     writer = Writer(tmp_path, ID, 3)
     writer.begin()
@@ -200,7 +201,7 @@ async def test_a_copy_that_vanishes_while_it_is_read_is_made_again(
 ) -> None:
     """As when another process deletes the batch's copy, and it is asked for all the same."""
     read = picking.from_spool
-    door = "batches_mcp.batch.results.answer.from_spool"
+    door = "batches_mcp.tools.results.from_spool"
 
     def vanishing(*arguments: Any) -> Any:
         monkeypatch.setattr(door, read)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp.batch.requests import scan as requests
+from batches_mcp.requests import scan as requests
 from batches_mcp.sandbox import Sandbox, fingerprint
 from tests.support.scripted import answer, scripted_upstream
 from tests.support.servers import CREATE, REQUEST, Era, Transport, connected, error_of, server_for, text_of

@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp.client.client import Client
 
-from batches_mcp.batch.create import deliver, submit
-from batches_mcp.batch.requests import files
-from batches_mcp.errors import InvalidArguments
+from batches_mcp.core.errors import InvalidArguments
+from batches_mcp.requests import files
 from batches_mcp.sandbox import Sandbox
+from batches_mcp.tools import submit
+from batches_mcp.work import deliver
 from tests.support.scripted import HANG, answer, scripted_upstream
 from tests.support.servers import (
     CREATE,

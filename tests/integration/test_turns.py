@@ -11,8 +11,9 @@ import anyio.to_thread
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp.batch.create import deliver, submit
-from batches_mcp.upstream import Limits
+from batches_mcp.exchange.upstream import Limits
+from batches_mcp.tools import submit
+from batches_mcp.work import deliver
 from tests.support.creates import create, requests
 from tests.support.servers import LIST, RETRIEVE, server_for
 from tests.support.slow_creates import slow_creates

@@ -10,9 +10,9 @@ import mcp.types as t
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp.batch import wait
+from batches_mcp.exchange.upstream import Clock, Limits
 from batches_mcp.sandbox import Sandbox, running_sandbox
-from batches_mcp.upstream import Clock, Limits
+from batches_mcp.tools import status as wait
 from tests.support.scripted import HANG, RESET, Step, answer, failure, scripted_upstream
 from tests.support.servers import (
     CANCEL,

@@ -38,7 +38,7 @@ def test_it_holds_what_it_needs_and_nothing_else(bundle: Path) -> None:
         manifest = json.loads(opened.read("manifest.json"))
     assert {"manifest.json", "icon.png", "pyproject.toml", "capability.yaml", "src/main.py"} <= names
     assert {manifest["icon"], manifest["server"]["entry_point"]} <= names
-    assert "src/batches_mcp/capability/defaults.yaml" in names
+    assert "src/batches_mcp/language/defaults.yaml" in names
     assert not [name for name in names if "__pycache__" in name or name.endswith(".pyc")]
     assert bundle.stat().st_size < 1_000_000
 

@@ -27,9 +27,9 @@ from pathlib import Path
 import anyio
 
 import batches_mcp
-from batches_mcp import upstream
-from batches_mcp.batch.requests import scan
 from batches_mcp.cli import run as command_line  # before the module of that name takes its place
+from batches_mcp.exchange import upstream
+from batches_mcp.requests import scan
 from tests.support.servers import ROOT
 
 CLOCK, SKEW, PID, ROWS = "SOAK_CLOCK", "SOAK_SKEW_S", "SOAK_PID", "SOAK_ROWS"

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from batches_mcp.capability.source import parse
+from batches_mcp.language.source import parse
 from tests.support.values import keys_of
 
 ROOT = Path(__file__).parents[2]

@@ -16,9 +16,9 @@ from typing import Any
 
 import anyio
 
-from batches_mcp.batch.create import reconcile, send
-from batches_mcp.batch.create.kept import KeptRequests
-from batches_mcp.batch.create.ledger import Ledger
+from batches_mcp.store.kept import KeptRequests
+from batches_mcp.store.ledger import Ledger
+from batches_mcp.work import reconcile, send
 from tests.support.creates import agent, create
 
 # Where a process can be killed, by the function after which, or before which, it is.

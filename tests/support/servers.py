@@ -23,16 +23,16 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.server.lowlevel import Server
 from pydantic import SecretStr
 
-from batches_mcp import capability
-from batches_mcp.batch.behaviors import behaviors, contributions
-from batches_mcp.compile import compile_server
-from batches_mcp.narrow import narrow
-from batches_mcp.redact import Redactor
+from batches_mcp import language
+from batches_mcp.core.redact import Redactor
+from batches_mcp.core.settings import BatchSettings
+from batches_mcp.core.state import StateFolder
+from batches_mcp.exchange.upstream import Clock, Limits, Upstream
+from batches_mcp.language.compile import compile_server
+from batches_mcp.language.narrow import narrow
 from batches_mcp.serve.calls import Calls
 from batches_mcp.serve.mcp import build_server
-from batches_mcp.settings import BatchSettings
-from batches_mcp.state import StateFolder
-from batches_mcp.upstream import Clock, Limits, Upstream
+from batches_mcp.tools.behaviors import behaviors, contributions
 
 ROOT = Path(__file__).parents[2]
 CAPABILITY = ROOT / "capability.yaml"
@@ -77,7 +77,7 @@ def server_for(
     """Our server in this process, as the command line builds it."""
     batch = batch or BatchSettings(tuple(roots))
     table = behaviors(batch)
-    plan = narrow(compile_server(capability.read(file), base_url, contributions=contributions(table)))
+    plan = narrow(compile_server(language.read(file), base_url, contributions=contributions(table)))
     values = {**({"ANTHROPIC_API_KEY": key} if key else {}), **(variables or {})}
     secrets = {name: SecretStr(value) for name, value in values.items()}
     redactor = Redactor.of(value for name, value in values.items() if name in plan.secrets)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from batches_mcp.__main__ import main
-from batches_mcp.batch.create import reconcile, refusals
-from batches_mcp.batch.job import asking
-from batches_mcp.batch.requests import scan as requests
+from batches_mcp.job import asking
+from batches_mcp.requests import scan as requests
+from batches_mcp.work import reconcile, refusals
 
 if __name__ == "__main__":
     requests.MAX_REQUESTS = int(sys.argv.pop(1))

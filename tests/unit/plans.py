@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from batches_mcp.plan import (
+from batches_mcp.core.plan import (
     Argument,
     BasicCredential,
     Feed,
@@ -20,7 +20,7 @@ from batches_mcp.plan import (
     ToolPlan,
     Variable,
 )
-from batches_mcp.result import Answer
+from batches_mcp.exchange.result import Answer
 
 ORIGIN = "https://api.example.com"
 CLOSED: Mapping[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}

@@ -9,8 +9,8 @@ from importlib import import_module
 import click
 
 from batches_mcp import __version__
-from batches_mcp.errors import BatchesMcpError, CapabilityError, UnreadableFile, UsageError
-from batches_mcp.redact import printable
+from batches_mcp.core.errors import BatchesMcpError, CapabilityError, UnreadableFile, UsageError
+from batches_mcp.core.redact import printable
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import click
 
-from batches_mcp.errors import ServeError
-from batches_mcp.redact import excerpt
-from batches_mcp.settings import packaged
+from batches_mcp.core.errors import ServeError
+from batches_mcp.core.redact import excerpt
+from batches_mcp.core.settings import packaged
 
 if TYPE_CHECKING:
     from rich.console import Console

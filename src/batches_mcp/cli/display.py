@@ -14,9 +14,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from batches_mcp.batch.job.asking import Silence, Watch
-from batches_mcp.batch.job.steps import Job, Part
-from batches_mcp.redact import excerpt, printable
+from batches_mcp.core.redact import excerpt, printable
+from batches_mcp.job.asking import Silence, Watch
+from batches_mcp.job.steps import Job, Part
 
 # In a pipe the state is told anew this often, so that a log shows that it goes on.
 _TELL_EVERY_S = 60.0

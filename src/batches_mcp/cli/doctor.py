@@ -17,7 +17,10 @@ from batches_mcp.cli.flags import flag
 from batches_mcp.cli.install import tool_names
 from batches_mcp.cli.key import line_of, problem_with
 from batches_mcp.cli.startup import say
-from batches_mcp.errors import CallError, UsageError
+from batches_mcp.core.errors import CallError, UsageError
+from batches_mcp.core.redact import MASK, Redactor, printable
+from batches_mcp.core.settings import PREFIX, Environment, user_state_folder
+from batches_mcp.core.variables import API_KEY
 from batches_mcp.hosts import files, keystore
 from batches_mcp.hosts.changes import masked
 from batches_mcp.hosts.findings import Finding, Level, in_hosts, in_log
@@ -25,8 +28,6 @@ from batches_mcp.hosts.launch import Launch
 from batches_mcp.hosts.machine import Machine
 from batches_mcp.hosts.own import own_command
 from batches_mcp.hosts.probe import HOSTS_WAIT_S, NoServer, prove
-from batches_mcp.redact import MASK, Redactor, printable
-from batches_mcp.settings import API_KEY, PREFIX, Environment, user_state_folder
 
 _COLORS = {Level.OK: "green", Level.WARN: "yellow", Level.FIX: "red"}
 _NETWORK = ("HTTPS_PROXY", "https_proxy", "SSL_CERT_FILE", "ANTHROPIC_BASE_URL", f"{PREFIX}BASE_URL")

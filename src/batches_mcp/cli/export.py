@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from batches_mcp import capability as capabilities
+from batches_mcp import language as capabilities
 from batches_mcp.cli.flags import capability
-from batches_mcp.openapi import document
-from batches_mcp.routes import compile_rest
-from batches_mcp.settings import packaged
+from batches_mcp.core.settings import packaged
+from batches_mcp.language.routes import compile_rest
+from batches_mcp.serve.openapi import document
 
 
 @click.command(short_help="Print what is exposed over REST as OpenAPI 3.1.")

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
-from batches_mcp.redact import printable
-from batches_mcp.settings import CAP_EXPECTED, PREFIX, BatchSettings, UpstreamSettings, is_placeholder
+from batches_mcp.core.redact import printable
+from batches_mcp.core.settings import CAP_EXPECTED, PREFIX, BatchSettings, UpstreamSettings
+from batches_mcp.core.variables import is_placeholder
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 

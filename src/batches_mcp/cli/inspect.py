@@ -10,13 +10,13 @@ from typing import Any
 import anyio
 import click
 
-from batches_mcp.capability.diagnostics import did_you_mean
 from batches_mcp.cli.flags import batch_flags, capability, flag, log_level, upstream_flags
 from batches_mcp.cli.startup import ready, say
-from batches_mcp.errors import UsageError
-from batches_mcp.plan import ServerPlan, ToolPlan
-from batches_mcp.redact import printable, printable_json
-from batches_mcp.settings import BatchSettings, Environment, UpstreamSettings
+from batches_mcp.core.diagnostics import did_you_mean
+from batches_mcp.core.errors import UsageError
+from batches_mcp.core.plan import ServerPlan, ToolPlan
+from batches_mcp.core.redact import printable, printable_json
+from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
 
 
 @click.command(short_help="Show the tools as an agent will see them.")

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import click
 
-from batches_mcp import capability
-from batches_mcp.capability.diagnostics import did_you_mean
+from batches_mcp import language
 from batches_mcp.cli.flags import flag
 from batches_mcp.cli.key import store_checked
 from batches_mcp.cli.startup import say
-from batches_mcp.compile import compile_server
-from batches_mcp.errors import UsageError
+from batches_mcp.core.diagnostics import did_you_mean
+from batches_mcp.core.errors import UsageError
+from batches_mcp.core.redact import printable
+from batches_mcp.core.settings import PREFIX, Environment, packaged, user_state_folder
+from batches_mcp.core.variables import API_KEY
 from batches_mcp.hosts import changes, claude, documents, files
 from batches_mcp.hosts.changes import Backups, Change
 from batches_mcp.hosts.documents import CannotEdit
@@ -26,8 +28,7 @@ from batches_mcp.hosts.own import own_command
 from batches_mcp.hosts.probe import HOSTS_WAIT_S, NoServer, Proof, prove
 from batches_mcp.hosts.snippets import snippet
 from batches_mcp.hosts.table import HOSTS, Host
-from batches_mcp.redact import printable
-from batches_mcp.settings import API_KEY, PREFIX, Environment, packaged, user_state_folder
+from batches_mcp.language.compile import compile_server
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _CLAUDE_CODE = "claude-code"
@@ -225,7 +226,7 @@ def _planned(session: Session, chosen: Sequence[Host]) -> tuple[list[Change], bo
 
 def tool_names() -> list[str]:
     """The names of the tools that the packaged capability serves."""
-    return [tool.name for tool in compile_server(capability.read(packaged("capability.yaml"), trusted=True)).tools]
+    return [tool.name for tool in compile_server(language.read(packaged("capability.yaml"), trusted=True)).tools]
 
 
 def _notes(change: Change) -> list[str]:

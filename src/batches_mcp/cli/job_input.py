@@ -11,8 +11,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from batches_mcp.batch.job.intake import spooled_input
-from batches_mcp.errors import UnreadableFile, UsageError
+from batches_mcp.core.errors import UnreadableFile, UsageError
+from batches_mcp.job.intake import spooled_input
 
 _READ_BYTES = 1 << 18
 

@@ -12,20 +12,20 @@ from typing import Any
 import anyio
 import click
 
-from batches_mcp import result
-from batches_mcp.batch.account import Accounts
-from batches_mcp.batch.create.entry import Entry, State
-from batches_mcp.batch.create.ledger import Ledger
-from batches_mcp.batch.create.records import LEDGER
-from batches_mcp.batch.siblings import BATCH_ID, Siblings
+from batches_mcp.api.identity import Accounts
+from batches_mcp.api.siblings import BATCH_ID, Siblings
 from batches_mcp.cli.display import console, count, show_table, span, up_to, usd
 from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
 from batches_mcp.cli.startup import Ready, ready, say
-from batches_mcp.errors import CallError, MissingVariable, UsageError
-from batches_mcp.forward import Forward
-from batches_mcp.plan import ToolPlan
-from batches_mcp.settings import BatchSettings, Environment, UpstreamSettings
-from batches_mcp.upstream import Upstream
+from batches_mcp.core.errors import CallError, MissingVariable, UsageError
+from batches_mcp.core.plan import ToolPlan
+from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
+from batches_mcp.exchange import result
+from batches_mcp.exchange.forward import Forward
+from batches_mcp.exchange.upstream import Upstream
+from batches_mcp.store.entry import Entry, State
+from batches_mcp.store.ledger import Ledger
+from batches_mcp.store.records import LEDGER
 
 _LIST_LIMIT = 100
 

@@ -9,15 +9,16 @@ import anyio
 import click
 from pydantic import SecretStr
 
-from batches_mcp.batch.siblings import Siblings
+from batches_mcp.api.siblings import Siblings
 from batches_mcp.cli.flags import flag
 from batches_mcp.cli.startup import Ready, ready, say
-from batches_mcp.errors import CallError, ServeError, UpstreamError
-from batches_mcp.forward import Forward
+from batches_mcp.core.errors import CallError, ServeError, UpstreamError
+from batches_mcp.core.redact import printable
+from batches_mcp.core.settings import Environment, UpstreamSettings, key_file
+from batches_mcp.core.variables import API_KEY
+from batches_mcp.exchange.forward import Forward
+from batches_mcp.exchange.upstream import Limits, Upstream
 from batches_mcp.hosts import keystore
-from batches_mcp.redact import printable
-from batches_mcp.settings import API_KEY, Environment, UpstreamSettings, key_file
-from batches_mcp.upstream import Limits, Upstream
 
 _REFUSED = (401, 403)
 # A person waits for the answer.

@@ -10,14 +10,14 @@ from typing import Any
 
 import click
 
-from batches_mcp import capability as capabilities
-from batches_mcp.capability.diagnostics import Diagnostic, Severity, did_you_mean
+from batches_mcp import language as capabilities
 from batches_mcp.cli.flags import capability, flag
 from batches_mcp.cli.startup import ready, say
-from batches_mcp.errors import UnreadableFile, UsageError
-from batches_mcp.explain import explain as explained
-from batches_mcp.redact import printable
-from batches_mcp.settings import Environment, UpstreamSettings, packaged
+from batches_mcp.core.diagnostics import Diagnostic, Severity, did_you_mean
+from batches_mcp.core.errors import UnreadableFile, UsageError
+from batches_mcp.core.redact import printable
+from batches_mcp.core.settings import Environment, UpstreamSettings, packaged
+from batches_mcp.language.explain import explain as explained
 
 # What a folder is searched for.
 _YAML = {".yaml", ".yml"}
@@ -147,6 +147,6 @@ def schema() -> None:
 
     Save it, and name it in the first line of a file: # yaml-language-server: $schema=capability.schema.json
     """
-    from batches_mcp.capability.schema import schema as of_the_language
+    from batches_mcp.language.schema import schema as of_the_language
 
     click.echo(json.dumps(of_the_language(), indent=2, ensure_ascii=False))

@@ -11,8 +11,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, BinaryIO, Literal
 
-from batches_mcp.batch.job.intake import JobFolder
-from batches_mcp.errors import ServeError, UsageError
+from batches_mcp.core.errors import ServeError, UsageError
+from batches_mcp.job.intake import JobFolder
 
 # What a job wrote, in its folder: the latest few `[path, bytes, time of change in ns, rows]`.
 _WRITTEN = "out.json"

@@ -20,32 +20,32 @@ import anyio
 import anyio.to_thread
 import click
 
-from batches_mcp.batch.call import Call, Desk
-from batches_mcp.batch.create.reconcile import identify
-from batches_mcp.batch.create.records import Records
-from batches_mcp.batch.create.refusals import unpriced
-from batches_mcp.batch.job.asking import Asking
-from batches_mcp.batch.job.drive import Bounds, Drive
-from batches_mcp.batch.job.intake import JobFolder, cut, job_id, tidy
-from batches_mcp.batch.job.outcome import Tally, write_part, writer
-from batches_mcp.batch.job.steps import Job, together
-from batches_mcp.batch.requests.body import frame
-from batches_mcp.batch.requests.problems import Severity
-from batches_mcp.batch.requests.reading import Template
-from batches_mcp.batch.requests.scan import Scan
-from batches_mcp.batch.requests.source import in_file
-from batches_mcp.batch.runtime import runtime
+from batches_mcp.api.account import Call, Desk
+from batches_mcp.api.body import frame
 from batches_mcp.cli.display import console, count, outcome, show_table, up_to, usd, watching
 from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
 from batches_mcp.cli.job_input import check_file, opened, row_name, template_of
 from batches_mcp.cli.out import Out, check_place, replace_text
 from batches_mcp.cli.run_words import how_to_resume, missing, why_unknown
 from batches_mcp.cli.startup import Ready, ready, say
-from batches_mcp.errors import BatchesMcpError, CallError, InvalidArguments, ServeError, UsageError
-from batches_mcp.plan import ToolPlan
-from batches_mcp.redact import printable
-from batches_mcp.settings import BatchSettings, Environment, UpstreamSettings
-from batches_mcp.signals import leave, watch_signals
+from batches_mcp.core.errors import BatchesMcpError, CallError, InvalidArguments, ServeError, UsageError
+from batches_mcp.core.plan import ToolPlan
+from batches_mcp.core.redact import printable
+from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
+from batches_mcp.core.signals import leave, watch_signals
+from batches_mcp.job.asking import Asking
+from batches_mcp.job.drive import Bounds, Drive
+from batches_mcp.job.intake import JobFolder, cut, job_id, tidy
+from batches_mcp.job.outcome import Tally, write_part, writer
+from batches_mcp.job.steps import Job, together
+from batches_mcp.requests.problems import Severity
+from batches_mcp.requests.reading import Template
+from batches_mcp.requests.scan import Scan
+from batches_mcp.requests.source import in_file
+from batches_mcp.store.records import Records
+from batches_mcp.work.reconcile import identify
+from batches_mcp.work.refusals import unpriced
+from batches_mcp.work.runtime import runtime
 
 # Below the folder of each account.
 _JOBS = "runs"

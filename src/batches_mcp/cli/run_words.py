@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from batches_mcp.batch.job.asking import GONE, INCOMPLETE
-from batches_mcp.batch.job.steps import Part
 from batches_mcp.cli.display import count
+from batches_mcp.job.asking import GONE, INCOMPLETE
+from batches_mcp.job.steps import Part
 
 _RESUME = "To resume, give the same command again."
 

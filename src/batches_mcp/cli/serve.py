@@ -14,8 +14,8 @@ import click
 
 from batches_mcp.cli.flags import HomePath, batch_flags, flag, folders, log_level, upstream_flags
 from batches_mcp.cli.startup import Ready, ready, say
-from batches_mcp.errors import CallError, ServeError, UsageError
-from batches_mcp.settings import (
+from batches_mcp.core.errors import CallError, ServeError, UsageError
+from batches_mcp.core.settings import (
     TOKEN,
     BatchSettings,
     Environment,
@@ -25,10 +25,10 @@ from batches_mcp.settings import (
     UpstreamSettings,
     default_root,
 )
-from batches_mcp.signals import leave
+from batches_mcp.core.signals import leave
 
 if TYPE_CHECKING:
-    from batches_mcp.batch.call import Desk
+    from batches_mcp.api.account import Desk
     from batches_mcp.sandbox import Tier
     from batches_mcp.serve.toolarge import WaysOn
 
@@ -153,7 +153,7 @@ def _serve_http(prepared: Ready, settings: HttpSettings, batch: BatchSettings, d
 
 def _result_folders(prepared: Ready, desks: Sequence[Desk]) -> Iterator[Path]:
     """Where the files of `as_file` are, for each account that a tool works for."""
-    from batches_mcp.batch.results.stored import FOLDER
+    from batches_mcp.store.files import FOLDER
 
     for desk in desks[-1:]:
         for tool in prepared.plan.tools:

@@ -14,16 +14,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydantic import SecretStr
 
-from batches_mcp import capability
-from batches_mcp.batch.behaviors import Behavior, behaviors, contributions
-from batches_mcp.capability.origins import known, origin_of
-from batches_mcp.compile import compile_server
-from batches_mcp.errors import CallError, UsageError
-from batches_mcp.narrow import narrow
-from batches_mcp.plan import RequestPlan, RestPlan, ServerPlan, ToolPlan, credential_templates
-from batches_mcp.redact import RedactingFilter, Redactor, printable
-from batches_mcp.request import Variables, base_url, credential_header
-from batches_mcp.settings import (
+from batches_mcp import language
+from batches_mcp.core.errors import CallError, UsageError
+from batches_mcp.core.plan import RequestPlan, RestPlan, ServerPlan, ToolPlan, credential_templates
+from batches_mcp.core.redact import RedactingFilter, Redactor, printable
+from batches_mcp.core.settings import (
     TOKEN,
     Admission,
     BatchSettings,
@@ -33,13 +28,20 @@ from batches_mcp.settings import (
     packaged,
     user_state_folder,
 )
-from batches_mcp.state import StateFolder
+from batches_mcp.core.state import StateFolder
+from batches_mcp.core.variables import Variables
+from batches_mcp.exchange.request import base_url, credential_header
+from batches_mcp.language.compile import compile_server
+from batches_mcp.language.defaults import known_origins
+from batches_mcp.language.narrow import narrow
+from batches_mcp.language.origins import origin_of
+from batches_mcp.tools.behaviors import Behavior, behaviors, contributions
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
 
-    from batches_mcp.batch.call import Desk
-    from batches_mcp.capability.link import Linked
+    from batches_mcp.api.account import Desk
+    from batches_mcp.language.link import Linked
     from batches_mcp.serve.draining import Draining
 
 _SANDBOX_KEY = "sandbox-key"
@@ -129,7 +131,7 @@ def ready(
                 raise UsageError("--sandbox and --base-url both say where requests go; use one of them")
             base_url = stack.enter_context(_sandbox())
         path = settings.capability or packaged("capability.yaml")
-        linked = capability.read(path, trusted=settings.capability is None)
+        linked = language.read(path, trusted=settings.capability is None)
         given = batch or BatchSettings()
         table = behaviors(replace(given, roots=file_roots(given.roots, default_root)))
         plan = compile_server(linked, base_url, environment.filled(), contributions(table))
@@ -155,7 +157,7 @@ def ready(
         redactor = Redactor.of(secret.get_secret_value() for secret in secrets)
         configure_logging(log_level, redactor)
         for uri in {_shown_base(call.request, variables) for call in calls}:
-            if not known(uri).headers and not settings.sandbox:
+            if origin_of(uri) not in known_origins() and not settings.sandbox:
                 say(f"requests go to {origin_of(uri)}")
         state_dir = given.state_dir
         if state_dir is None and settings.sandbox:
@@ -181,7 +183,7 @@ def _rest(
     tools: tuple[ToolPlan, ...],
     settings: UpstreamSettings,
 ) -> RestPlan:
-    from batches_mcp.routes import compile_rest, select_routes
+    from batches_mcp.language.routes import compile_rest, select_routes
 
     rest = compile_rest(linked, base_url, environment)
     return select_routes(rest, tools, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batches_mcp.core.redact import MASK, Redactor
 from batches_mcp.hosts import documents, files
 from batches_mcp.hosts.documents import CannotEdit
 from batches_mcp.hosts.launch import Launch, clear_key, launch_of, merged
 from batches_mcp.hosts.table import Host
-from batches_mcp.redact import MASK, Redactor
 
 _BACKUPS = "backups"
 # Values of members that are named like secrets, in JSON, TOML and YAML.

@@ -7,10 +7,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from batches_mcp.core.redact import Redactor, excerpt
 from batches_mcp.hosts import documents, files
 from batches_mcp.hosts.changes import Change
 from batches_mcp.hosts.documents import CannotEdit
-from batches_mcp.redact import Redactor, excerpt
 
 _LONGEST_S = 60.0
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from batches_mcp.errors import BatchesMcpError
+from batches_mcp.core.errors import BatchesMcpError
 from batches_mcp.hosts import jsonc
 from batches_mcp.hosts.jsonc import Broken, Dialect
 

@@ -10,13 +10,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from batches_mcp.core.redact import excerpt
 from batches_mcp.hosts import documents, files
 from batches_mcp.hosts.changes import masked
 from batches_mcp.hosts.documents import CannotEdit
 from batches_mcp.hosts.launch import Launch, clear_key, launch_of
 from batches_mcp.hosts.machine import Machine
 from batches_mcp.hosts.table import HOSTS, Host
-from batches_mcp.redact import excerpt
 
 _KEY = re.compile(rb"sk-ant-[A-Za-z0-9_-]{16,}")
 _PLUGIN = re.compile(r"batches@.*")

@@ -6,9 +6,10 @@ import re
 
 from pydantic import SecretStr
 
-from batches_mcp.errors import UsageError
+from batches_mcp.core.errors import UsageError
+from batches_mcp.core.settings import key_file
+from batches_mcp.core.variables import is_placeholder
 from batches_mcp.hosts import files
-from batches_mcp.settings import is_placeholder, key_file
 
 # Anthropic documents no more of the form than the beginning, and says that the length may vary.
 _FORM = re.compile(r"sk-ant-[A-Za-z0-9_-]{16,}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from batches_mcp.settings import API_KEY, is_placeholder
+from batches_mcp.core.variables import API_KEY, is_placeholder
 
 _OURS = re.compile(r"(?:.*[/\\])?batches[-_]mcp(?:\.exe)?(?:(?:@|==).*)?")
 _ENVIRONMENTS = ("env", "environment", "envs")

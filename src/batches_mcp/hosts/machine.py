@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from batches_mcp.errors import UsageError
+from batches_mcp.core.errors import UsageError
 
 # What graphical programs have, and what hosts that clear the environment keep.
 _PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from batches_mcp.errors import BatchesMcpError
+from batches_mcp.core.errors import BatchesMcpError
+from batches_mcp.core.redact import Redactor, excerpt
 from batches_mcp.hosts.launch import Launch
-from batches_mcp.redact import Redactor, excerpt
 
 # The strictest host gives up after this long; others wait 10 to 30 s.
 HOSTS_WAIT_S = 2.5

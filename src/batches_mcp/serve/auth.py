@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from batches_mcp.settings import LOOPBACK_HOSTS, Admission
+from batches_mcp.core.settings import LOOPBACK_HOSTS, Admission
 
 HEALTH_PATH = "/healthz"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import anyio.to_thread
 from starlette.requests import Request
 
-from batches_mcp.batch.requests.received import Received, received
-from batches_mcp.errors import CallError, ErrorReport
-from batches_mcp.state import unusable
+from batches_mcp.core.errors import CallError, ErrorReport
+from batches_mcp.core.state import unusable
+from batches_mcp.requests.received import Received, received
 
 # Written in pieces of this size, each in a worker thread.
 _WRITTEN_BYTES = 1 << 20

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from mcp.shared.exceptions import MCPError
 
-from batches_mcp.errors import CallError, ErrorReport
+from batches_mcp.core.errors import CallError, ErrorReport
 
 log = logging.getLogger(__name__)
 

@@ -9,15 +9,15 @@ from typing import Any
 import mcp.types as t
 from mcp.shared.exceptions import MCPError
 
-from batches_mcp import result
-from batches_mcp.arguments import ArgumentCheck
-from batches_mcp.batch.behaviors import Behavior
-from batches_mcp.batch.call import Call, Desk, Progress
-from batches_mcp.errors import ErrorReport
-from batches_mcp.plan import ToolPlan
-from batches_mcp.redact import Redactor, excerpt
+from batches_mcp.api.account import Call, Desk, Progress
+from batches_mcp.core.errors import ErrorReport
+from batches_mcp.core.plan import ToolPlan
+from batches_mcp.core.redact import Redactor, excerpt
+from batches_mcp.exchange import result
+from batches_mcp.exchange.arguments import ArgumentCheck
 from batches_mcp.serve.boundary import attempt
 from batches_mcp.serve.draining import Draining
+from batches_mcp.tools.behaviors import Behavior
 
 ERROR_META = "batches-mcp/error"
 

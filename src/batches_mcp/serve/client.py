@@ -13,7 +13,7 @@ from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.server.lowlevel import Server
 
-from batches_mcp.errors import UsageError
+from batches_mcp.core.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)

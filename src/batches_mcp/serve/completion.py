@@ -9,12 +9,12 @@ import mcp.types as t
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
-from batches_mcp.batch.behaviors import Behavior, Completer
-from batches_mcp.errors import ErrorReport
-from batches_mcp.plan import ServerPlan, ToolPlan
-from batches_mcp.redact import excerpt
+from batches_mcp.core.errors import ErrorReport
+from batches_mcp.core.plan import ServerPlan, ToolPlan
+from batches_mcp.core.redact import excerpt
 from batches_mcp.serve.boundary import attempt
 from batches_mcp.serve.calls import ERROR_META, Calls
+from batches_mcp.tools.behaviors import Behavior, Completer
 
 # https://modelcontextprotocol.io/specification/2025-11-25/server/utilities/completion
 _MOST_VALUES = 100

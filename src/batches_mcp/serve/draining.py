@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import anyio
 
-from batches_mcp.errors import CallError, ErrorReport, Retry
+from batches_mcp.core.errors import CallError, ErrorReport, Retry
 
 log = logging.getLogger(__name__)
 

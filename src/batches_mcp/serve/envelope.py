@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from starlette.responses import JSONResponse
 
-from batches_mcp.errors import (
+from batches_mcp.core.errors import (
     CallError,
     ErrorReport,
     InvalidArguments,
@@ -17,7 +17,7 @@ from batches_mcp.errors import (
     UnusableAnswer,
     UpstreamUnreachable,
 )
-from batches_mcp.incoming import ALLOW_DUPLICATE
+from batches_mcp.serve.incoming import ALLOW_DUPLICATE
 
 # https://platform.claude.com/docs/en/api/errors
 _TYPES = {

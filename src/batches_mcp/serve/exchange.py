@@ -19,14 +19,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from batches_mcp import request as requests
-from batches_mcp import result
-from batches_mcp.arguments import ArgumentCheck
-from batches_mcp.batch.call import Call, Desk
-from batches_mcp.batch.headers import BETA_HEADER, FOR_WHOM_HEADERS
-from batches_mcp.errors import CallError, Retry, UpstreamError
-from batches_mcp.failure import retry_of
-from batches_mcp.incoming import (
+from batches_mcp.api.account import Call, Desk
+from batches_mcp.api.headers import BETA_HEADER, FOR_WHOM_HEADERS
+from batches_mcp.core.errors import CallError, Retry, UpstreamError
+from batches_mcp.core.plan import Place, RoutePlan
+from batches_mcp.core.redact import Redactor
+from batches_mcp.core.settings import BatchSettings
+from batches_mcp.exchange import request as requests
+from batches_mcp.exchange import result
+from batches_mcp.exchange.arguments import ArgumentCheck
+from batches_mcp.exchange.failure import retry_of
+from batches_mcp.exchange.relayed import Relayed
+from batches_mcp.exchange.request import invalid
+from batches_mcp.exchange.result import Answer, is_json
+from batches_mcp.serve.bodies import spooled, whole
+from batches_mcp.serve.envelope import refusal
+from batches_mcp.serve.incoming import (
     ALLOW_DUPLICATE,
     Matched,
     arguments,
@@ -35,15 +43,7 @@ from batches_mcp.incoming import (
     with_header,
     with_query,
 )
-from batches_mcp.plan import Place, RoutePlan
-from batches_mcp.redact import Redactor
-from batches_mcp.relayed import Relayed
-from batches_mcp.request import invalid
-from batches_mcp.result import Answer, is_json
-from batches_mcp.serve.bodies import spooled, whole
-from batches_mcp.serve.envelope import refusal
 from batches_mcp.serve.toolarge import MAX_BODY_BYTES
-from batches_mcp.settings import BatchSettings
 
 # https://platform.claude.com/docs/en/build-with-claude/batch-processing#batch-limitations
 MAX_CREATE_BYTES = 256_000_000
@@ -98,7 +98,7 @@ class Exchange:
 
     async def _created(self) -> Response:
         """What became of a create, whose body is on disk before the first byte of it is sent."""
-        from batches_mcp.batch.create import exposed  # brings msgspec, which only creates need
+        from batches_mcp.tools import exposed  # brings msgspec, which only creates need
 
         # Checked before the body is waited for: it may be large. An empty list stands for its requests.
         call = self._call(None)
@@ -132,7 +132,7 @@ class Exchange:
         """Learn from an answer what a tool's call would have."""
         content = _value(answer.body) if answer.succeeded and is_json(answer.media_type) else None
         if isinstance(content, dict):
-            from batches_mcp.batch.create import exposed
+            from batches_mcp.tools import exposed
 
             now_s = call.forward.upstream.clock.now_s()
             call.forward.recent.note(call.tool.request, call.arguments, content, now_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from batches_mcp.redact import excerpt
+from batches_mcp.core.redact import excerpt
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError

@@ -22,15 +22,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batches_mcp import __version__
-from batches_mcp.batch.results import stored as results_files
-from batches_mcp.errors import ServeError
+from batches_mcp.core.errors import ServeError
+from batches_mcp.core.settings import HttpSettings
+from batches_mcp.core.signals import watch_signals
 from batches_mcp.serve.auth import HEALTH_PATH, Gate, host_names
 from batches_mcp.serve.draining import Draining
 from batches_mcp.serve.envelope import refusal
 from batches_mcp.serve.open_requests import Ending, OpenRequests
 from batches_mcp.serve.toolarge import MAX_BODY_BYTES, WaysOn, too_large
-from batches_mcp.settings import HttpSettings
-from batches_mcp.signals import watch_signals
+from batches_mcp.store import files as results_files
 
 PATH = "/mcp"
 # Where `as_file` says that files are: the folder of an account, and the name of a file.

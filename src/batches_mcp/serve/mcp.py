@@ -13,17 +13,17 @@ from mcp.server.lowlevel import Server
 from pydantic import SecretStr
 
 from batches_mcp import __version__
-from batches_mcp.arguments import ArgumentCheck
-from batches_mcp.batch.behaviors import Behavior
-from batches_mcp.batch.call import Desk
-from batches_mcp.batch.runtime import runtime
-from batches_mcp.plan import ServerPlan, ToolPlan
-from batches_mcp.redact import Redactor
+from batches_mcp.api.account import Desk
+from batches_mcp.core.plan import ServerPlan, ToolPlan
+from batches_mcp.core.redact import Redactor
+from batches_mcp.core.state import StateFolder
+from batches_mcp.exchange.arguments import ArgumentCheck
+from batches_mcp.exchange.upstream import Upstream
 from batches_mcp.serve import completion, prompts, resources
 from batches_mcp.serve.calls import Calls
 from batches_mcp.serve.draining import Draining
-from batches_mcp.state import StateFolder
-from batches_mcp.upstream import Upstream
+from batches_mcp.tools.behaviors import Behavior
+from batches_mcp.work.runtime import runtime
 
 log = logging.getLogger(__name__)
 

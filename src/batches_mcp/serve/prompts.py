@@ -8,10 +8,10 @@ import mcp.types as t
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
-from batches_mcp import result
-from batches_mcp.capability.diagnostics import did_you_mean
-from batches_mcp.plan import Argument, PromptPlan, Template
-from batches_mcp.redact import excerpt
+from batches_mcp.core.diagnostics import did_you_mean
+from batches_mcp.core.plan import Argument, PromptPlan, Template
+from batches_mcp.core.redact import excerpt
+from batches_mcp.exchange import result
 from batches_mcp.serve.calls import Calls
 
 

@@ -9,14 +9,15 @@ import mcp.types as t
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
-from batches_mcp import result, uri
-from batches_mcp.arguments import ArgumentCheck
-from batches_mcp.batch.behaviors import Behavior
-from batches_mcp.errors import ErrorReport
-from batches_mcp.plan import ResourcePlan
-from batches_mcp.redact import excerpt
+from batches_mcp.core.errors import ErrorReport
+from batches_mcp.core.plan import ResourcePlan
+from batches_mcp.core.redact import excerpt
+from batches_mcp.exchange import result
+from batches_mcp.exchange.arguments import ArgumentCheck
+from batches_mcp.language import uri
 from batches_mcp.serve.boundary import attempt
 from batches_mcp.serve.calls import ERROR_META, Calls
+from batches_mcp.tools.behaviors import Behavior
 
 # The revision that brought links into results; older clients know no such content.
 LINKS_SINCE = "2025-06-18"

@@ -13,18 +13,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from batches_mcp.arguments import ArgumentCheck
-from batches_mcp.batch.call import Desk
-from batches_mcp.batch.links import leads_to_results, relinked
-from batches_mcp.errors import CallError
-from batches_mcp.incoming import matching, path_of
-from batches_mcp.openapi import document
-from batches_mcp.plan import Feed, Place, RestPlan
-from batches_mcp.redact import Redactor, excerpt
+from batches_mcp.api.account import Desk
+from batches_mcp.api.links import leads_to_results, relinked
+from batches_mcp.core.errors import CallError
+from batches_mcp.core.plan import Feed, Place, RestPlan
+from batches_mcp.core.redact import Redactor, excerpt
+from batches_mcp.core.settings import BatchSettings
+from batches_mcp.exchange.arguments import ArgumentCheck
 from batches_mcp.serve.envelope import failed, refusal
 from batches_mcp.serve.exchange import Exchange, Respond
 from batches_mcp.serve.fields import in_fields
-from batches_mcp.settings import BatchSettings
+from batches_mcp.serve.incoming import matching, path_of
+from batches_mcp.serve.openapi import document
 
 log = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ from mcp.server.runner import serve_loop
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
 
+from batches_mcp.core.settings import Protocol
+from batches_mcp.core.signals import leave, watch_signals
 from batches_mcp.serve.draining import Draining
-from batches_mcp.settings import Protocol
-from batches_mcp.signals import leave, watch_signals
 
 # What is written last is small.
 _LAST_WRITE_S = 2.0

@@ -1,0 +1,1 @@
+"""The batches of one account, as the Message Batches API has them."""

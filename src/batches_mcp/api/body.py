@@ -1,0 +1,72 @@
+"""The body of a create: what the capability file says of it, and the requests of a part in place of its empty list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from batches_mcp.api.account import Call
+from batches_mcp.api.headers import BETA_HEADER, VERSION_HEADER
+from batches_mcp.exchange import request
+from batches_mcp.exchange.request import invalid
+from batches_mcp.requests.scan import EMPTY_BODY, SEPARATOR, Part, Rules, Scan, chosen
+from batches_mcp.requests.source import Source
+
+_PIECE_BYTES = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a create sends around its requests, and the headers that decide about them."""
+
+    opening: bytes
+    closing: bytes
+    version: str
+    beta: str
+
+    @property
+    def rules(self) -> Rules:
+        """What the headers decide about the requests."""
+        return Rules(self.version, frozenset(beta.strip() for beta in self.beta.split(",")))
+
+    def length_bytes(self, part: Part) -> int:
+        return part.body_bytes - len(EMPTY_BODY) + len(self.opening) + len(self.closing)
+
+    def pieces(self, source: Source, found: Scan, part: Part) -> Iterator[bytes]:
+        """The body of a part; its last piece is withheld when the source has changed since it was checked.
+
+        Raises:
+            InvalidArguments: that is so.
+        """
+        yield from self.around(row for _, row in chosen(source.rows(), found, part))
+        if not source.unchanged():
+            raise invalid(f"{source.file}: the file changed while it was being sent, so the batch was not completed.")
+        yield self.closing
+
+    def around(self, rows: Iterable[bytes]) -> Iterator[bytes]:
+        """A body of these requests, but for its `closing`."""
+        piece = bytearray(self.opening)
+        for number, row in enumerate(rows):
+            if number:
+                piece += SEPARATOR
+            piece += row
+            if len(piece) >= _PIECE_BYTES:
+                yield bytes(piece)
+                piece.clear()
+        yield bytes(piece)
+
+
+def frame(call: Call, arguments: Mapping[str, Any]) -> Frame:
+    """The frame of a create with these arguments, whose list of requests is empty; no key is needed to know it."""
+    keyless = replace(call.tool.request, credential=None)
+    built = request.build(keyless, arguments, call.forward.variables)
+    headers = {name.lower(): value for name, value in built.headers}
+    body = built.body if isinstance(built.body, bytes) else EMPTY_BODY
+    head, _, tail = body.partition(EMPTY_BODY[1:-1])
+    return Frame(
+        opening=head + EMPTY_BODY[1:-2],
+        closing=EMPTY_BODY[-2:-1] + tail,
+        version=headers.get(VERSION_HEADER, ""),
+        beta=headers.get(BETA_HEADER, ""),
+    )

@@ -1,0 +1,103 @@
+"""Whose batches a request is about: the workspace of its credential, and the folder that this is kept in.
+
+A workspace may have many credentials: keys are rotated, tokens live for minutes. The API names the workspace in its
+answers, and that is remembered under the credential's hash. Until then a credential is an account by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from batches_mcp.api.headers import WORKSPACE_HEADER
+from batches_mcp.core.plan import RequestPlan
+from batches_mcp.core.state import StateFolder, create
+from batches_mcp.exchange import request
+from batches_mcp.language.origins import origin_of
+
+# Below the state folder: for each credential and each workspace a file that names the account's folder.
+_FOLDER = "accounts"
+_NAME = re.compile(r"[0-9a-f]{24}")
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The accounts that a program works for; `named` is the one that the operator says it is, if so."""
+
+    state: StateFolder
+    variables: Mapping[str, SecretStr]
+    named: str | None = None
+    _credentials: dict[tuple[Any, ...], tuple[str, str]] = field(default_factory=dict)
+    _names: dict[str, str] = field(default_factory=dict)
+
+    def name_of(self, plan: RequestPlan) -> str:
+        """A name for the account of a request, from which neither credential nor origin can be told.
+
+        Raises:
+            MissingVariable: the credential is not set.
+        """
+        origin, credential = self._credential(plan)
+        if self.named is not None:
+            return _hash(origin, "account", self.named)
+        return self._name(credential) or credential
+
+    def is_known(self, plan: RequestPlan) -> bool:
+        """Whether it is known which account a credential belongs to.
+
+        Raises:
+            MissingVariable: the credential is not set.
+        """
+        return self.named is not None or self._name(self._credential(plan)[1]) is not None
+
+    def learn(self, plan: RequestPlan, headers: Mapping[str, str], begun: str) -> None:
+        """Remember the workspace that an answer names. An account in whose folder `begun` is there stays what it is.
+
+        Raises:
+            StateUnusable: the state folder cannot be written to.
+        """
+        workspace = headers.get(WORKSPACE_HEADER)
+        if not workspace or self.is_known(plan):
+            return
+        origin, credential = self._credential(plan)
+        shared = self._remember(_hash(origin, "workspace", workspace), credential)
+        own = Path(self.state.path, credential, begun).exists()
+        self._names[credential] = self._remember(credential, credential if own else shared)
+
+    def _credential(self, plan: RequestPlan) -> tuple[str, str]:
+        """The origin of a request, and the hash of its credential there."""
+        key = plan.base_uri, plan.credential
+        if key not in self._credentials:
+            bare = request.build(replace(plan, path=(), feeds=(), body=None), {}, self.variables)
+            credential = "\n".join(f"{name.lower()}: {value}" for name, value in bare.headers)
+            origin, query = origin_of(bare.url), bare.url.partition("?")[2]
+            self._credentials[key] = origin, _hash(origin, query, credential)
+        return self._credentials[key]
+
+    def _name(self, credential: str) -> str | None:
+        if credential not in self._names and (found := self._read(credential)):
+            self._names[credential] = found
+        return self._names.get(credential)
+
+    def _read(self, name: str) -> str | None:
+        with suppress(OSError, UnicodeDecodeError):
+            found = (self.state.path / _FOLDER / name).read_text("ascii")
+            return found if _NAME.fullmatch(found) else None
+        return None
+
+    def _remember(self, name: str, folder: str) -> str:
+        """Name the folder of a credential or workspace, unless one is named already; the one that is."""
+        path = self.state.folder(_FOLDER) / name
+        with suppress(OSError), create(path) as file:
+            file.write(folder.encode("ascii"))
+        return self._read(name) or folder
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]

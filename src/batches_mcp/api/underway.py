@@ -1,0 +1,67 @@
+"""Creates that are under way: each runs on by itself, whoever waits for it, or nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from batches_mcp.store.entry import Entry
+
+Key = tuple[str, str]
+"""An account and a content."""
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """One create, `begun` with its first byte. Once `done` is set there is a `batch` or a `failure`.
+
+    With a failure there may be a `candidate`, a batch that may be the one. `headers` are those of the answer that had
+    the batch.
+
+    `entry` is its row of the ledger, if there is one, and `recorded` tells whether its outcome is written down there.
+    `sent` is set before the last byte of the body goes out. `warnings` are for whoever is told of the batch.
+    """
+
+    body_bytes: int
+    entry: Entry | None = None
+    begun: bool = False
+    sent_bytes: int = 0
+    sent: bool = False
+    done: anyio.Event = field(default_factory=anyio.Event)
+    batch: Mapping[str, Any] | None = None
+    candidate: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    failure: Exception | None = None
+    recorded: bool = True
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Underway:
+    """The deliveries of a server, so that the same content finds the one that is under way already."""
+
+    _all: set[Delivery] = field(default_factory=set)
+    _by_content: dict[Key, Delivery] = field(default_factory=dict)
+
+    def find(self, key: Key) -> Delivery | None:
+        return self._by_content.get(key)
+
+    def add(self, key: Key | None, delivery: Delivery) -> None:
+        self._all.add(delivery)
+        if key is not None:
+            self._by_content[key] = delivery
+
+    def remove(self, key: Key | None, delivery: Delivery) -> None:
+        """It has ended; one that the ledger does not know the end of stays to be found."""
+        self._all.discard(delivery)
+        if key is not None and delivery.recorded:
+            self._by_content.pop(key, None)
+
+    async def finish(self, grace_s: float) -> None:
+        """Give those that are under way a moment to end; what then goes on without us is in the ledger."""
+        with anyio.move_on_after(grace_s, shield=True):
+            for delivery in list(self._all):
+                await delivery.done.wait()

@@ -1,0 +1,99 @@
+"""What is wrong with a capability file, and where: `file:line:col: code: message; hint`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from enum import StrEnum
+
+from batches_mcp.core.redact import excerpt
+
+
+class Severity(StrEnum):
+    """An error keeps the file from loading; a warning does not, unless `check --strict`."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in the file; both count from 1."""
+
+    line: int
+    col: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Diagnostic:
+    """One problem. `line` and `col` count from 1; `code` is stable, the wording is not.
+
+    `part` is the type of the adapter that it stands in; empty where it concerns the file as a whole.
+    """
+
+    file: str
+    line: int
+    col: int
+    code: str
+    severity: Severity
+    message: str
+    hint: str = ""
+    part: str = field(default="", compare=False)
+
+    def text(self) -> str:
+        severity = "" if self.severity is Severity.ERROR else f"{self.severity}: "
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{self.file}:{self.line}:{self.col}: {self.code}: {severity}{self.message}{hint}"
+
+    def data(self) -> dict[str, str | int]:
+        return {name: value for name, value in asdict(self).items() if name != "part"}
+
+
+@dataclass(slots=True)
+class Problems:
+    """Collects what is wrong with one file; `part` is the adapter that is being looked at."""
+
+    file: str
+    found: list[Diagnostic] = field(default_factory=list)
+    part: str = ""
+
+    def error(self, mark: Mark, code: str, message: str, hint: str = "") -> None:
+        self._add(mark, code, Severity.ERROR, message, hint)
+
+    def warning(self, mark: Mark, code: str, message: str, hint: str = "") -> None:
+        self._add(mark, code, Severity.WARNING, message, hint)
+
+    def _add(self, mark: Mark, code: str, severity: Severity, message: str, hint: str) -> None:
+        self.found.append(Diagnostic(self.file, mark.line, mark.col, code, severity, message, hint, self.part))
+
+    @contextmanager
+    def within(self, part: str) -> Iterator[None]:
+        """What is found in the block is the problem of one adapter; of an empty `part`, of whatever it was before."""
+        before, self.part = self.part, part or self.part
+        try:
+            yield
+        finally:
+            self.part = before
+
+
+def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:
+    return any(diagnostic.severity is Severity.ERROR for diagnostic in diagnostics)
+
+
+def quote(name: object) -> str:
+    """A name from the file, for a message: bounded, on one line, in backticks."""
+    return f"`{excerpt(str(name), 80)}`"
+
+
+def did_you_mean(wrong: str, known: Sequence[str]) -> str:
+    """A hint that names the nearest known name, or all of them when none is near and they are few."""
+    by_lower = {name.lower(): name for name in known}
+    near = get_close_matches(wrong.lower(), by_lower, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {quote(by_lower[near[0]])}?"
+    if not known:
+        return ""
+    few = 12
+    return f"known here: {', '.join(quote(name) for name in known)}" if len(known) <= few else ""

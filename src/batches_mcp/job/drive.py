@@ -1,0 +1,380 @@
+"""Carrying out a job: it submits, waits, gets results and sends rows again, until every row has its last outcome.
+
+Whatever happens to the process, the same job goes on from where it was: each create passes the one gate of `send`,
+which takes the batch that was made of the same content, and looks for one that may have been.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import anyio.to_thread
+
+from batches_mcp.api.account import Call, Desk
+from batches_mcp.api.body import Frame
+from batches_mcp.api.facts import time_s
+from batches_mcp.api.siblings import BATCH_ID, Siblings
+from batches_mcp.core.errors import CallError, InvalidArguments, Retry
+from batches_mcp.core.plan import ToolPlan
+from batches_mcp.core.state import unusable
+from batches_mcp.exchange import result
+from batches_mcp.exchange.failure import retry_after_s
+from batches_mcp.job.again import write_again
+from batches_mcp.job.asking import LONGEST_PAUSE_S, Asking, never_comes
+from batches_mcp.job.intake import JobFolder
+from batches_mcp.job.steps import Attempt, Done, Job, JobPart, Part, Save, Submit, Wait, next_step, retryable
+from batches_mcp.requests.cost import actual_usd
+from batches_mcp.store.entry import Draft
+from batches_mcp.store.records import Records
+from batches_mcp.store.spool import Spool, load
+from batches_mcp.work.deliver import OutgoingCreate
+from batches_mcp.work.learn import heard
+from batches_mcp.work.refusals import unpriced
+from batches_mcp.work.send import Rules, Sent, submit
+
+_POLL_S, _SHORTEST_POLL_S = 5.0, 0.5
+# A look costs at most a twentieth of what has been waited, and comes once a minute at least.
+_POLL_SHARE = 0.05
+_LIST_LIMIT = 100
+_PIECE_BYTES = 1 << 18
+# Shortly after it was created, a batch may be answered 404: https://github.com/anthropics/anthropic-sdk-python/issues/1432
+_SETTLING_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How a job is carried out: so many batches in progress at a time, and each row sent again so often at most.
+
+    It is given up when it is not finished after `give_up_s`.
+    """
+
+    max_open: int
+    retries: int
+    cap_usd: float | None = None
+    give_up_s: float = math.inf
+
+
+@dataclass(slots=True)
+class Drive:
+    """One job; batches of entries of the ledger up to the key `after` are none of it.
+
+    It is `given_up` when its time was over before it was finished.
+    """
+
+    asking: Asking
+    records: Records
+    around: Frame
+    folder: JobFolder
+    job: Job
+    bounds: Bounds
+    after: int = 0
+    given_up: bool = False
+    parts: list[Part] = field(default_factory=list)
+    sent: int = 0
+    _next_poll_s: float = 0.0
+    _pace_s: float = _POLL_S
+    _hold_until_s: float = 0.0
+    _refused: int = 0
+    _waiting_since_s: float = 0.0
+
+    async def find(self) -> None:
+        """Learn from the ledger which parts have a batch already; asks nobody."""
+        for part in self.job.parts:
+            entry = await anyio.to_thread.run_sync(self.records.ledger.standing, part.content, self.after)
+            self.parts.append(Part((Attempt(str(entry.batch_id), part.rows),) if entry else ()))
+
+    async def run(self) -> None:
+        """Carry the job out to its end, or until it is given up.
+
+        Raises:
+            CallError: something that does not pass. What was submitted goes on, and the same job can be resumed.
+        """
+        with anyio.move_on_after(self.bounds.give_up_s) as time:
+            await self._run()
+        self.given_up = time.cancelled_caught
+
+    async def _run(self) -> None:
+        self._waiting_since_s = self.asking.now_s()
+        while True:
+            room = self.bounds.max_open if self.asking.now_s() >= self._hold_until_s else 0
+            match next_step(self.parts, room, self.bounds.retries):
+                case Submit(number, again):
+                    await self._submit(number, again)
+                case Save(number):
+                    await self._save(number)
+                case Wait():
+                    await self._wait()
+                case Done():
+                    self._show("done")
+                    return
+
+    async def results(self, number: int) -> list[Spool]:
+        """The results of a part, on disk, by batch; one that had to make room is fetched, unless time is over.
+
+        Rows that never come, or have not come, are in none of them.
+        """
+        found = []
+        attempts = self.parts[number].attempts
+        while self.given_up and attempts and (following := await self._following(attempts[-1].batch_id)):
+            attempts = (*attempts, following)
+        for attempt in attempts:
+            spool = await self._stored(attempt.batch_id)
+            if (spool is None or not spool.complete) and attempt.saved and not attempt.lost and not self.given_up:
+                spool = await self.asking.spool(attempt.batch_id, self._show)
+            found += [spool] if spool else []
+        return found
+
+    async def _stored(self, batch_id: str) -> Spool | None:
+        folder = self._desk.account(self._tool, "spool")
+        return await anyio.to_thread.run_sync(load, folder, batch_id)
+
+    async def _submit(self, number: int, again: bool) -> None:
+        if not again and await self._taken_up(number):
+            return
+        path = self.folder.body(number)
+        parent = self.parts[number].attempts[-1] if again else None
+        if parent is None:
+            part = self.job.parts[number]
+        else:
+            # Another process with the same job writes one of its own.
+            path = path.with_suffix(f".again-{token_hex(4)}.json")
+            try:
+                part = await write_again(self.asking, self.records, self.around, path, parent.batch_id, self._show)
+            except CallError as error:
+                if not (never_comes(error) or isinstance(error, InvalidArguments)):
+                    raise
+                self._keep_as_it_is(number, error)
+                return
+        try:
+            await self._submit_body(number, path, part, parent)
+        finally:
+            if parent is not None:
+                _remove(path)
+
+    async def _submit_body(self, number: int, path: Path, part: JobPart, parent: Attempt | None) -> None:
+        cost, rows = part.estimate, part.rows
+        if self.bounds.cap_usd is not None and cost["cost_usd"]["high"] is None:
+            raise unpriced(cost)
+        many = len(self.job.parts) > 1
+        name = f"part {number + 1} of {len(self.job.parts)}: " if many else ""
+        about = Draft(
+            content=part.content,
+            rows=rows,
+            body_bytes=0,
+            source=self.job.source,
+            part=number + 1 if many else None,
+            parent=parent.batch_id if parent else None,
+            estimate_usd=cost["cost_usd"]["high"],
+            betas=self.around.beta,
+        )
+        pieces = partial(_pieces, path)
+        outgoing = OutgoingCreate(self._tool, {"requests": []}, part.body_bytes, pieces, about)
+
+        async def progress(_done: float, _total: float, words: str) -> None:
+            self._show(f"submitting {name}{words}")
+
+        many_rows = f"{rows:,} request{'' if rows == 1 else 's'}"
+        self._show(f"submitting {name}{many_rows}")
+        try:
+            sent = await self._create(outgoing, progress)
+        except CallError as error:
+            if parent is None and await self._taken_up(number):
+                return
+            if error.report.retry is Retry.USELESS:
+                raise
+            self._refused += 1
+            pause_s = error.report.retry_after_s or min(2.0**self._refused, LONGEST_PAUSE_S)
+            self._hold_until_s = self.asking.now_s() + pause_s
+            self.asking.troubled(error)
+            return
+        self.asking.well()
+        self._refused = 0
+        self.sent += not sent.earlier
+        attempt = Attempt(str((sent.batch or {})["id"]), rows)
+        self.parts[number] = Part((*self.parts[number].attempts, attempt))
+        self._waiting_since_s = self.asking.now_s()
+        # What was there before may have ended long ago.
+        self._next_poll_s = min(self._next_poll_s, self.asking.now_s() + (0.0 if sent.earlier else self._pace_s))
+        verb = "taken up as" if sent.earlier else "sent again as" if parent else "submitted as"
+        self.asking.watch.note(f"{name}{many_rows} {verb} {attempt.batch_id}")
+        _remove(path)
+
+    async def learn(self) -> None:
+        """Learn of the batches that have come into being while nobody was waiting for them."""
+        for number, part in enumerate(self.parts):
+            if not part.attempts:
+                await self._taken_up(number)
+
+    async def _taken_up(self, number: int) -> bool:
+        """Whether a batch of a part has come into being meanwhile, by another process with the same job."""
+        part = self.job.parts[number]
+        entry = await anyio.to_thread.run_sync(self.records.ledger.standing, part.content, self.after)
+        if entry is not None:
+            self.parts[number] = Part((Attempt(str(entry.batch_id), part.rows),))
+            self._next_poll_s = self.asking.now_s()
+        return entry is not None
+
+    async def _create(self, outgoing: OutgoingCreate, progress: Callable[..., Awaitable[None]]) -> Sent:
+        rules = Rules(attach=True, certain=True, cap_usd=self.bounds.cap_usd, after=self.after)
+        with ExitStack() as stack:
+            sent = await submit(self._desk, outgoing, rules, progress, stack, math.inf)
+        for warning in sent.warnings:
+            self.asking.watch.note(warning)
+        return sent
+
+    async def _save(self, number: int) -> None:
+        attempt = self.parts[number].attempts[-1]
+        try:
+            spool = await self.asking.spool(attempt.batch_id, self._show)
+        except CallError as error:
+            await self._lose(number, error)
+            return
+        again = _retryable(spool)
+        self.parts[number] = self.parts[number].with_last(retryable=again)
+        cost_usd = actual_usd(spool.tokens)
+        if cost_usd is not None:
+            await anyio.to_thread.run_sync(self.records.ledger.cost, attempt.batch_id, cost_usd)
+        self._show("")
+
+    async def _lose(self, number: int, error: CallError) -> None:
+        """Go on without the latest batch of a part, as far as its results are not on disk, and with what followed it.
+
+        What failed in it cannot be sent again, for its requests are kept no longer than its results. A batch that may
+        not be found yet is asked for again later.
+
+        Raises:
+            CallError: the error is another one.
+        """
+        why = never_comes(error)
+        if why is None:
+            raise error
+        batch_id = self.parts[number].attempts[-1].batch_id
+        if error.report.type != why and await self._is_new(batch_id):
+            self.parts[number] = self.parts[number].with_last(ended=False)
+            self._next_poll_s = self.asking.now_s() + self._pace_s
+            return
+        spool = await self._stored(batch_id)
+        whole = spool is not None and spool.complete
+        rows = f"{self.parts[number].attempts[-1].rows:,} rows"
+        here = f"its {rows} are in the copy of its results here." if whole else f"this concerns {rows}."
+        self.asking.watch.note(f"{why}: {error.report.message} Part {number + 1} of {len(self.job.parts)}; {here}")
+        self.parts[number] = self.parts[number].with_last(ended=True, retryable=0, lost=None if whole else why)
+        if following := await self._following(batch_id):
+            self.parts[number] = Part((*self.parts[number].attempts, following))
+
+    async def _following(self, batch_id: str) -> Attempt | None:
+        """The latest batch that sent rows of a batch again, as the ledger knows it."""
+        retries = await anyio.to_thread.run_sync(self.records.ledger.retries, batch_id)
+        made = [entry for entry in retries if entry.settled]
+        return Attempt(str(made[-1].batch_id), made[-1].rows) if made else None
+
+    def _keep_as_it_is(self, number: int, error: CallError) -> None:
+        attempt = self.parts[number].attempts[-1]
+        rows = attempt.retryable or 0
+        self.asking.watch.note(
+            f"{rows:,} {'row' if rows == 1 else 'rows'} cannot be sent again: {error.report.message}"
+        )
+        self.parts[number] = self.parts[number].with_last(retryable=0)
+
+    async def _wait(self) -> None:
+        """Sleep until it is time to ask or to send, and ask."""
+        soonest_s = [self._hold_until_s] if self._hold_until_s > self.asking.now_s() else []
+        soonest_s += [self._next_poll_s] if any(part.open for part in self.parts) else []
+        self._show("waiting")
+        await self.asking.sleep(min(soonest_s, default=0.0) - self.asking.now_s())
+        if self.asking.now_s() >= self._next_poll_s:
+            await self._poll()
+
+    async def _poll(self) -> None:
+        """Ask how the open batches are.
+
+        The oldest is asked for by itself, since only that answer says when to ask again; two others or more come by
+        one list, unless other batches of the account have pushed them out of it.
+        """
+        of = {part.attempts[-1].batch_id: number for number, part in enumerate(self.parts) if part.open}
+        if not of:
+            return
+        siblings, seen = Siblings(self._tool), dict[str, Mapping[str, Any]]()
+        hints_s: list[float] = []
+        for batch_id in of:
+            if len(seen) == 1 and len(of) > 2:
+                arguments = {"limit": _LIST_LIMIT}
+                ask = partial(self._desk.forward.answer, siblings.list, arguments)
+                page = result.whole(siblings.list.result, await self.asking.until_answered(ask))
+                seen |= {str(each.get("id")): each for each in page.get("data", ()) if isinstance(each, dict)}
+            if batch_id not in seen:
+                ask = partial(self._desk.forward.answer, siblings.retrieve, {BATCH_ID: batch_id})
+                try:
+                    answer = await self.asking.until_answered(ask)
+                except CallError as error:
+                    await self._lose(of[batch_id], error)
+                    continue
+                seen[batch_id] = result.whole(siblings.retrieve.result, answer)
+                hints_s += [] if (hint_s := retry_after_s(answer.headers)) is None else [hint_s]
+        batches = [seen[batch_id] for batch_id in of if batch_id in seen]
+        await heard(Call(self._desk, self._tool, {}, _silent), batches)
+        for batch_id, number in of.items():
+            if batch_id in seen and seen[batch_id].get("processing_status") == "ended":
+                if await anyio.to_thread.run_sync(self.records.ledger.find, batch_id) is None:
+                    # It had been adopted unseen, and its custom_ids have shown it to be another's.
+                    self.parts[number] = Part(self.parts[number].attempts[:-1])
+                    continue
+                self.parts[number] = self.parts[number].with_last(ended=True)
+                self.asking.watch.note(f"{batch_id} has ended: {_counts(seen[batch_id])}")
+                self._waiting_since_s = self.asking.now_s()
+        waited_s = self.asking.now_s() - self._waiting_since_s
+        self._pace_s = max([*hints_s, _SHORTEST_POLL_S]) if hints_s else self._pace_s
+        grown_s = min(waited_s * _POLL_SHARE, LONGEST_PAUSE_S)
+        self._next_poll_s = self.asking.now_s() + max(self._pace_s, grown_s)
+
+    async def _is_new(self, batch_id: str) -> bool:
+        """Whether a batch is so new that the upstream may not find it yet."""
+        entry = await anyio.to_thread.run_sync(self.records.ledger.find, batch_id)
+        created_s = time_s(entry.shown, "created_at") if entry else None
+        return created_s is not None and abs(self._desk.forward.upstream.time_s() - created_s) < _SETTLING_S
+
+    @property
+    def _desk(self) -> Desk:
+        return self.asking.desk
+
+    @property
+    def _tool(self) -> ToolPlan:
+        return self.asking.tool
+
+    def _show(self, doing: str) -> None:
+        self.asking.watch.show(self.job, self.parts, doing)
+
+
+async def _silent(_done: float, _total: float, _words: str) -> None:
+    pass
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
+    except OSError as error:
+        raise unusable(path, error) from error
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # gone already, or, on Windows, open in another process
+        path.unlink()
+
+
+def _retryable(spool: Spool) -> int:
+    return sum(number for kind, number in spool.by_kind.items() if retryable(kind))
+
+
+def _counts(batch: Mapping[str, Any]) -> str:
+    counts = batch.get("request_counts")
+    named = [f"{number:,} {name}" for name, number in counts.items() if number] if isinstance(counts, dict) else []
+    return ", ".join(named) or "nothing counted"

@@ -1,0 +1,238 @@
+"""An input -> a job: checked, cut into parts, and each part's body written down, in one pass and constant memory.
+
+What was cut once is not cut again: a job's parts stay what they are, whichever version resumes it, so that the same
+content is known again. Its folder is named by what decides about them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from secrets import token_hex
+from typing import IO, Any
+
+import msgspec
+
+from batches_mcp.api.body import Frame
+from batches_mcp.core.errors import UsageError
+from batches_mcp.core.state import create, unusable
+from batches_mcp.exchange import result
+from batches_mcp.exchange.request import invalid
+from batches_mcp.job.steps import Job, JobPart
+from batches_mcp.requests.cost import estimate
+from batches_mcp.requests.problems import Severity
+from batches_mcp.requests.scan import Part, Scan
+from batches_mcp.requests.source import Source
+from batches_mcp.store.entry import KEPT_DAYS
+from batches_mcp.store.kept import Copy, custom_id_of
+from batches_mcp.store.records import Records
+
+_JOB, _IDS, _FRESH = "job.json", "custom_ids", "fresh.json"
+_READ_BYTES = 1 << 20
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobFolder:
+    """Where a job is kept until its requests are: below the folder of its account."""
+
+    path: Path
+
+    def load(self, records: Records, after: int = 0) -> Job | None:
+        """The job, unless it has to be cut anew: each part must have been sent, or still be here.
+
+        What was sent up to the key `after` of the ledger does not count.
+        """
+        try:
+            job = msgspec.json.decode((self.path / _JOB).read_bytes(), type=Job)
+        except (OSError, msgspec.DecodeError):
+            return None
+        whole = all(
+            _holds(self.body(number), part.body_bytes) or records.ledger.standing(part.content, after)
+            for number, part in enumerate(job.parts)
+        )
+        return job if whole and _holds(self.path / _IDS, job.ids_bytes) else None
+
+    def ids(self) -> Iterator[str]:
+        """The custom_ids of all parts, in the order of the input.
+
+        Raises:
+            StateUnusable: they cannot be read.
+        """
+        try:
+            with (self.path / _IDS).open(encoding="ascii") as file:
+                for line in file:
+                    yield line.rstrip("\n")
+        except OSError as error:
+            raise unusable(self.path, error) from error
+
+    def fresh(self) -> int | None:
+        """The key of the ledger after which a fresh job that is not finished began; None when there is none."""
+        found = self.read(_FRESH)
+        return found if isinstance(found, int) else None
+
+    def begin_fresh(self, after: int) -> int:
+        """Note that a fresh job begins after a key of the ledger; that of another process, if it was faster.
+
+        Raises:
+            StateUnusable: it cannot be written down.
+        """
+        name = f"{_FRESH}.{token_hex(4)}"
+        self.write(name, after)
+        try:
+            os.link(self.path / name, self.path / _FRESH)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            self.write(_FRESH, after)
+        (self.path / name).unlink(missing_ok=True)
+        found = self.fresh()
+        return after if found is None else found
+
+    def end_fresh(self, after: int) -> None:
+        """The fresh job that began after a key is finished."""
+        if self.fresh() == after:
+            (self.path / _FRESH).unlink(missing_ok=True)
+
+    def body(self, part: int) -> Path:
+        """Where the body of a part, from 0, is until it has been sent."""
+        return self.path / f"part-{part + 1:06}.json"
+
+    def write(self, name: str, value: Any) -> None:
+        """Write a small file of the job's, whole or not at all."""
+        unfinished = self.path / f"{name}.{token_hex(4)}.part"
+        try:
+            with create(unfinished) as file:
+                file.write(msgspec.json.encode(value))
+            unfinished.replace(self.path / name)
+        except OSError as error:
+            raise unusable(self.path, error) from error
+
+    def read(self, name: str) -> Any:
+        """What `write` wrote; None when there is nothing."""
+        try:
+            return msgspec.json.decode((self.path / name).read_bytes())
+        except (OSError, msgspec.DecodeError):
+            return None
+
+
+def job_id(file: IO[bytes], template: Mapping[str, Any] | None, around: Frame, *, skip_invalid: bool) -> str:
+    """The name of the job that an input makes."""
+    digest = hashlib.sha256(f"{result.encode(template)}\0{skip_invalid}\0{around.version}\0{around.beta}\0".encode())
+    digest.update(around.opening + b"\0" + around.closing + b"\0")
+    file.seek(0)
+    while piece := file.read(_READ_BYTES):
+        digest.update(piece)
+    return digest.hexdigest()[:32]
+
+
+def spooled_input(source: IO[bytes], path: Path) -> io.BufferedReader:
+    """What can be read only once, written down; the file has no name any more where the system allows that."""
+    try:
+        with create(path) as file:
+            shutil.copyfileobj(source, file, _READ_BYTES)
+        copy = path.open("rb")
+    except OSError as error:
+        raise unusable(path.parent, error) from error
+    with suppress(OSError):  # Windows keeps it until `tidy`
+        path.unlink()
+    return copy
+
+
+def cut(
+    source: Source, around: Frame, records: Records, folder: JobFolder, *, skip_invalid: bool, after: int = 0
+) -> tuple[Scan, Job]:
+    """Check the requests of a source and write down the parts they make; with errors in them the job has no parts.
+
+    It takes its place when it is whole: of two processes that cut the same job, one finds it done. `after` is that of
+    `JobFolder.load`.
+
+    Raises:
+        UsageError: there are no requests.
+        CallError: the source changed meanwhile, or the folder cannot be used.
+    """
+    found = Scan(around.rules, source.place)
+    draft = JobFolder(folder.path.with_name(f"{folder.path.name}-{token_hex(4)}"))
+    try:
+        draft.path.mkdir(0o700)
+        with create(draft.path / _IDS) as ids:
+            copies = [
+                records.kept.write(draft.body(number), _body(around, rows), around.beta)
+                for number, rows in groupby(_accepted(source, found, ids), itemgetter(0))
+            ]
+            ids_bytes = ids.tell()
+        if not found.requests:
+            raise UsageError(f"{source.file}: holds no requests")
+        if not source.unchanged():
+            raise invalid(f"{source.file}: the file changed while it was being read.")
+        usable = found.sendable > 0 and (skip_invalid or not found.count(Severity.ERROR))
+        parts = [_part(copy, found.parts[number], around) for number, copy in enumerate(copies)] if usable else []
+        job = Job(folder.path.name, str(source.file), len(found.invalid), parts, ids_bytes)
+        if usable:
+            draft.write(_JOB, job)
+            _put(draft, folder, records, after)
+    except OSError as error:
+        raise unusable(folder.path, error) from error
+    finally:
+        shutil.rmtree(draft.path, ignore_errors=True)
+    return found, job
+
+
+def tidy(jobs: Path, now_s: float) -> None:
+    """Remove jobs that are older than results are kept, and what was written of inputs that were never read."""
+    for path in jobs.iterdir():
+        with suppress(OSError):
+            age_s = now_s - path.stat().st_mtime
+            if path.is_dir() and age_s > (1 if "-" in path.name else KEPT_DAYS) * _DAY_S:
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.is_file() and age_s > _DAY_S:
+                path.unlink()
+
+
+def _accepted(source: Source, found: Scan, ids: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The requests without errors, each with the part it belongs to; their `ids` are written down."""
+    sendable = 0
+    for number, row in source.rows():
+        found.add(number, row)
+        if found.sendable > sendable and isinstance(row, bytes):
+            sendable += 1
+            ids.write(b"%s\n" % custom_id_of(row).encode())
+            yield found.part, row
+
+
+def _put(draft: JobFolder, folder: JobFolder, records: Records, after: int) -> None:
+    """Put a job in its place, unless another process was faster.
+
+    A folder that is there already keeps what else it holds, and loses nothing that another process may be reading.
+    """
+    try:
+        draft.path.rename(folder.path)
+    except OSError:
+        if folder.load(records, after) is None:
+            for path in sorted(draft.path.iterdir(), key=lambda path: path.name == _JOB):
+                path.replace(folder.path / path.name)
+
+
+def _holds(path: Path, size_bytes: int) -> bool:
+    """Whether a file is there, whole."""
+    try:
+        return path.stat().st_size == size_bytes
+    except OSError:
+        return False
+
+
+def _body(around: Frame, rows: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
+    yield from around.around(row for _, row in rows)
+    yield around.closing
+
+
+def _part(copy: Copy, part: Part, around: Frame) -> JobPart:
+    return JobPart(part.content(around.beta), part.count, copy.length_bytes, estimate(part.demand))

@@ -1,0 +1,178 @@
+"""A job: the requests of one input, in as many batches as they need, and what is to be done next for it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from batches_mcp.work.retryable import PASSING, kind_of
+
+Kind = tuple[str, str | None]
+"""The type of a row, with the type of its error or its stop_reason."""
+
+
+class JobPart(msgspec.Struct, frozen=True):
+    """What one batch takes: `content` stands for its body and betas; `estimate` is what it may cost."""
+
+    content: str
+    rows: int
+    body_bytes: int
+    estimate: dict[str, Any]
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A job as it was cut. `id` stands for its input and all that decides what is made of it; `rows` are those sent."""
+
+    id: str
+    source: str
+    left_out: int
+    parts: list[JobPart]
+    ids_bytes: int
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A batch of a part: the first one has all of its rows, each other those that were to be sent again.
+
+    `retryable` is how many of its rows may be; None until its results are on disk. `lost` is the type of the error for
+    which results of it will never come.
+    """
+
+    batch_id: str
+    rows: int
+    ended: bool = False
+    retryable: int | None = None
+    lost: str | None = None
+
+    @property
+    def saved(self) -> bool:
+        return self.retryable is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Where a part of a job stands."""
+
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def open(self) -> bool:
+        """Whether a batch of it is in progress, as far as is known."""
+        return bool(self.attempts) and not self.attempts[-1].ended
+
+    @property
+    def done_rows(self) -> int:
+        """How many of its rows have an outcome, be it one that a retry may change."""
+        first, *others = self.attempts or (Attempt("", 0),)
+        if not first.ended:
+            return 0
+        return first.rows - sum(each.rows for each in others if not each.ended)
+
+    @property
+    def missing(self) -> str:
+        """Why a row of it has no result, in one word that stays."""
+        if not self.attempts:
+            return "no_batch"
+        if lost := next((each.lost for each in self.attempts if each.lost), None):
+            return lost
+        if self.open:
+            return "in_progress"
+        return "results_incomplete" if self.attempts[-1].saved else "not_fetched"
+
+    def with_last(self, **changes: Any) -> Part:
+        """The same with its latest batch changed."""
+        return Part((*self.attempts[:-1], replace(self.attempts[-1], **changes)))
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Send the part with this number, from 0: all of it, or `again`, the rows of its latest batch that may be."""
+
+    part: int
+    again: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Get the results of the latest batch of a part."""
+
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing can be done before a batch ends, or a create is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Every row has its last outcome, and is on disk."""
+
+
+def next_step(parts: Sequence[Part], max_open: int, retries: int) -> Submit | Save | Wait | Done:
+    """What is to be done next: get what has ended, else fill the room, whole parts before rows sent again."""
+    for number, part in enumerate(parts):
+        if part.attempts and part.attempts[-1].ended and not part.attempts[-1].saved:
+            return Save(number)
+    unsent = [number for number, part in enumerate(parts) if not part.attempts]
+    failed = [
+        number
+        for number, part in enumerate(parts)
+        if part.attempts and part.attempts[-1].retryable and len(part.attempts) <= retries
+    ]
+    in_flight = sum(part.open for part in parts)
+    if (unsent or failed) and in_flight < max_open:
+        return Submit(unsent[0], again=False) if unsent else Submit(failed[0], again=True)
+    return Wait() if unsent or failed or in_flight else Done()
+
+
+def retryable(kind: Kind) -> bool:
+    """Whether a row of this kind is sent again: what was not done, through no fault of the request."""
+    return kind_of(*kind, "") in PASSING
+
+
+def together(estimates: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several `estimate`s as one."""
+    numbers: Counter[str] = Counter()
+    costs: dict[tuple[str, str], list[float | None]] = {(name, end): [] for name in _COSTS for end in ("low", "high")}
+    tables: set[str] = set()
+    unknown: set[str] = set()
+    unbounded: dict[str, dict[str, Any]] = {}
+    for each in estimates:
+        numbers.update({name: each[name] for name in ("requests", "input_tokens", "max_output_tokens")})
+        for (name, end), cost in costs.items():
+            cost.append(each[name][end])
+        tables.add(each["price_table"])
+        unknown.update(each["unknown_models"])
+        for found in each["unbounded"]:
+            known = unbounded.get(found["reason"], found | {"requests": 0})
+            unbounded[found["reason"]] = known | {"requests": known["requests"] + found["requests"]}
+    return {
+        **{name: numbers[name] for name in ("requests", "input_tokens", "max_output_tokens")},
+        **{name: {"low": _low(costs[name, "low"]), "high": _high(costs[name, "high"])} for name in _COSTS},
+        "price_table": ", ".join(sorted(tables)),
+        "unknown_models": sorted(unknown),
+        "unbounded": list(unbounded.values()),
+    }
+
+
+_COSTS = ("cost_usd", "standard_cost_usd")
+
+
+def _low(costs: Sequence[float | None]) -> float | None:
+    """The least they come to together: what is not known adds nothing, unless nothing is known."""
+    known = [cost for cost in costs if cost is not None]
+    return round(sum(known), 6) if known or not costs else None
+
+
+def _high(costs: Sequence[float | None]) -> float | None:
+    known = [cost for cost in costs if cost is not None]
+    return round(sum(known), 6) if len(known) == len(costs) else None

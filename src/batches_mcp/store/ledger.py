@@ -1,0 +1,291 @@
+"""The ledger of an account: every create that was begun, and what became of it. One SQLite file, shared by processes.
+
+The row of a create is its lock as well: whoever wrote it, or took it over from a process that died, is its `owner`, and
+alone may send it or look for its batch. All writing is in short transactions, each done wholly or not at all.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from batches_mcp.exchange import result
+from batches_mcp.store.database import DRAFT_COLUMNS, select, transaction, update
+from batches_mcp.store.entry import (
+    KEPT_DAYS,
+    Baseline,
+    Begun,
+    Busy,
+    Changed,
+    Claim,
+    Draft,
+    Entry,
+    Made,
+    OverCap,
+    State,
+    Unsettled,
+)
+
+_DAY_S = 86_400.0
+# The same content within this time is taken for a mistake, and costs within it count against the cap.
+RECENT_S = _DAY_S
+_UNSETTLED = f"state IN ('{State.SENDING}', '{State.AMBIGUOUS}')"
+_MADE = f"state IN ('{State.ACCEPTED}', '{State.ADOPTED}')"
+_WANTED = f"NOT deleted AND ({_MADE} OR {_UNSETTLED})"
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """One ledger file. Every method is one transaction, and raises StateUnusable when the file cannot be used."""
+
+    path: Path
+
+    def claim(
+        self,
+        draft: Draft,
+        owner: str,
+        upstream: Baseline,
+        alive: Callable[[str], bool],
+        *,
+        again: bool = False,
+        attach: bool = False,
+        repeated: bool = False,
+        cap_usd: float | None = None,
+        after: int = 0,
+    ) -> Claim:
+        """Begin a create, unless something stands against it; its times are those of `upstream`.
+
+        A retry is not the same as its parent, nor as what came before that, even if it is of all the parent's requests.
+        To `attach` is to take the batch there is of the same content and parent, however old, if it was not deleted.
+        `again` lets the same content be sent a second time, also while it is not known what became of the first;
+        `repeated` only when that is known. Only entries whose key is higher than `after` count as the same. With
+        `cap_usd`, what the create may cost is reserved in the transaction.
+        """
+        with transaction(self.path) as db:
+            for entry in select(
+                db, f"{_SAME} AND {_UNSETTLED} AND key > ? ORDER BY key", draft.content, draft.body, after
+            ):
+                if entry.owner is not None and alive(entry.owner):
+                    return Busy(entry)
+                if entry.state is State.SENDING and entry.sent_s is None:
+                    update(db, entry.key, state=State.REFUSED, owner=None)
+                elif not again:
+                    update(db, entry.key, state=State.AMBIGUOUS, owner=owner)
+                    return Unsettled(entry)
+            recent_s = upstream.now_s - RECENT_S
+            if not again:
+                if attach:
+                    made = _standing(db, draft.content, draft.body, draft.parent, after)
+                else:
+                    later = "key > (SELECT coalesce(max(key), 0) FROM creates WHERE batch_id = ?)"
+                    condition = f"{_SAME} AND {_MADE} AND started_s > ? AND {later} ORDER BY key DESC"
+                    made = select(db, condition, draft.content, draft.body, recent_s, draft.parent)
+                if made and not repeated:
+                    return Made(made[0])
+                if changed := _other_version(db, draft, upstream.now_s - KEPT_DAYS * _DAY_S):
+                    return Changed(changed)
+            if cap_usd is not None:
+                unknown = f"started_s > ? AND cost_usd IS NULL AND estimate_usd IS NULL AND ({_MADE} OR {_UNSETTLED})"
+                if found := select(db, unknown, recent_s):
+                    return OverCap(unknown=found[0])
+                spent_usd = _spent_usd(db, recent_s)
+                if spent_usd + (draft.estimate_usd or 0.0) > cap_usd:
+                    return OverCap(spent_usd)
+            values = (
+                *(getattr(draft, field.name) for field in fields(Draft)),
+                State.SENDING,
+                owner,
+                upstream.now_s,
+                upstream.newest_s,
+                upstream.newest_id,
+            )
+            marks = ", ".join("?" * len(values))
+            insert = (
+                f"INSERT INTO creates ({DRAFT_COLUMNS}, state, owner, started_s, since_s, newest_id) VALUES ({marks})"  # noqa: S608
+            )
+            return Begun(select(db, "key = ?", db.execute(insert, values).lastrowid)[0])
+
+    def sent(self, key: int, sent_s: float) -> None:
+        """The last byte of a create is about to be sent; from here on a batch of it may exist."""
+        with transaction(self.path) as db:
+            update(db, key, sent_s=sent_s)
+
+    def accepted(self, key: int, batch: Mapping[str, Any]) -> None:
+        """The upstream answered with a batch, which is no other entry's."""
+        with transaction(self.path) as db:
+            others = select(db, f"batch_id = ? AND key != ? AND state != '{State.ACCEPTED}'", batch["id"], key)
+            for other in others:
+                update(db, other.key, state=State.AMBIGUOUS, **_NO_BATCH)
+            update(db, key, state=State.ACCEPTED, owner=None, **_batch(batch))
+
+    def adopted(self, key: int, batch: Mapping[str, Any]) -> bool:
+        """A batch was proven to be an entry's; false when it has become known as another's."""
+        with transaction(self.path) as db:
+            if select(db, f"batch_id = ? AND key != ? AND NOT {_UNSETTLED}", batch["id"], key):
+                return False
+            update(db, key, state=State.ADOPTED, owner=None, **_batch(batch))
+            return True
+
+    def candidate(self, key: int, batch: Mapping[str, Any] | None) -> None:
+        """Note the one batch that may be an unsettled entry's; None: there is none, or there are several."""
+        with transaction(self.path) as db:
+            update(db, key, **(_batch(batch) if batch else _NO_BATCH))
+
+    def settled(self, key: int, state: State) -> None:
+        """No batch of an entry is known, for a reason that `state` tells."""
+        with transaction(self.path) as db:
+            update(db, key, state=state, owner=None, **_NO_BATCH)
+
+    def told(self, key: int) -> None:
+        with transaction(self.path) as db:
+            update(db, key, told=True)
+
+    def saw(self, batches: Iterable[Mapping[str, Any]]) -> list[Entry]:
+        """Learn how batches are now; the unsettled entries that have one of them as a candidate are returned."""
+        shown = [{"batch": result.encode(batch), "id": batch["id"]} for batch in batches]
+        with transaction(self.path) as db:
+            # What has not changed is not written, which would cost each look some milliseconds.
+            change = "UPDATE creates SET batch = :batch WHERE batch_id = :id AND batch IS NOT :batch AND NOT deleted"
+            db.executemany(change, shown)
+            ids = {each["id"] for each in shown}
+            return [entry for entry in select(db, f"batch_id IS NOT NULL AND {_UNSETTLED}") if entry.batch_id in ids]
+
+    def cost(self, batch_id: str, cost_usd: float) -> None:
+        """Learn what a batch really cost."""
+        with transaction(self.path) as db:
+            db.execute(f"UPDATE creates SET cost_usd = ? WHERE batch_id = ? AND {_MADE}", (cost_usd, batch_id))  # noqa: S608
+
+    def deleted(self, batch_id: str) -> str | None:
+        """Learn that a batch is gone; the name of the copy of its body is returned."""
+        with transaction(self.path) as db:
+            entry = next(iter(select(db, f"batch_id = ? AND {_MADE}", batch_id)), None)
+            if entry is None:
+                return None
+            update(db, entry.key, deleted=True)
+            return entry.body
+
+    def wanted(self, body: str) -> bool:
+        """Whether there is, or may be, a batch of a body."""
+        with transaction(self.path) as db:
+            return bool(select(db, f"body = ? AND {_WANTED}", body))
+
+    def find(self, batch_id: str) -> Entry | None:
+        """The entry of a batch that is certainly ours."""
+        with transaction(self.path) as db:
+            return next(iter(select(db, f"batch_id = ? AND {_MADE}", batch_id)), None)
+
+    def doubted(self, batch_id: str) -> Entry | None:
+        """An unsettled entry that a batch may be the batch of."""
+        with transaction(self.path) as db:
+            return next(iter(select(db, f"batch_id = ? AND {_UNSETTLED}", batch_id)), None)
+
+    def standing(self, content: str, after: int = 0) -> Entry | None:
+        """The latest batch of a content that is no retry, was not deleted, and whose key is higher than `after`."""
+        with transaction(self.path) as db:
+            return next(iter(_standing(db, content, content, None, after)), None)
+
+    def last_key(self) -> int:
+        """The key of the latest entry; 0 when there is none."""
+        with transaction(self.path) as db:
+            return max((entry.key for entry in select(db, "1 = 1 ORDER BY key DESC LIMIT 1")), default=0)
+
+    def retries(self, batch_id: str) -> list[Entry]:
+        """The creates that sent rows of a batch again, or may have."""
+        with transaction(self.path) as db:
+            return select(db, f"parent = ? AND {_WANTED} ORDER BY key", batch_id)
+
+    def entries(self) -> list[Entry]:
+        """All of them, newest first."""
+        with transaction(self.path) as db:
+            return select(db, "1 = 1 ORDER BY key DESC")
+
+    def known(self, batch_ids: Iterable[str]) -> set[str]:
+        """Those of the batches that are certainly an entry's."""
+        with transaction(self.path) as db:
+            return {each for each in batch_ids if select(db, f"batch_id = ? AND {_MADE}", each)}
+
+    def rivals(self, entry: Entry) -> list[Entry]:
+        """The other unsettled creates of the same size and of other content: a batch of that size may be theirs."""
+        with transaction(self.path) as db:
+            condition = f"rows = ? AND content != ? AND {_UNSETTLED}"
+            return select(db, condition, entry.rows, entry.content)
+
+    def alike(self, entry: Entry) -> int:
+        """How many unsettled creates there are of an entry's content, itself among them."""
+        with transaction(self.path) as db:
+            return len(select(db, f"content = ? AND {_UNSETTLED}", entry.content))
+
+    def left_behind(self, owner: str, alive: Callable[[str], bool]) -> list[Entry]:
+        """Take over what processes that died left unsettled; what they had not sent whole is settled by that."""
+        with transaction(self.path) as db:
+            found = [
+                entry
+                for entry in select(db, f"owner IS NOT NULL AND {_UNSETTLED} ORDER BY key")
+                if entry.owner is not None and not alive(entry.owner)
+            ]
+            for entry in found:
+                unsent = entry.state is State.SENDING and entry.sent_s is None
+                update(db, entry.key, **({"state": State.REFUSED, "owner": None} if unsent else {"owner": owner}))
+            return [entry for entry in found if entry.state is not State.SENDING or entry.sent_s is not None]
+
+    def released(self, key: int) -> None:
+        """Give an entry that is still unsettled to whoever wants to look next."""
+        with transaction(self.path) as db:
+            db.execute(
+                f"UPDATE creates SET state = ?, owner = NULL WHERE key = ? AND {_UNSETTLED}",  # noqa: S608
+                (State.AMBIGUOUS, key),
+            )
+
+    def expired(self, now_s: float) -> list[Entry]:
+        """The entries whose batch's results the API no longer keeps; an unsettled one can no longer be told."""
+        with transaction(self.path) as db:
+            return select(db, "started_s < ? AND owner IS NULL", now_s - KEPT_DAYS * _DAY_S)
+
+    def drop(self, keys: Iterable[int]) -> set[str]:
+        """Drop entries; the names of the copies that are still wanted are returned."""
+        with transaction(self.path) as db:
+            db.executemany("DELETE FROM creates WHERE key = ?", [(key,) for key in keys])
+            return {entry.body for entry in select(db, _WANTED)}
+
+    def used(self) -> bool:
+        """Whether the ledger holds anything at all."""
+        with transaction(self.path) as db:
+            return bool(select(db, "1 = 1 LIMIT 1"))
+
+
+# A content as it is now, or the body that it was known by in version 1.
+_SAME = "(content = ? OR body = ?)"
+_NO_BATCH: Mapping[str, Any] = {"batch_id": None, "batch": None, "cost_usd": None, "told": False, "deleted": False}
+
+
+def _batch(batch: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"batch_id": batch["id"], "batch": result.encode(batch)}
+
+
+def _standing(db: sqlite3.Connection, content: str, body: str, parent: str | None, after: int) -> list[Entry]:
+    condition = f"{_SAME} AND parent IS ? AND key > ? AND NOT deleted AND {_MADE} ORDER BY key DESC"
+    return select(db, condition, content, body, parent, after)
+
+
+def _other_version(db: sqlite3.Connection, draft: Draft, since_s: float) -> Entry | None:
+    """A part of the same source as it was before, if not all of its parts were sent; see `Draft.source_hash`."""
+    if draft.parts is None:
+        return None
+    condition = f"source = ? AND parts IS NOT NULL AND started_s > ? AND {_WANTED} ORDER BY key DESC"
+    sent = select(db, condition, draft.source, since_s)
+    if not sent or sent[0].source_hash == draft.source_hash:
+        return None
+    whole = {entry.part for entry in sent if entry.source_hash == sent[0].source_hash}
+    return None if len(whole) == sent[0].parts else sent[0]
+
+
+def _spent_usd(db: sqlite3.Connection, since_s: float) -> float:
+    [(spent_usd,)] = db.execute(
+        "SELECT coalesce(sum(coalesce(cost_usd, estimate_usd, 0)), 0) FROM creates "  # noqa: S608
+        f"WHERE started_s > ? AND ({_MADE} OR {_UNSETTLED})",
+        (since_s,),
+    )
+    return float(spent_usd)

@@ -1,0 +1,26 @@
+"""Which batch an answer is about, so that it can link to what else there is to read of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from batches_mcp.api.siblings import BATCH_ID
+
+_STATE = "message_batch"
+
+
+def nothing(_: Mapping[str, Any]) -> None:
+    return None
+
+
+def batch(content: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """The batch whose state or whose results an answer is."""
+    named = content.get("id") if content.get("type") == _STATE else content.get(BATCH_ID)
+    return {BATCH_ID: named} if isinstance(named, str) and named else None
+
+
+def results(content: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """The same, once there are results to read."""
+    there = content.get("type") != _STATE or content.get("results_url") is not None
+    return batch(content) if there else None

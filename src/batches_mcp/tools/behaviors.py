@@ -1,0 +1,234 @@
+"""The one table: a behaviour's name in the capability file -> the code around the plain forward, and what it adds."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from batches_mcp.api.account import Call, Desk
+from batches_mcp.api.siblings import BATCH_ID
+from batches_mcp.core.plan import Contribution, JsonSchema, ToolPlan
+from batches_mcp.core.settings import BatchSettings
+from batches_mcp.tools import about, ending, listing
+from batches_mcp.tools import status as wait
+from batches_mcp.work.retryable import ON_REQUEST, PASSING
+
+Answerer = Callable[[Call], Awaitable[dict[str, Any]]]
+"""Answers one call; raises CallError."""
+
+Beginner = Callable[[Desk, ToolPlan], Coroutine[Any, Any, None]]
+"""What is done once for a tool, beside the calls, when a server starts; raises nothing."""
+
+Completer = Callable[[Desk, ToolPlan], Awaitable[Sequence[str]]]
+"""The values of an argument that a tool of the behaviour knows, the likeliest first; raises CallError."""
+
+_DEFAULTS = BatchSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Behavior:
+    """A behaviour: how a call is answered, what it does to the tool's arguments, and what a server begins with.
+
+    `completes` are arguments of prompts and resources whose values it knows. `about` says of an answer, whichever
+    tool's, with which arguments a call of this behaviour would tell more of the same; None: with none.
+    """
+
+    answer: Answerer
+    contribution: Contribution = Contribution()
+    begin: Beginner | None = None
+    completes: Mapping[str, Completer] = field(default_factory=dict)
+    about: Callable[[Mapping[str, Any]], Mapping[str, str] | None] = about.nothing
+
+
+def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
+    """The behaviours of a server with these settings."""
+
+    async def submit(call: Call) -> dict[str, Any]:
+        from batches_mcp.tools import submit  # brings msgspec, which only creates need
+
+        return await submit.create(call, settings)
+
+    async def recover(desk: Desk, tool: ToolPlan) -> None:
+        from batches_mcp.work import reconcile
+
+        await reconcile.recover(desk, tool)
+
+    async def status(call: Call) -> dict[str, Any]:
+        return await wait.state(call, settings.wait_cap_s)
+
+    async def results(call: Call) -> dict[str, Any]:
+        from batches_mcp.tools import results  # as above
+
+        return await results.answer(call)
+
+    async def newest(desk: Desk, tool: ToolPlan) -> Sequence[str]:
+        return await desk.newest.ids(desk.forward, tool)
+
+    return {
+        "cancel": Behavior(ending.cancel),
+        "delete": Behavior(ending.delete),
+        "list": Behavior(listing.page, completes={BATCH_ID: newest}),
+        "results": Behavior(results, Contribution(_RESULTS_ARGUMENTS), about=about.results),
+        "status": Behavior(status, _status_contribution(settings.wait_cap_s), about=about.batch),
+        "submit": Behavior(submit, _submit_contribution(bool(settings.roots), settings.ledger), recover),
+    }
+
+
+def contributions(table: Mapping[str, Behavior]) -> Mapping[str, Contribution]:
+    """What `compile_server` needs of the table."""
+    return {name: behavior.contribution for name, behavior in table.items()}
+
+
+# A source of 256 GB; beyond that a number is a mistake.
+_MAX_PARTS = 1_000
+
+_REQUEST_ARGUMENTS: Mapping[str, JsonSchema] = {
+    "part": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": _MAX_PARTS,
+        "description": "Which part to send, from 1, when one batch cannot hold them all; dry_run counts the parts.",
+    },
+    "dry_run": {
+        "type": "boolean",
+        "default": False,
+        "description": "Check the requests and say what they would make, without sending anything.",
+    },
+    "skip_invalid": {
+        "type": "boolean",
+        "default": False,
+        "description": "Send the requests without errors and leave the others out, which are named in the answer.",
+    },
+}
+
+_FILE_NAME: JsonSchema = {"type": "string", "minLength": 1, "maxLength": 4096}
+
+_FILE_ARGUMENTS: Mapping[str, JsonSchema] = {
+    "requests_file": {
+        **_FILE_NAME,
+        "description": "In place of requests: a file on the server, read there at no cost of context. JSONL with "
+        "{custom_id, params} in each line, or a JSON array of those; may be gzipped.",
+    },
+    "rows_file": {
+        **_FILE_NAME,
+        "description": "In place of requests: a CSV, TSV or JSONL file on the server, of whose rows `template` makes "
+        "requests. A column custom_id gives the ids; without one they are like row-000001-3f9c.",
+    },
+    "template": {
+        "type": "object",
+        "description": "With rows_file: the params of each request; {{column}} in a text stands for the row's value.",
+    },
+}
+
+_LEDGER_ARGUMENTS: Mapping[str, JsonSchema] = {
+    "label": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 200,
+        "description": "Words to know the batch by; kept by this server, not sent.",
+    },
+    "allow_duplicate": {
+        "type": "boolean",
+        "default": False,
+        "description": "Send the same requests as an earlier batch of the last 24 hours once more, which bills them "
+        "again. Only when the user wants that.",
+    },
+    "retry_of": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 200,
+        "description": "In place of requests: the id of an ended batch that this server created. Sends those of its "
+        "requests again that failed for a passing reason, as they were; the answer names those that need fixing.",
+    },
+    "retry_types": {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 10,
+        "uniqueItems": True,
+        "items": {"type": "string", "enum": [*PASSING, *ON_REQUEST]},
+        "description": f"With retry_of: which rows, in place of {', '.join(PASSING)}.",
+    },
+}
+
+_NO_FILES = "this server reads no files; it is started with --root DIR to let it"
+_NO_LEDGER = "this server was started with --no-ledger, and so remembers no creates"
+
+
+def _status_contribution(cap_s: float) -> Contribution:
+    wait: JsonSchema = {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": 86_400,
+        "default": 0,
+        "description": f"Wait up to this long for the batch to end before answering; at most {cap_s:g} s in one call.",
+    }
+    return Contribution({"wait_seconds": wait})
+
+
+def _submit_contribution(files: bool, ledger: bool) -> Contribution:
+    arguments: dict[str, JsonSchema] = {}
+    unavailable: dict[str, str] = {}
+    for group, available, why in (
+        (_FILE_ARGUMENTS, files, _NO_FILES),
+        (_REQUEST_ARGUMENTS, True, ""),
+        (_LEDGER_ARGUMENTS, ledger, _NO_LEDGER),
+    ):
+        if available:
+            arguments |= group
+        else:
+            unavailable |= dict.fromkeys(group, why)
+    optional = frozenset({"requests"}) if files or ledger else frozenset()
+    return Contribution(arguments, optional, frozenset({"requests"}), unavailable)
+
+
+_RESULTS_ARGUMENTS: Mapping[str, JsonSchema] = {
+    "limit": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 1000,
+        "default": 20,
+        "description": "How many rows to return at most. An answer holds 40,000 characters, so that it may be fewer.",
+    },
+    "cursor": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 20_000,
+        "description": "next_cursor of the page before, for the page after it. It carries the filters.",
+    },
+    "result_types": {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 4,
+        "items": {"type": "string", "enum": ["succeeded", "errored", "canceled", "expired"]},
+        "description": "Only rows of these types, for example [errored].",
+    },
+    "custom_ids": {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 1000,
+        "items": {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"},
+        "description": "Only the rows of these requests.",
+    },
+    "view": {
+        "type": "string",
+        "enum": ["text", "full"],
+        "default": "text",
+        "description": "text: the text of each answer, or its error. full: rows as the API gives them, several times "
+        "as long, with usage, tool calls and thinking.",
+    },
+    "max_chars_per_row": {
+        "type": "integer",
+        "minimum": 20,
+        "maximum": 35_000,
+        "default": 4000,
+        "description": "Cut the text of each row at so many characters; cut_chars says how much was cut. With view "
+        "full it cuts the row, and only when given.",
+    },
+    "as_file": {
+        "type": "string",
+        "enum": ["jsonl", "csv"],
+        "description": "Write all rows, or those the filters let through, to a file on the server, and return where it "
+        "is in place of rows. jsonl: rows as the API gives them; csv: one line each, with text, error and tokens.",
+    },
+}

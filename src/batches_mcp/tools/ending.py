@@ -1,0 +1,54 @@
+"""`cancel` and `delete`: plain forwards, of whose outcome the records learn."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import anyio.to_thread
+
+from batches_mcp.api.account import Call, Desk
+from batches_mcp.core.errors import CallError
+from batches_mcp.core.plan import ToolPlan
+from batches_mcp.work.learn import heard
+
+log = logging.getLogger(__name__)
+
+
+async def cancel(call: Call) -> dict[str, Any]:
+    """The batch, which is being canceled.
+
+    Raises:
+        CallError: whatever went wrong.
+    """
+    batch = await call.forward.content(call.tool, call.arguments)
+    await heard(call, [batch])
+    return batch
+
+
+async def delete(call: Call) -> dict[str, Any]:
+    """What the upstream says of a deleted batch, of which nothing is kept here either.
+
+    Raises:
+        CallError: whatever went wrong.
+    """
+    answer = await call.forward.content(call.tool, call.arguments)
+    await forget(call.desk, call.tool, call.batch_id)
+    return answer
+
+
+async def forget(desk: Desk, tool: ToolPlan, batch_id: str) -> None:
+    """Keep nothing of a batch that is gone."""
+    from batches_mcp.store import spool  # brings msgspec
+
+    try:
+        folder = desk.account(tool, "spool")
+        download = desk.downloads.get((folder, batch_id))
+        if download is not None:
+            download.unwanted = True
+        await anyio.to_thread.run_sync(spool.forget, folder, batch_id)
+        records = desk.records(tool)
+        if records is not None:
+            await anyio.to_thread.run_sync(records.deleted, batch_id)
+    except CallError as error:
+        log.warning("copies of its requests or results may be left: %s", error)

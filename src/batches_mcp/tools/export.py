@@ -1,0 +1,150 @@
+"""`as_file`: the results of a batch as a file of their own, complete or not there at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Literal
+
+from batches_mcp.api.account import Call
+from batches_mcp.core.state import create, unusable
+from batches_mcp.store.files import FOLDER, SAFE_NAME
+from batches_mcp.store.rows import loads, read_row
+from batches_mcp.store.spool import OUTCOMES, Spool, key
+from batches_mcp.tools.cursor import digest
+from batches_mcp.tools.view import content_text, error_of
+from batches_mcp.work.expiry import NEW_S
+
+Format = Literal["jsonl", "csv"]
+
+COLUMNS = ("custom_id", "type", "text", "error_type", "error_message", "stop_reason", "input_tokens", "output_tokens")
+# What a spreadsheet takes for a formula, unless it is a plain number:
+# https://owasp.org/www-community/attacks/CSV_Injection
+_FORMULA = re.compile(r"[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*%?")
+
+
+async def export(
+    call: Call, spool: Spool, kind: Format, outcomes: Collection[str], ids: Collection[str]
+) -> dict[str, str | int]:
+    """Write the rows that the filters let through; `{path, rows, bytes}`, over HTTP a `url` in place of the path.
+
+    Raises:
+        StateUnusable: there is no room for it, or no access.
+        FileNotFoundError: another process has removed the spool meanwhile.
+    """
+    folder = call.desk.account(call.tool, FOLDER)
+    path = folder / f"{_stem(spool.head.batch_id, outcomes, ids)}.{kind}"
+    try:
+        new_s = call.forward.upstream.clock.wall_s() - NEW_S
+        rows = await call.desk.long_work(_write, path, spool, kind, outcomes, ids, new_s)
+        size_bytes = path.stat().st_size
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise unusable(path, error) from error
+    if call.server_url is None:
+        return {"path": str(path), "rows": rows, "bytes": size_bytes}
+    return {"url": f"{call.server_url}{FOLDER}/{folder.parent.name}/{path.name}", "rows": rows, "bytes": size_bytes}
+
+
+def _stem(batch_id: str, outcomes: Collection[str], ids: Collection[str]) -> str:
+    name = batch_id if SAFE_NAME.fullmatch(batch_id) else key(batch_id)
+    parts = [outcome for outcome in OUTCOMES if outcome in outcomes] + ([digest(ids).hex()] if ids else [])
+    return ".".join([name, "-".join(parts)]) if parts else name
+
+
+def _write(
+    path: Path, spool: Spool, kind: Format, outcomes: Collection[str], ids: Collection[str], new_s: float
+) -> int:
+    """Write the file; how many rows it has. Put in its place only when it is whole."""
+    temporary = path.with_name(f"{path.name}.{token_hex(4)}.part")
+    try:
+        if kind == "jsonl" and not outcomes and not ids and not spool.head.ignored:
+            _same(spool.path, temporary, new_s)
+            rows = len(spool)
+        else:
+            numbers = sorted(spool.find(ids).values()) if ids else spool.matching(outcomes)
+            chosen = (number for number in numbers if spool.has(number, outcomes))
+            rows = _rewrite(temporary, spool.lines(chosen), kind)
+        temporary.replace(path)
+    finally:
+        # It is still there after a failure, and after a rename onto itself, which does nothing.
+        with suppress(OSError):
+            temporary.unlink()
+    return rows
+
+
+def _same(source: Path, path: Path, new_s: float) -> None:
+    """The same bytes under another name: a second name for the file where there can be one, else a copy.
+
+    A copy too when the file is older than `new_s`: all its names have one age, which decides how long they stay.
+    """
+    try:
+        is_new = source.stat().st_mtime >= new_s
+        if is_new:
+            os.link(source, path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        is_new = False
+    if not is_new:
+        with source.open("rb") as original, create(path) as copy:
+            shutil.copyfileobj(original, copy, 1 << 20)
+            _settle(copy)
+
+
+def _rewrite(path: Path, lines: Iterable[bytes], kind: Format) -> int:
+    rows = 0
+    with create(path) as file:
+        if kind == "jsonl":
+            for line in lines:
+                file.write(line.removesuffix(b"\r") + b"\n")
+                rows += 1
+        else:
+            text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
+            table = csv.writer(text)
+            table.writerow(COLUMNS)
+            for row in cells(lines):
+                table.writerow(row)
+                rows += 1
+            text.flush()
+            text.detach()
+        _settle(file)
+    return rows
+
+
+def cells(lines: Iterable[bytes]) -> Iterator[list[str | int | None]]:
+    """The cells of each line that is a row."""
+    for line in lines:
+        row = read_row(line)
+        if row is None:
+            continue
+        found: dict[str, Any] = loads(line)["result"]
+        message = found.get("message")
+        text = content_text(message.get("content")) if isinstance(message, dict) else None
+        error_type, error_message = error_of(found)
+        stop_reason = row.result.message.stop_reason if row.result.message else None
+        usage = row.result.message.usage if row.result.message else None
+        tokens = (usage.input_tokens, usage.output_tokens) if usage else (None, None)
+        words = (row.result.type, text, error_type, error_message, stop_reason)
+        yield [row.custom_id, *map(_harmless, words), *tokens]
+
+
+def _harmless(text: str | None) -> str | None:
+    """A text that no spreadsheet takes for a formula: an apostrophe before what begins like one."""
+    if text and _FORMULA.match(text) and not _NUMBER.fullmatch(text):
+        return f"'{text}"
+    return text
+
+
+def _settle(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())

@@ -1,0 +1,130 @@
+"""Creates and what becomes of batches, for programs that reach the upstream through this server instead of its tools.
+
+Their creates pass the same gate as the tool's: written down first, sent once, within the cap. Their requests are read
+for that alone; what is wrong with one of them is for the upstream to say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from batches_mcp.api.account import Call
+from batches_mcp.api.body import frame
+from batches_mcp.core.errors import CallError, ErrorReport, Retry
+from batches_mcp.core.plan import RoutePlan
+from batches_mcp.core.settings import BatchSettings
+from batches_mcp.exchange import result
+from batches_mcp.exchange.request import invalid
+from batches_mcp.exchange.result import Answer
+from batches_mcp.requests.cost import estimate
+from batches_mcp.requests.problems import Severity
+from batches_mcp.requests.reading import wrapped_rows
+from batches_mcp.requests.received import Received
+from batches_mcp.requests.scan import Scan, content_of, scan
+from batches_mcp.store.entry import Draft
+from batches_mcp.tools import OUR_KEY
+from batches_mcp.tools.ending import forget
+from batches_mcp.work.deliver import OutgoingCreate
+from batches_mcp.work.learn import heard
+from batches_mcp.work.refusals import may_be, unpriced
+from batches_mcp.work.send import Rules, submit
+
+_SOURCE = "REST"
+# The official SDKs wait 600 s for an answer; a program that waits for less finds its batch by the same create again.
+_ANSWER_WITHIN_S = 590.0
+
+
+async def create(call: Call, body: Received, sources: ExitStack, settings: BatchSettings, *, again: bool) -> Answer:
+    """The upstream's answer to a create whose body is sent as it came; `again` sends what was sent not long ago too.
+
+    Raises:
+        CallError: nothing was sent, or it is not known what became of it; `UpstreamError` holds the answer.
+    """
+    found = await call.desk.long_work(_scan, call, body)
+    cost = await anyio.to_thread.run_sync(estimate, found.demand)
+    if settings.max_cost_usd is not None:
+        if found.invalid:
+            wrong = next(problem for problem in found.problems if problem.severity is Severity.ERROR)
+            raise invalid(f"{wrong.text()}. --max-cost-usd only allows batches whose cost can be estimated.")
+        if cost["cost_usd"]["high"] is None:
+            raise unpriced(cost)
+    betas = frame(call, call.arguments).beta
+    outgoing = OutgoingCreate(
+        tool=call.tool,
+        arguments=call.arguments,
+        length_bytes=body.length,
+        pieces=body.pieces,
+        about=Draft(
+            content=await anyio.to_thread.run_sync(_content, found, body, betas),
+            rows=found.requests,
+            body_bytes=0,
+            source=_SOURCE,
+            betas=betas,
+            estimate_usd=cost["cost_usd"]["high"],
+        ),
+    )
+    deadline_s = anyio.current_time() + _ANSWER_WITHIN_S
+    rules = Rules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)
+    sent = await submit(call.desk, outgoing, rules, call.progress, sources, deadline_s)
+    if sent.batch is None:
+        raise _submitting(ledger=settings.ledger)
+    batch = sent.batch
+    if sent.candidate:
+        batch = {**batch, OUR_KEY: {"candidate": True, "next_step": may_be(str(batch.get("id")))}}
+    headers = {"content-type": "application/json", **sent.headers}
+    return Answer(200, headers, result.encode(batch).encode())
+
+
+async def noted(call: Call, route: RoutePlan, content: Mapping[str, Any]) -> None:
+    """Learn from an answer that is handed on what a tool's call would have."""
+    match call.tool.behavior:
+        case "delete":
+            for name in route.arguments_in_path:
+                await forget(call.desk, call.tool, str(call.arguments[name]))
+        case "list":
+            await heard(call, content.get("data"))
+        case "cancel" | "status":
+            await heard(call, [content])
+        case _:
+            pass
+
+
+def _scan(call: Call, body: Received) -> Scan:
+    """What the requests may come to. A body in another form is refused: nobody could say what it asks for."""
+    body.file.seek(0)
+    rows = wrapped_rows(body.file)
+    if rows is None:
+        raise invalid('the body: expected {"requests": [...]}.')
+
+    def readable() -> Iterator[tuple[int, bytes | str]]:
+        for index, (_, row) in enumerate(rows):
+            if isinstance(row, str):
+                raise invalid(f"requests[{index}]: {row}.")
+            yield index, row
+
+    return scan(readable(), frame(call, call.arguments).rules, "requests[{}]".format)
+
+
+def _content(found: Scan, body: Received, betas: str) -> str:
+    """What identifies a create; with requests in it that only the upstream can judge it is the body as it stands."""
+    if not found.invalid:
+        return content_of(found.parts, betas)
+    digest = hashlib.sha256(betas.encode())
+    for piece in body.pieces():
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _submitting(*, ledger: bool) -> CallError:
+    """The error for a create that goes on by itself, because its answer is long in coming."""
+    message = "the upstream has not answered the create yet, which goes on by itself."
+    if ledger:
+        next_step = "The same request again joins it, or is answered with its batch, and sends nothing twice."
+        return CallError(ErrorReport("timeout", message, next_step, Retry.HELPS))
+    return CallError(ErrorReport("timeout", message, "Look for its batch in the list.", Retry.UNSAFE))

@@ -1,0 +1,168 @@
+"""`status`: the state of a batch, and waiting within one call for its end.
+
+Waiting only ever asks: whatever happens to the call, the batch goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+
+from batches_mcp.api.account import Call
+from batches_mcp.api.facts import counts, time_s
+from batches_mcp.core.errors import CallError, Retry
+from batches_mcp.exchange import result
+from batches_mcp.exchange.failure import retry_after_s
+from batches_mcp.exchange.result import Answer
+from batches_mcp.tools import OUR_KEY
+from batches_mcp.work.learn import heard, in_doubt
+
+# The upstream names its own pace in `retry-after`; this is for when it does not.
+_POLL_S = 5.0
+# However short a pace it names, it is not asked without a rest.
+_SHORTEST_POLL_S = 1.0
+# Hosts that reckon their time-out from the last progress hear from us this often.
+_PROGRESS_S = 5.0
+# For the answer to the last question, which is asked when the wait is over. With the longest wait of 45 s a call stays
+# within the 50 s that it may take.
+_LAST_ANSWER_S = 5.0
+_SOONEST_S, _LATEST_S = 60.0, 900.0
+
+
+async def state(call: Call, cap_s: float) -> dict[str, Any]:
+    """The upstream batch, at its end or when `wait_seconds`, at most `cap_s` of them, are over.
+
+    Raises:
+        CallError: there is no state to tell, or an error that waiting does not mend.
+    """
+    asked_s = float(call.arguments.get("wait_seconds", 0))
+    waiting = _Waiting(call, min(asked_s, cap_s))
+    batch, answer = await waiting.until_ended()
+    doubted = await heard(call, [batch])
+    remarks: dict[str, Any] = {
+        "done": _done(batch),
+        "waited_s": round(waiting.waited_s(), 1),
+        "poll_after_s": _poll_after_s(batch, answer, waiting.clock.wall_s()),
+        "next_step": _next_step(batch, answer, waiting.clock.wall_s()),
+    }
+    for entry in doubted.values():
+        remarks["candidate"] = True
+        remarks["next_step"] = f"{in_doubt(entry)} {remarks['next_step']}"
+    if asked_s > cap_s:
+        remarks["notice"] = (
+            f"wait_seconds was cut from {asked_s:g} to {cap_s:g}, the longest this server waits in a call."
+        )
+    return result.bounded({**batch, OUR_KEY: remarks}, answer)
+
+
+class _Waiting:
+    """One call's wait. Time is that of the upstream's clock, so that tests need not wait themselves."""
+
+    def __init__(self, call: Call, wait_s: float) -> None:
+        self._call = call
+        self._wait_s = wait_s
+        self.clock = call.forward.upstream.clock
+        self._started_s = self.clock.now_s()
+
+    def waited_s(self) -> float:
+        return self.clock.now_s() - self._started_s
+
+    async def until_ended(self) -> tuple[dict[str, Any], Answer]:
+        """The last state that was learned, with the answer it came in."""
+        known: tuple[dict[str, Any], Answer] | None = None
+        failure: CallError | None = None
+        while True:
+            pause_s: float | None = None
+            try:
+                with anyio.fail_after(self._left_s() if known or failure else None):
+                    known = await self._ask()
+                pause_s = retry_after_s(known[1].headers)
+            except CallError as error:
+                if not self._passes(error):
+                    raise
+                failure, pause_s = error, error.report.retry_after_s
+            except TimeoutError:
+                pass  # the call's time is over, and with it the wait
+            if known and (_done(known[0]) or self._over()):
+                return known
+            if failure and self._over():
+                raise failure
+            await self._pause(max(pause_s or _POLL_S, _SHORTEST_POLL_S), known[0] if known else None)
+
+    async def _ask(self) -> tuple[dict[str, Any], Answer]:
+        answer = await self._call.forward.answer(self._call.tool, self._call.arguments)
+        return result.whole(self._call.tool.result, answer), answer
+
+    def _over(self) -> bool:
+        return self.waited_s() >= self._wait_s
+
+    def _left_s(self) -> float:
+        """What a question after the first may take: the wait ends on time, whether the upstream answers or not."""
+        return max(0.0, self._wait_s - self.waited_s()) + _LAST_ANSWER_S
+
+    def _passes(self, error: CallError) -> bool:
+        """Whether asking again later may do."""
+        settling = self._call.forward.recent.settling(self._call.tool.request, self._call.arguments, self.clock.now_s())
+        return error.report.retry is Retry.HELPS or (settling and error.report.status == 404)
+
+    async def _pause(self, pause_s: float, batch: Mapping[str, Any] | None) -> None:
+        """Sleep until it is time to ask again, telling now and then that the wait goes on."""
+        until_s = min(self.waited_s() + pause_s, self._wait_s)
+        while (waited_s := self.waited_s()) < until_s:
+            await self._call.progress(round(waited_s, 1), self._wait_s, _progress(batch))
+            await self.clock.sleep(min(_PROGRESS_S, until_s - waited_s))
+
+
+def _done(batch: Mapping[str, Any]) -> bool:
+    return batch.get("processing_status") == "ended"
+
+
+def _progress(batch: Mapping[str, Any] | None) -> str:
+    """Never a share of the requests: the upstream counts all of them as processing until the batch has ended."""
+    if batch is None:
+        return "waiting for the upstream to answer"
+    requests = sum(counts(batch).values())
+    return f"{batch.get('processing_status')}: {requests:,} request{'' if requests == 1 else 's'}"
+
+
+def _poll_after_s(batch: Mapping[str, Any], answer: Answer, now_s: float) -> int | None:
+    """When asking again is worth a turn: a quarter of the batch's age, which is what it has taken so far."""
+    if _done(batch):
+        return None
+    soonest_s = max(_SOONEST_S, retry_after_s(answer.headers) or 0.0)
+    return round(max(soonest_s, min(_age_s(batch, now_s) / 4, _LATEST_S)))
+
+
+def _next_step(batch: Mapping[str, Any], answer: Answer, now_s: float) -> str:
+    wait_s = _poll_after_s(batch, answer, now_s)
+    if wait_s is None:
+        return _after_the_end(batch)
+    minutes = round(wait_s / 60) or 1
+    later = f"come back in {minutes} minute{'' if minutes == 1 else 's'}"
+    if batch.get("processing_status") == "canceling":
+        return f"It is being canceled, which takes up to some minutes. Tell the user, and {later}."
+    return (
+        "It goes on without you; most batches end within an hour, all within 24. "
+        f"Tell the user its id, {batch.get('id')}, and {later}, rather than ask over and over."
+    )
+
+
+def _after_the_end(batch: Mapping[str, Any]) -> str:
+    by_state = counts(batch)
+    if batch.get("archived_at"):
+        return "Its results are no longer available: they are kept for 29 days after its creation."
+    failed = {name: number for name, number in by_state.items() if name != "succeeded" and number}
+    if not failed:
+        return "Every request succeeded: retrieve the results."
+    named = ", ".join(f"{number:,} {name}" for name, number in failed.items())
+    return (
+        f"{by_state.get('succeeded', 0):,} succeeded, but {named}: retrieve the results with result_types "
+        f"{list(failed)} to see which and why."
+    )
+
+
+def _age_s(batch: Mapping[str, Any], now_s: float) -> float:
+    created_s = time_s(batch, "created_at")
+    return 0.0 if created_s is None else max(0.0, now_s - created_s)

@@ -1,0 +1,213 @@
+"""`submit`: a create whose requests are checked here first, all of them, before any is sent or paid.
+
+The requests are read twice: once to check, count and split them, once to send the part that was chosen. Nothing of them
+is kept in memory in between but their ids.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from batches_mcp.api.account import Call
+from batches_mcp.api.body import Frame, frame
+from batches_mcp.core.errors import CallError, ErrorReport
+from batches_mcp.core.settings import BatchSettings
+from batches_mcp.exchange.request import invalid
+from batches_mcp.requests.cost import estimate
+from batches_mcp.requests.problems import Severity
+from batches_mcp.requests.reading import Row
+from batches_mcp.requests.scan import MOST_SHOWN, Part, Scan, content_of, scan
+from batches_mcp.requests.source import SOURCES, Source, source_of
+from batches_mcp.store.entry import Draft
+from batches_mcp.tools import OUR_KEY
+from batches_mcp.work.deliver import OutgoingCreate
+from batches_mcp.work.refusals import may_be, not_begun, unpriced
+from batches_mcp.work.retry import Retried, nothing, retried
+from batches_mcp.work.send import Rules, Sent, submit
+
+# The upstream suggests 10 s; most batches take minutes, and every look costs an agent a turn.
+_POLL_AFTER_S = 60
+_SUBMITTING_POLL_AFTER_S = 20
+
+_NO_LEDGER = (
+    "This server keeps no ledger (--no-ledger): it does not notice when the same requests are submitted twice, cannot "
+    "find a batch whose create was not answered, and cannot retry what failed. Keep the id, and the requests."
+)
+
+
+async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
+    """The new batch, and beside it what was left out or is doubtful; for a dry run a report only.
+
+    Raises:
+        CallError: whatever went wrong. Requests with errors, and more than a batch holds, are refused unsent.
+    """
+    deadline_s = anyio.current_time() + call.forward.upstream.limits.call_s
+    with ExitStack() as stack:
+        source, lineage = await _source(call, settings, stack)
+        arguments = {**call.arguments, "requests": []}
+        if lineage and lineage.entry.betas:
+            arguments.setdefault("betas", lineage.entry.betas.split(","))
+        around = frame(call, arguments)
+        found = await call.desk.long_work(_scan, source, around, call.forward.upstream.limits.call_s)
+        if not lineage and not found.requests:
+            raise invalid(f"{source.file or 'requests'}: holds no requests.")
+        left = lineage.sifted.remarks() if lineage else {}
+        if call.arguments.get("dry_run"):
+            return {OUR_KEY: {"dry_run": await anyio.to_thread.run_sync(report, found), **left}}
+        if lineage and not found.requests:
+            raise nothing(str(lineage.entry.batch_id), lineage.sifted)
+        if found.count(Severity.ERROR) and not call.arguments.get("skip_invalid"):
+            raise _refusal(found)
+        part = _part(found, call.arguments.get("part"))
+        several = len(found.parts) > 1
+        cost = await anyio.to_thread.run_sync(estimate, part.demand)
+        if settings.max_cost_usd is not None and cost["cost_usd"]["high"] is None:
+            raise unpriced(cost)
+        outgoing = OutgoingCreate(
+            tool=call.tool,
+            arguments=arguments,
+            length_bytes=around.length_bytes(part),
+            pieces=partial(around.pieces, source, found, part),
+            about=Draft(
+                content=part.content(around.beta),
+                rows=part.count,
+                body_bytes=0,
+                source=source.file or (lineage.entry.source if lineage else None),
+                label=call.arguments.get("label", lineage.entry.label if lineage else None),
+                part=call.arguments.get("part"),
+                parent=call.arguments.get("retry_of"),
+                betas=around.beta,
+                estimate_usd=cost["cost_usd"]["high"],
+                parts=len(found.parts) if several else None,
+                source_hash=content_of(found.parts, around.beta) if several else None,
+            ),
+        )
+        again = bool(call.arguments.get("allow_duplicate"))
+        rules = Rules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)
+        sent = await submit(call.desk, outgoing, rules, call.progress, stack, deadline_s)
+    remarks = _remarks(source, found, part, sent, ledger=settings.ledger)
+    return {**(sent.batch or {}), OUR_KEY: {"estimate": cost, **remarks, **left}}
+
+
+async def _source(call: Call, settings: BatchSettings, stack: ExitStack) -> tuple[Source, Retried | None]:
+    """Where the requests come from, and what they are a retry of, if they are one."""
+    if "retry_types" in call.arguments and "retry_of" not in call.arguments:
+        raise invalid("retry_types: goes with retry_of.")
+    if "retry_of" not in call.arguments:
+        return stack.enter_context(source_of(call.arguments, settings.roots)), None
+    others = [name for name in (*SOURCES, "template") if name in call.arguments]
+    if others:
+        raise invalid(f"retry_of: takes the requests that its batch had; leave {', '.join(others)} out.")
+    lineage = await retried(call, again=bool(call.arguments.get("allow_duplicate")))
+    return lineage.source, lineage
+
+
+def report(found: Scan) -> dict[str, Any]:
+    """What a dry run answers."""
+    return {
+        "requests": found.requests,
+        "bytes": found.body_bytes,
+        "parts": len(found.parts),
+        "models": dict(found.models.most_common()),
+        "errors": found.count(Severity.ERROR),
+        "warnings": found.count(Severity.WARNING),
+        "problems": [problem.data() for problem in found.problems],
+        **({"problems_by_kind": _by_kind(found)} if _hidden(found) else {}),
+        "estimate": estimate(found.demand),
+    }
+
+
+def _scan(source: Source, around: Frame, most_s: float) -> Scan:
+    deadline_s = time.monotonic() + most_s
+
+    def rows() -> Iterator[Row]:
+        for row in source.rows():
+            if time.monotonic() > deadline_s:
+                raise not_begun(most_s)
+            yield row
+
+    return scan(rows(), around.rules, source.place)
+
+
+def _part(found: Scan, wanted: int | None) -> Part:
+    parts = len(found.parts)
+    if not parts:
+        raise invalid("no request is left to send.")
+    if wanted is None and parts > 1:
+        raise invalid(
+            f"{found.sendable:,} requests, {found.body_bytes:,} bytes, make {parts} batches. "
+            f"Call once for each, with part 1 to {parts}."
+        )
+    if wanted is not None and wanted > parts:
+        raise invalid(f"part: {wanted} is more than the {parts} there {'is' if parts == 1 else 'are'}.")
+    return found.parts[(wanted or 1) - 1]
+
+
+def _refusal(found: Scan) -> CallError:
+    errors = [problem for problem in found.problems if problem.severity is Severity.ERROR]
+    lines = [f"- {problem.text()}" for problem in errors]
+    if _hidden(found):
+        lines.append("in all: " + ", ".join(f"{number:,} x {kind}" for kind, number in _by_kind(found).items()))
+    message = f"{len(found.invalid):,} of {found.requests:,} requests have errors, so nothing was sent:"
+    next_step = "Correct them, or leave them out with skip_invalid."
+    return CallError(ErrorReport("invalid_requests", "\n".join([message, *lines]), next_step))
+
+
+def _remarks(source: Source, found: Scan, part: Part, sent: Sent, *, ledger: bool) -> dict[str, Any]:
+    left_out = [problem for problem in found.problems if problem.severity is Severity.ERROR]
+    warnings = [problem.data() for problem in found.problems if problem.severity is Severity.WARNING]
+    warnings += [_remark(text) for text in sent.warnings]
+    if not ledger:
+        warnings.append(_remark(_NO_LEDGER))
+    remarks = _outcome(sent, ledger=ledger)
+    if source.file is not None:
+        remarks["source"] = {"file": source.file, "rows": part.count, "bytes": part.body_bytes}
+    if found.invalid:
+        remarks["left_out"] = {"requests": len(found.invalid), "problems": [each.data() for each in left_out]}
+    if warnings:
+        remarks["warnings"] = warnings
+    return remarks
+
+
+def _outcome(sent: Sent, *, ledger: bool) -> dict[str, Any]:
+    """What became of the create, and what to do next."""
+    if sent.batch is None:
+        next_step = (
+            "The create is not over. Call again with the same requests in a little while: the call joins it, or is "
+            "answered with its batch, and sends nothing twice."
+        )
+        if not ledger:
+            next_step = (
+                "The create goes on by itself. Look for its batch in the list: the same call again may be billed again."
+            )
+        return {"submitting": True, "poll_after_s": _SUBMITTING_POLL_AFTER_S, "next_step": next_step}
+    batch_id = sent.batch.get("id")
+    if sent.candidate:
+        return {
+            "candidate": True,
+            "poll_after_s": _POLL_AFTER_S,
+            "next_step": f"Tell the user. {may_be(str(batch_id))}",
+        }
+    next_step = f"Tell the user the id {batch_id}, and look at its state in a minute at the earliest."
+    if sent.earlier:
+        next_step = f"An earlier call with the same requests made this batch; nothing new was sent. {next_step}"
+    return {"poll_after_s": _POLL_AFTER_S, "next_step": next_step}
+
+
+def _remark(text: str) -> dict[str, str]:
+    return {"where": "this server", "severity": str(Severity.WARNING), "message": text}
+
+
+def _hidden(found: Scan) -> bool:
+    return sum(found.kinds.values()) > MOST_SHOWN
+
+
+def _by_kind(found: Scan) -> dict[str, int]:
+    return {f"{severity}: {kind}": number for (severity, kind), number in found.kinds.most_common()}

@@ -1,0 +1,185 @@
+"""Sending a create: in a task of its own, that outlasts the call; what came of it is found out and written down."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+
+from batches_mcp.api.account import Desk, Progress
+from batches_mcp.api.underway import Delivery, Key
+from batches_mcp.core.errors import CallError, ErrorReport, Retry, StateUnusable, UnusableAnswer
+from batches_mcp.core.plan import ToolPlan
+from batches_mcp.exchange import result
+from batches_mcp.exchange.request import Upload
+from batches_mcp.store.entry import Draft, Entry, State
+from batches_mcp.store.records import Records
+from batches_mcp.work.evidence import Adopt, Candidates, maybe_accepted
+from batches_mcp.work.reconcile import look
+from batches_mcp.work.refusals import not_accepted, unsettled
+
+log = logging.getLogger(__name__)
+
+_PROGRESS_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingCreate:
+    """What a create sends: a body of known length whose `pieces` are made anew each time they are asked for.
+
+    `arguments` build the request but for its body. `about` is what the ledger is to hold of it; the name of its copy
+    and its size are filled in here.
+    """
+
+    tool: ToolPlan
+    arguments: Mapping[str, Any]
+    length_bytes: int
+    pieces: Callable[[], Iterator[bytes]]
+    about: Draft
+
+
+def start(
+    desk: Desk,
+    outgoing: OutgoingCreate,
+    key: Key | None,
+    entry: Entry | None,
+    pieces: Callable[[], Iterator[bytes]],
+    sources: ExitStack,
+    records: Records | None = None,
+) -> Delivery:
+    """Begin to send, in a task that outlasts the call."""
+    delivery = Delivery(outgoing.length_bytes, entry)
+    desk.underway.add(key, delivery)
+    desk.tasks.start_soon(_deliver, desk, outgoing, delivery, key, pieces, sources, records)
+    return delivery
+
+
+async def _deliver(
+    desk: Desk,
+    outgoing: OutgoingCreate,
+    delivery: Delivery,
+    key: Key | None,
+    pieces: Callable[[], Iterator[bytes]],
+    sources: ExitStack,
+    records: Records | None,
+) -> None:
+    """Send, find out what came of it where the answer does not say, and write it down."""
+    try:
+        with sources:
+            try:
+                delivery.batch = await _post(desk, outgoing, delivery, pieces, records)
+            except CallError as error:
+                whole = delivery.sent or isinstance(error, UnusableAnswer)
+                delivery.failure = error if whole or not maybe_accepted(error) else not_accepted(error)
+        if records is not None:
+            delivery.recorded = False
+            await record(desk, outgoing.tool, records, delivery)
+    except Exception as error:  # handed to whoever waits, whose boundary it is
+        delivery.failure = error
+        log.warning("a create ended badly", exc_info=not isinstance(error, CallError))
+    finally:
+        desk.underway.remove(key, delivery)
+        delivery.done.set()
+
+
+async def _post(
+    desk: Desk,
+    outgoing: OutgoingCreate,
+    delivery: Delivery,
+    pieces: Callable[[], Iterator[bytes]],
+    records: Records | None,
+) -> Mapping[str, Any]:
+    upstream = desk.forward.upstream
+
+    def times_s() -> tuple[float, float]:
+        return upstream.time_s() if upstream.time_is_known else math.inf, upstream.clock.now_s()
+
+    def before_the_last_byte() -> None:
+        if records is not None and delivery.entry is not None:
+            sent_s, measured_s = anyio.from_thread.run_sync(times_s)
+            records.ledger.sent(delivery.entry.key, sent_s)
+            records.sent_s[delivery.entry.key] = measured_s
+        delivery.sent = True
+
+    def counted() -> Iterator[bytes]:
+        delivery.begun, delivery.sent_bytes, delivery.sent = True, 0, False
+        for piece in pieces():
+            if delivery.sent_bytes + len(piece) >= outgoing.length_bytes:
+                before_the_last_byte()
+            yield piece
+            delivery.sent_bytes += len(piece)
+
+    answer = await desk.forward.answer(
+        outgoing.tool, outgoing.arguments, lambda _: Upload(outgoing.length_bytes, counted)
+    )
+    delivery.headers = answer.headers
+    batch = result.shape(outgoing.tool.result, answer)
+    if not isinstance(batch.get("id"), str):
+        message = f"the upstream accepted the create, but its answer has no batch id: {answer.description}."
+        next_step = "Look at the list for the batch before anything else."
+        raise UnusableAnswer(ErrorReport("unusable_answer", message, next_step, Retry.UNSAFE, status=answer.status))
+    desk.forward.recent.note(outgoing.tool.request, outgoing.arguments, batch, upstream.clock.now_s())
+    return batch
+
+
+async def record(desk: Desk, tool: ToolPlan, records: Records, delivery: Delivery) -> None:
+    """Write down what came of a create, unless the ledger cannot be written to; then the next call tries again."""
+    ledger, entry = records.ledger, delivery.entry
+    assert entry is not None  # noqa: S101 - it is in the ledger
+    try:
+        if delivery.batch is not None:
+            await anyio.to_thread.run_sync(ledger.accepted, entry.key, delivery.batch)
+        elif isinstance(delivery.failure, CallError) and not maybe_accepted(delivery.failure):
+            await anyio.to_thread.run_sync(ledger.settled, entry.key, State.REFUSED)
+            await anyio.to_thread.run_sync(records.drop, entry.body)
+        else:
+            await _settle_doubt(desk, tool, records, entry, delivery)
+    except StateUnusable as error:
+        log.warning("%s", error)
+        if delivery.batch is not None:
+            delivery.warnings.append(f"The batch exists, but it could not be written down: {error.report.message}")
+        return
+    delivery.recorded = True
+    if delivery.batch is not None:
+        assert desk.all_records is not None  # noqa: S101 - there are records
+        desk.tasks.start_soon(desk.long_work, records.kept.compress, entry.body, desk.all_records.stopping)
+
+
+async def _settle_doubt(desk: Desk, tool: ToolPlan, records: Records, entry: Entry, delivery: Delivery) -> None:
+    verdict = await look(desk, tool, records, entry)
+    match verdict:
+        case Adopt(batch):
+            delivery.batch, delivery.failure = batch, None
+            return
+        case Candidates([batch]):
+            delivery.candidate = batch
+    delivery.failure = unsettled(entry, verdict, delivery.failure if isinstance(delivery.failure, CallError) else None)
+
+
+async def watch(desk: Desk, delivery: Delivery, progress: Progress) -> None:
+    """Wait until a delivery has ended, telling how far it is."""
+    uploads = desk.forward.upstream.uploads
+
+    def words(sent: int, total: int) -> str:
+        if not delivery.begun and uploads.all_taken:
+            return f"waiting for its turn: {uploads.most} creates are sent at a time"
+        return f"{sent:,} of {total:,} bytes sent" if sent < total else "waiting for the answer"
+
+    async with anyio.create_task_group() as tasks:
+
+        async def tell() -> None:
+            while True:
+                await anyio.sleep(_PROGRESS_EVERY_S)
+                sent, total = delivery.sent_bytes, delivery.body_bytes
+                await progress(sent, total, words(sent, total))
+
+        tasks.start_soon(tell)
+        await delivery.done.wait()
+        tasks.cancel_scope.cancel()

@@ -1,0 +1,110 @@
+"""What can be told of a create that was not answered, from what the upstream shows afterwards. Pure.
+
+The API has no way to ask for "the batch of this request": https://platform.claude.com/docs/en/api/creating-message-batches
+knows no idempotency key. A batch of the right size that is newer than the create's beginning may be its batch; the
+custom_ids of its results, once there are any, prove it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from batches_mcp.api.facts import counts, time_s, upstream_now_s
+from batches_mcp.core.errors import CallError, Retry, UnusableAnswer, UpstreamUnreachable
+from batches_mcp.store.entry import Baseline, Entry
+
+Batch = Mapping[str, Any]
+
+# What is newer cannot be told by the list: then by the time of day, which may be off by so much.
+_UNMEASURED_S = 120.0
+
+
+def maybe_accepted(error: CallError) -> bool:
+    """Whether a create that ended so may have made a batch, if its body was sent to the end."""
+    if isinstance(error, UpstreamUnreachable):
+        return error.maybe_accepted
+    # A success that cannot be read is a success.
+    return isinstance(error, UnusableAnswer) or error.report.retry is Retry.UNSAFE
+
+
+def baseline(page: Mapping[str, Any], date: str | None, wall_s: float) -> Baseline:
+    """The upstream as the first page of its list shows it, in an answer with this `Date`; `wall_s` is our own time."""
+    now_s = upstream_now_s(date, wall_s)
+    rows = page.get("data")
+    newest = rows[0] if isinstance(rows, list) and rows else None
+    if newest is None:
+        return Baseline(now_s) if rows == [] else unmeasured(now_s)
+    created = time_s(newest, "created_at") if isinstance(newest, dict) else None
+    return unmeasured(now_s) if created is None else Baseline(now_s, created, str(newest.get("id")))
+
+
+def unmeasured(now_s: float) -> Baseline:
+    """The upstream when its list could not be read."""
+    return Baseline(now_s, now_s - _UNMEASURED_S)
+
+
+def created_s(batch: Batch) -> float:
+    """When a batch was made (Unix time); a time that cannot be read counts as just now."""
+    created = time_s(batch, "created_at")
+    return float("inf") if created is None else created
+
+
+def size(batch: Batch) -> int:
+    """How many requests a batch has, in whatever state they are."""
+    return sum(counts(batch).values())
+
+
+def candidates(batches: Sequence[Batch], entry: Entry, known: Collection[str]) -> list[Batch]:
+    """Of batches newer than an entry, those that may be its own: of its size, and not known as another's."""
+    return [batch for batch in batches if size(batch) == entry.rows and batch.get("id") not in known]
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """This is the batch: its results have our custom_ids."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """It may be any of these, or none."""
+
+    batches: Sequence[Batch]
+
+
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """None is listed, but one may still come to be for `left_s`."""
+
+    left_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class NoneFound:
+    """There is no batch of it, and will be none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The list could not be read to where it would have to be."""
+
+    error: CallError
+
+
+Verdict = Adopt | Candidates | InDoubt | NoneFound | Unknown
+
+
+def verdict(ours: Sequence[Batch], possible: Sequence[Batch], doubt_left_s: float, alike: int = 1) -> Verdict:
+    """What to make of the candidates: `ours` have our custom_ids, of `possible` that cannot be seen yet.
+
+    So many unsettled creates are of the same content, `alike`, each of which may have made one of `ours`; which of them
+    is whose makes no difference. Batches come newest first.
+    """
+    if 0 < len(ours) <= alike:
+        return Adopt(ours[-1])
+    if found := [*ours, *possible]:
+        return Candidates(found)
+    return InDoubt(doubt_left_s) if doubt_left_s > 0 else NoneFound()

@@ -1,0 +1,177 @@
+"""Why a create was not sent, or not again, in words. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from batches_mcp.core.errors import CallError, ErrorReport, Retry
+from batches_mcp.core.redact import excerpt
+from batches_mcp.store.entry import Draft, Entry
+from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound, Unknown, Verdict
+
+# While it is in doubt whether a batch was made, asking again sooner tells nothing new.
+_ASK_AGAIN_S = 20.0
+
+
+def unsettled(entry: Entry, verdict: Verdict, error: CallError | None = None) -> CallError:
+    """The error for a create of which no batch is known for certain; `error` is what it ended with, if just now."""
+    reason = error.report.message if error else "an earlier create of the same content was not answered."
+    kind = error.report.type if error else "create_unsettled"
+
+    def report(message: str, next_step: str, wait_s: float | None) -> CallError:
+        return CallError(
+            ErrorReport(
+                kind,
+                f"{reason} {message}",
+                next_step,
+                Retry.HELPS,
+                retry_after_s=wait_s,
+                status=error.report.status if error else None,
+                request_id=error.report.request_id if error else None,
+                in_doubt=wait_s is not None,
+            )
+        )
+
+    match verdict:
+        case Candidates(batches):
+            named = " or ".join(f"{batch.get('id')} (created {batch.get('created_at')})" for batch in batches)
+            return report(
+                f"It may have made a batch of {entry.rows:,} requests, which may be {named}. Nothing else was sent.",
+                "Make the same call again once that has ended: it tells by the custom_ids of the results whether it is "
+                f"the one, and sends nothing before. {_UNLESS_WANTED}",
+                _ASK_AGAIN_S,
+            )
+        case InDoubt(left_s):
+            minutes = max(1, math.ceil(left_s / 60))
+            return report(
+                f"No batch of these {entry.rows:,} requests is listed, but one may still be made for {minutes} "
+                f"minute{'' if minutes == 1 else 's'}. Nothing else was sent.",
+                "Make the same call again: it looks for the batch first, and sends the requests only when none can "
+                f"come any more. {_UNLESS_WANTED}",
+                min(left_s, _ASK_AGAIN_S),
+            )
+        case NoneFound():
+            return report(
+                f"The list was looked at, and no batch of these {entry.rows:,} requests exists; none is paid.",
+                "The same call sends them.",
+                None,
+            )
+        case Unknown(cause):
+            return report(
+                f"Whether it made a batch could not be found out: {cause.report.message}",
+                "Make the same call again later: it looks for the batch first, and sends nothing before it could look.",
+                cause.report.retry_after_s or _ASK_AGAIN_S,
+            )
+        case Adopt():
+            raise ValueError("an adopted batch is no error")
+
+
+_UNLESS_WANTED = "Only if the user accepts that they may be billed twice, allow_duplicate sends them at once."
+
+
+def may_be(batch_id: str) -> str:
+    """What to do about a batch that only may be the one of a create that was not answered."""
+    return (
+        "The create was not answered. This batch is of its size and was created after it began, but may be another "
+        f"program's: that is known once it has ended. Retrieve {batch_id} in a minute at the earliest. The same create "
+        "again sends nothing before that is known."
+    )
+
+
+def not_accepted(error: CallError) -> CallError:
+    """The error for a create that broke before the last byte of its body was sent: there is no batch of it."""
+    report = error.report
+    return CallError(
+        replace(
+            report,
+            message=f"{report.message} The upload was not complete, so that no batch was made.",
+            next_step="Make the same call again.",
+            retry=Retry.HELPS,
+        )
+    )
+
+
+def not_begun(seconds: float) -> CallError:
+    """The error for a create that was not ready to be sent within the time of a call."""
+    message = f"the requests were not read, checked and kept within the {seconds:g} s of a call. Nothing was sent."
+    next_step = (
+        "Make the same call again. If that takes as long, split the file into smaller ones, one batch each; or let the "
+        "user run `batches-mcp run FILE -o OUT` in a shell, which has no such limit."
+    )
+    return CallError(ErrorReport("timeout", message, next_step, Retry.HELPS))
+
+
+def changed(draft: Draft, entry: Entry) -> CallError:
+    """The error for a part of a file that is not what it was when `entry`, another part, was sent."""
+    message = (
+        f"{draft.source} has changed since part {entry.part} of {entry.parts} was sent as batch {entry.batch_id}: its "
+        "parts no longer fit together, so that rows would be sent twice, or never."
+    )
+    next_step = (
+        "Nothing was sent. Put the file back as it was, and send the parts that are missing; or, if the user wants the "
+        "file as it is now, call again with allow_duplicate."
+    )
+    return CallError(ErrorReport("source_changed", message, next_step))
+
+
+def duplicate(entry: Entry, now_s: float) -> CallError:
+    """The error for requests that were submitted not long ago; `now_s` is Unix time."""
+    label = f" (label {entry.label!r})" if entry.label else ""
+    minutes = max(0, round((now_s - entry.started_s) / 60))
+    age = f"{minutes} min" if minutes < 120 else f"{round(minutes / 60)} h"
+    message = f"the same {entry.rows:,} requests were submitted {age} ago as batch {entry.batch_id}{label}."
+    next_step = (
+        f"Nothing was sent: use batch {entry.batch_id}. Only if the user wants the same requests done and billed a "
+        "second time, call again with allow_duplicate."
+    )
+    return CallError(ErrorReport("duplicate_create", message, next_step))
+
+
+def over_cap(spent_usd: float, draft: Draft, cap_usd: float) -> CallError:
+    """The error for a create that might cost more than is left of the cap."""
+    message = (
+        f"the batch may cost up to {draft.estimate_usd or 0:.4f} USD, and the last 24 hours came to {spent_usd:.4f} "
+        f"USD: together more than the {cap_usd:g} USD that this server may spend."
+    )
+    next_step = (
+        "Nothing was sent. Tell the user; fewer requests or a lower max_tokens cost less, and only the operator can "
+        "raise --max-cost-usd."
+    )
+    return CallError(ErrorReport("cost_cap", message, next_step))
+
+
+def unpriced(estimate: Mapping[str, Any]) -> CallError:
+    """The error for requests of which nobody can say what they may cost, under a cap; `estimate` is of `cost`."""
+    reasons = []
+    if models := estimate["unknown_models"]:
+        reasons.append(f"the price of {', '.join(excerpt(model, 60) for model in models[:_MOST_NAMED])} is not known")
+    for each in estimate["unbounded"][:_MOST_NAMED]:
+        others = f" (and {each['requests'] - 1:,} other requests)" if each["requests"] > 1 else ""
+        reasons.append(f"{each['where']} ({each['custom_id']!r}){others} asks for {each['reason']}")
+    message = f"the cost of the batch cannot be estimated: {'; '.join(reasons)}."
+    return CallError(ErrorReport("cost_unknown", message, _ESTIMATED_ONLY))
+
+
+def unknown_spent(entry: Entry) -> CallError:
+    """The error for any create under a cap while it is not known what one of the last 24 hours may have cost."""
+    made = f"batch {entry.batch_id}" if entry.batch_id else f"a create of {entry.rows:,} requests"
+    message = (
+        f"what {made} cost is not known: it was made within the last 24 hours without a cap on costs. So what is left "
+        "under --max-cost-usd is not known either."
+    )
+    next_step = (
+        "Nothing was sent. Get the results of that batch once it has ended, which tell its cost, and call again; "
+        "otherwise it counts for 24 hours from its creation."
+    )
+    return CallError(ErrorReport("cost_unknown", message, next_step))
+
+
+_MOST_NAMED = 5
+_ESTIMATED_ONLY = (
+    "Nothing was sent: --max-cost-usd only allows batches whose cost can be estimated. Use a model whose price is "
+    "known; give documents as text or in base64; give web_search and web_fetch a max_uses; leave out other server "
+    "tools, containers, MCP servers and compaction. Or ask the operator, who alone can lift the cap."
+)

@@ -1,0 +1,239 @@
+"""The one gate that every create passes: written down first, sent once, and its outcome written down after."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+
+from batches_mcp.api.account import Desk, Progress
+from batches_mcp.api.underway import Delivery
+from batches_mcp.core.errors import CallError
+from batches_mcp.store.entry import (
+    DOUBT_S,
+    Begun,
+    Busy,
+    Changed,
+    Claim,
+    Entry,
+    Made,
+    OverCap,
+    State,
+    Unsettled,
+)
+from batches_mcp.store.kept import Copy
+from batches_mcp.store.records import Records
+from batches_mcp.work.deliver import OutgoingCreate, record, start, watch
+from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound
+from batches_mcp.work.reconcile import baseline, look
+from batches_mcp.work.refusals import (
+    changed,
+    duplicate,
+    not_begun,
+    over_cap,
+    unknown_spent,
+    unsettled,
+)
+
+log = logging.getLogger(__name__)
+
+_PIECE_BYTES = 1 << 18
+# How often another process's row is looked at.
+_ELSEWHERE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What may be sent: `again` also what was sent not long ago, or may have been; `cap_usd` bounds 24 hours.
+
+    `attach` takes the batch that was made of the same content before, in place of an error that there is one. Who wants
+    to be `certain` is answered with an error as long as a batch only may be the one. `repeats` sends again what
+    made a batch that its caller was told of, and nothing that is in doubt. Entries of the ledger up to the key `after`
+    do not count: their content may be sent again.
+    """
+
+    again: bool = False
+    cap_usd: float | None = None
+    attach: bool = False
+    certain: bool = False
+    repeats: bool = False
+    after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What came of it within the time of a call: a batch, or none as yet while it is being submitted.
+
+    `earlier` tells that the batch is one that an earlier call of the same content made, `candidate` that it only may
+    be; `headers` are those of the answer, if it was given just now.
+    """
+
+    batch: Mapping[str, Any] | None
+    earlier: bool = False
+    warnings: list[str] = field(default_factory=list)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    candidate: bool = False
+
+
+async def submit(
+    desk: Desk, outgoing: OutgoingCreate, rules: Rules, progress: Progress, sources: ExitStack, deadline_s: float
+) -> Sent:
+    """Pass the gate. `sources` holds what the pieces are read from, and is closed when that is no longer needed.
+
+    Before its first byte is sent, a create can be canceled. After that it runs to its end, and the call is answered at
+    `deadline_s` (of the event loop's clock) at the latest.
+
+    Raises:
+        CallError: there is no batch of it, or it is not known whether there is one.
+    """
+    waiting: Delivery | None = None
+    earlier = False
+    against: list[Claim] = []
+    with anyio.CancelScope(deadline=deadline_s):
+        if desk.all_records is None:
+            waiting = start(desk, outgoing, None, None, outgoing.pieces, sources.pop_all())
+        else:
+            found = await _begin(desk, outgoing, rules, against)
+            if isinstance(found, Sent):
+                return found
+            waiting, earlier = found
+        await watch(desk, waiting, progress)
+    if waiting is None:
+        match against[-1:]:
+            case [Unsettled(entry)]:
+                raise unsettled(entry, InDoubt(DOUBT_S))
+            case []:
+                raise not_begun(desk.forward.upstream.limits.call_s)
+            case _:
+                return Sent(None, earlier=True)
+    if not waiting.done.is_set():
+        return Sent(None, earlier=earlier)
+    if waiting.candidate is not None and not rules.certain:
+        return Sent(waiting.candidate, candidate=True)
+    if waiting.batch is None:
+        raise waiting.failure or RuntimeError("a delivery ended with neither a batch nor a failure")
+    records = desk.records(outgoing.tool)
+    if records is not None and waiting.entry is not None and not waiting.warnings:
+        await anyio.to_thread.run_sync(records.ledger.told, waiting.entry.key)
+    return Sent(waiting.batch, earlier, waiting.warnings, waiting.headers)
+
+
+async def _begin(
+    desk: Desk, outgoing: OutgoingCreate, rules: Rules, against: list[Claim]
+) -> Sent | tuple[Delivery, bool]:
+    """The delivery of this content, and whether an earlier call began it; or its batch, when there is one already.
+
+    `against` is told what stands in the way, as long as it does.
+    """
+    # Any answer names the account of a credential that was not seen before.
+    upstream = None if desk.accounts.is_known(outgoing.tool.request) else await baseline(desk, outgoing.tool)
+    key = (desk.accounts.name_of(outgoing.tool.request), outgoing.about.content)
+    records = desk.records(outgoing.tool)
+    assert records is not None  # noqa: S101 - a ledger is kept
+    await anyio.to_thread.run_sync(records.check, desk.forward.upstream.time_s())
+    with records.kept.draft() as path:
+        upstream = upstream or await baseline(desk, outgoing.tool)
+        betas = outgoing.about.betas
+        copy = await desk.long_work(lambda: records.kept.write(path, outgoing.pieces(), betas))
+        desk.tasks.start_soon(_tidy, desk, records)
+        draft = replace(outgoing.about, body=copy.name, body_bytes=copy.length_bytes)
+        awaited: set[int] = set()
+        repeated = False
+        while True:
+            running = desk.underway.find(key)
+            if running is not None and running.done.is_set():
+                await record(desk, outgoing.tool, records, running)
+                if not running.recorded:
+                    raise running.failure or RuntimeError("an outcome was not recorded for no reason")
+                desk.underway.remove(key, running)
+            elif running is not None and not rules.again:
+                return running, True
+            # What is claimed must be sent or given back, so that nothing may come in between.
+            with anyio.CancelScope(shield=True):
+                claim = await anyio.to_thread.run_sync(
+                    partial(
+                        records.claim,
+                        draft,
+                        upstream,
+                        again=rules.again,
+                        attach=rules.attach,
+                        repeated=repeated,
+                        cap_usd=rules.cap_usd,
+                        after=rules.after,
+                    )
+                )
+                if isinstance(claim, Begun):
+                    file = await anyio.to_thread.run_sync(_keep, records, copy, claim.entry)
+                    pieces = partial(_file_pieces, file)
+                    return start(desk, outgoing, key, claim.entry, pieces, _closing(file), records), False
+            against.append(claim)
+            match claim:
+                case Made(entry) if entry.told and entry.key not in awaited and not rules.attach:
+                    if rules.repeats:
+                        repeated = True
+                        continue
+                    raise duplicate(entry, upstream.now_s)
+                case Made(entry):
+                    await anyio.to_thread.run_sync(records.ledger.told, entry.key)
+                    return Sent(entry.shown, earlier=True)
+                case Changed(entry):
+                    raise changed(draft, entry)
+                case OverCap(unknown=Entry() as entry):
+                    raise unknown_spent(entry)
+                case OverCap(spent_usd):
+                    raise over_cap(spent_usd, draft, rules.cap_usd or 0.0)
+                case Busy(entry):
+                    awaited.add(entry.key)
+                    running = desk.underway.find(key)
+                    if running is None or running.done.is_set():
+                        await anyio.sleep(_ELSEWHERE_S)
+                    elif rules.again:
+                        await running.done.wait()
+                case Unsettled(entry):
+                    match await look(desk, outgoing.tool, records, entry):
+                        case Adopt(batch):
+                            await anyio.to_thread.run_sync(records.ledger.told, entry.key)
+                            return Sent(batch, earlier=True)
+                        case Candidates([batch]) if not rules.certain:
+                            return Sent(batch, candidate=True)
+                        case NoneFound():
+                            pass
+                        case verdict:
+                            raise unsettled(entry, verdict)
+
+
+async def _tidy(desk: Desk, records: Records) -> None:
+    upstream = desk.forward.upstream
+    if upstream.time_is_known:
+        try:
+            await anyio.to_thread.run_sync(records.tidy, min(upstream.time_s(), upstream.clock.wall_s()))
+        except CallError as error:
+            log.warning("%s", error)
+
+
+def _keep(records: Records, copy: Copy, entry: Entry) -> io.BufferedReader:
+    try:
+        return records.kept.keep(copy)
+    except CallError:
+        records.ledger.settled(entry.key, State.REFUSED)
+        raise
+
+
+def _closing(file: io.BufferedReader) -> ExitStack:
+    stack = ExitStack()
+    stack.enter_context(file)
+    return stack
+
+
+def _file_pieces(file: io.BufferedReader) -> Iterator[bytes]:
+    file.seek(0)
+    while piece := file.read(_PIECE_BYTES):
+        yield piece

@@ -1,0 +1,376 @@
+"""The ledger and the kept requests: whole or not at all, whatever happens to the disk, the clock or the process."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batches_mcp.core.errors import StateUnusable
+from batches_mcp.core.state import StateFolder
+from batches_mcp.store import database
+from batches_mcp.store.entry import Baseline, Begun, Busy, Draft, Made, OverCap, State, Unsettled
+from batches_mcp.store.kept import Copy
+from batches_mcp.store.presence import Presence
+from batches_mcp.store.records import AllRecords, Records
+
+NOW_S = 1_800_000_000.0
+DAY_S = 86_400.0
+BODY = b'{"requests":[{"custom_id":"a"},{"custom_id":"b"}]}'
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    everything = AllRecords(StateFolder(tmp_path))
+    yield everything.of("account")
+    everything.close()
+
+
+def another(records: Records) -> Records:
+    """Another process's view of the same records."""
+    return Records(records.ledger, records.kept, Presence(records.ledger.path.parent / "owners"))
+
+
+def draft(content: str = "c", **more: Any) -> Draft:
+    return Draft(content, 3, 100, **{"body": f"body of {content}", **more})
+
+
+def at(now_s: float = NOW_S) -> Baseline:
+    return Baseline(now_s)
+
+
+def begin(records: Records, content: str = "c", now_s: float = NOW_S, **more: Any) -> int:
+    claim = records.claim(draft(content, **more), at(now_s))
+    assert isinstance(claim, Begun), claim
+    return claim.entry.key
+
+
+def made(records: Records, batch_id: str, content: str = "c", now_s: float = NOW_S, **more: Any) -> int:
+    key = begin(records, content, now_s, **more)
+    created = {"id": batch_id, "processing_status": "in_progress", "created_at": "2026-01-01T12:00:00Z"}
+    records.ledger.accepted(key, created)
+    return key
+
+
+def test_a_claim_is_a_lock_until_its_owner_ends(records: Records) -> None:
+    key = begin(records)
+    records.ledger.sent(key, NOW_S)
+    other = another(records)
+    assert isinstance(other.claim(draft(), at()), Busy)
+    assert isinstance(records.claim(draft(), at()), Busy)
+    records.presence.leave()
+    claim = other.claim(draft(), at())
+    assert isinstance(claim, Unsettled)
+    assert claim.entry.key == key
+    other.ledger.settled(key, State.NONE_FOUND)
+    assert isinstance(other.claim(draft(), at()), Begun)
+    other.presence.leave()
+
+
+def test_a_create_that_was_never_sent_whole_stands_against_nothing(records: Records) -> None:
+    begin(records, "claimed"), begin(records, "left behind")
+    records.presence.leave()
+    other = another(records)
+    assert isinstance(other.claim(draft("claimed"), at()), Begun)
+    assert other.left_behind() == []
+    assert {entry.state for entry in other.ledger.entries() if entry.content == "left behind"} == {State.REFUSED}
+    other.presence.leave()
+
+
+def test_who_accepts_to_pay_twice_passes_what_is_unsettled(records: Records) -> None:
+    key = begin(records)
+    records.ledger.sent(key, NOW_S)
+    records.ledger.released(key)
+    assert isinstance(records.claim(draft(), at(), again=True), Begun)
+
+
+def test_the_same_body_is_the_same_create_whatever_its_content_is_called(records: Records) -> None:
+    made(records, "b1")
+    assert isinstance(records.claim(replace(draft(), content="by another rule"), at()), Made)
+
+
+def test_what_was_made_is_told_once_and_then_a_duplicate(records: Records) -> None:
+    key = made(records, "b1")
+    claim = records.claim(draft(), at())
+    assert isinstance(claim, Made)
+    assert not claim.entry.told
+    records.ledger.told(key)
+    claim = records.claim(draft(), at(NOW_S + DAY_S - 1))
+    assert isinstance(claim, Made)
+    assert claim.entry.told
+    assert isinstance(records.claim(draft("other"), at()), Begun)
+    assert isinstance(records.claim(draft(), at(), again=True), Begun)
+
+
+def test_a_clock_set_back_forgets_no_duplicate(records: Records) -> None:
+    made(records, "b1")
+    assert isinstance(records.claim(draft(), at(NOW_S - 30 * DAY_S)), Made)
+
+
+def test_a_retry_of_all_of_a_batch_is_no_duplicate_of_it(records: Records) -> None:
+    made(records, "b1")
+    made(records, "b2", parent="b1")
+    claim = records.claim(draft(parent="b1"), at())
+    assert isinstance(claim, Made)
+    assert claim.entry.batch_id == "b2"
+    assert isinstance(records.claim(draft(parent="b2"), at()), Begun)
+
+
+def test_the_cap_counts_what_was_reserved_or_spent(records: Records) -> None:
+    def claim(content: str, now_s: float = NOW_S) -> Any:
+        return records.claim(draft(content, estimate_usd=2.0), at(now_s), cap_usd=5.0)
+
+    first = claim("a")
+    assert isinstance(first, Begun)
+    records.ledger.accepted(first.entry.key, {"id": "b1"})
+    second = claim("b")
+    assert claim("c") == OverCap(4.0)
+    records.ledger.cost("b1", 0.5)
+    assert isinstance(claim("c"), Begun)
+    assert claim("d") == OverCap(4.5)
+    records.ledger.settled(second.entry.key, State.REFUSED)
+    assert isinstance(claim("d"), Begun)
+    assert isinstance(claim("e", NOW_S + DAY_S + 1), Begun)
+
+
+def test_an_answer_is_stronger_than_a_proof(records: Records) -> None:
+    guessing, answered = begin(records, "guessing"), begin(records, "answered")
+    [rival] = records.ledger.rivals(records.ledger.entries()[0])
+    assert rival.content == "guessing"
+    assert records.ledger.adopted(guessing, {"id": "b1"})
+    records.ledger.accepted(answered, {"id": "b1"})
+    by_content = {entry.content: entry for entry in records.ledger.entries()}
+    assert by_content["guessing"].state is State.AMBIGUOUS
+    assert by_content["guessing"].batch_id is None
+    assert by_content["answered"].batch_id == "b1"
+    assert not records.ledger.adopted(guessing, {"id": "b1"})
+    assert records.ledger.known(["b1", "b2"]) == {"b1"}
+
+
+def test_a_candidate_is_nobodys_batch(records: Records) -> None:
+    key = begin(records)
+    records.ledger.candidate(key, {"id": "b1", "processing_status": "in_progress"})
+    [doubted] = records.ledger.saw([{"id": "b1", "processing_status": "ended"}, {"id": "unknown"}])
+    assert doubted.shown["processing_status"] == "ended"
+    assert doubted.job()["batch_id"] is None
+    assert records.ledger.find("b1") is None
+    assert records.ledger.known(["b1"]) == set()
+    records.ledger.cost("b1", 1.0)
+    assert records.ledger.deleted("b1") is None
+    assert records.ledger.entries()[0].cost_usd is None
+    assert records.ledger.adopted(key, doubted.shown)
+    assert records.ledger.saw([doubted.shown]) == []
+    assert records.ledger.find("b1") is not None
+
+
+def test_a_row_of_jobs(records: Records) -> None:
+    made(records, "b1", label="May", source="in.jsonl", part=2, parent="b0", estimate_usd=0.25)
+    [entry] = records.ledger.entries()
+    assert entry.job() == {
+        "batch_id": "b1",
+        "label": "May",
+        "source": "in.jsonl",
+        "rows": 3,
+        "status": "in_progress",
+        "created_at": "2026-01-01T12:00:00Z",
+        "results_expire_at": "2026-01-30T12:00:00Z",
+        "estimate_usd": 0.25,
+        "cost_usd": None,
+        "parent": "b0",
+        "part": 2,
+    }
+    begin(records, "other")
+    assert records.ledger.entries()[0].job()["status"] == "sending"
+
+
+@pytest.mark.parametrize("created_at", [None, "yesterday", 7, "9999-12-31T23:59:59Z"])
+def test_a_row_of_jobs_has_no_expiry_that_cannot_be_told(records: Records, created_at: object) -> None:
+    records.ledger.accepted(begin(records), {"id": "b1", "created_at": created_at})
+    assert records.ledger.entries()[0].job()["results_expire_at"] is None
+
+
+def test_after_29_days_nothing_is_left_not_even_of_what_nobody_could_settle(records: Records) -> None:
+    old, unsettled = keep(records, BODY), keep(records, BODY + b" ")
+    records.ledger.accepted(begin(records, "old", body=old.name), {"id": "b1"})
+    key = begin(records, "unsettled", body=unsettled.name)
+    records.ledger.sent(key, NOW_S)
+    records.ledger.released(key)
+    records.tidy(NOW_S + 28 * DAY_S)
+    assert len(records.ledger.entries()) == 2
+    records.tidy(NOW_S + 30 * DAY_S)
+    assert records.ledger.entries() == []
+    assert list(records.kept.folder.iterdir()) == []
+
+
+def test_an_empty_ledger_beside_copies_is_damage(records: Records) -> None:
+    copy = keep(records, BODY)
+    records.ledger.accepted(begin(records, body=copy.name), {"id": "b1"})
+    for path in records.ledger.path.parent.glob("ledger.sqlite*"):
+        path.unlink()
+    with pytest.raises(StateUnusable, match="is empty, but copies of requests that were sent are in"):
+        records.check(copy.path.parent.stat().st_mtime)
+
+
+def test_a_folder_whose_locks_keep_nobody_out_is_refused(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batches_mcp.store.presence._lock", lambda _: None)
+    with pytest.raises(StateUnusable, match="do not keep other processes out"):
+        records.check(NOW_S)
+
+
+def keep(records: Records, body: bytes = BODY) -> Copy:
+    """A body that is kept."""
+    with records.kept.draft() as path:
+        copy = records.kept.write(path, [body], "")
+        records.kept.keep(copy).close()
+    return copy
+
+
+def test_a_kept_body_is_the_same_once_compressed(records: Records) -> None:
+    name = keep(records).name
+    records.ledger.accepted(begin(records, body=name), {"id": "b1"})
+    assert records.kept.matches(name, "", {"a", "b"}) == 2
+    assert records.kept.matches(name, "", {"a", "z"}) == 1
+    records.compress(threading.Event())
+    assert [path.name for path in records.kept.folder.iterdir()] == [f"{name}.json.gz"]
+    assert records.kept.matches(name, "", {"z"}) == 0
+    with records.kept.opened(name, "") as file:
+        assert file.read(2) == b"\x1f\x8b"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("damage", ["empty", "half", "zeros", "other"])
+def test_a_damaged_copy_is_a_missing_one(records: Records, damage: str, packed: bool) -> None:
+    name = keep(records).name
+    if packed:
+        records.kept.compress(name, threading.Event())
+    [path] = records.kept.folder.iterdir()
+    content = path.read_bytes()
+    damaged = {"empty": b"", "half": content[:25], "zeros": bytes(len(content)), "other": content.replace(b"a", b"c")}
+    path.write_bytes(gzip.compress(BODY[:-1]) if packed and damage == "other" else damaged[damage])
+    with pytest.raises(FileNotFoundError), records.kept.opened(name, ""):
+        pass
+
+
+def test_two_that_compress_one_copy_lose_nothing(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = keep(records).name
+    inner = records.kept.compress
+
+    class Meanwhile(gzip.GzipFile):
+        """Before the first has written anything, a second is done."""
+
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            monkeypatch.undo()
+            inner(name, threading.Event())
+            super().__init__(*arguments, **more)
+
+    monkeypatch.setattr("batches_mcp.store.kept.gzip.GzipFile", Meanwhile)
+    records.kept.compress(name, threading.Event())
+    assert [path.name for path in records.kept.folder.iterdir()] == [f"{name}.json.gz"]
+    assert records.kept.matches(name, "", {"a", "b"}) == 2
+
+
+def test_a_copy_is_on_the_disk_before_its_name_counts(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    name = keep(records).name
+    path = records.kept.folder / f"{name}.json"
+    assert synced == [path.stat().st_ino, records.kept.folder.stat().st_ino]
+
+
+def test_betas_make_another_copy(records: Records) -> None:
+    names = set()
+    for betas, pieces in (("", [BODY]), ("", [BODY[:7], BODY[7:]]), ("beta", [BODY])):
+        with records.kept.draft() as path:
+            names.add(records.kept.write(path, pieces, betas).name)
+    assert len(names) == 2
+
+
+def test_a_disk_that_fills_while_keeping_leaves_nothing(records: Records) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield BODY
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StateUnusable, match="No space left on device"), records.kept.draft() as path:
+        records.kept.write(path, pieces(), "")
+    assert list(records.kept.folder.iterdir()) == []
+
+
+def test_a_disk_that_fills_while_compressing_loses_nothing(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def __init__(self, *_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    name = keep(records).name
+    monkeypatch.setattr("batches_mcp.store.kept.gzip.GzipFile", Full)
+    records.kept.compress(name, threading.Event())
+    assert [path.name for path in records.kept.folder.iterdir()] == [f"{name}.json"]
+
+
+def test_a_full_disk_writes_no_half_a_record(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(records, "b1")
+    begin_transaction = database._begin
+
+    def small(path: Path) -> sqlite3.Connection:
+        db = begin_transaction(path)
+        db.execute("PRAGMA max_page_count = 1")  # never less than it has already
+        return db
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "_begin", small)
+        with pytest.raises(StateUnusable, match="there is no room left"):
+            records.claim(draft("x" * 100_000), at())
+    assert [entry.content for entry in records.ledger.entries()] == ["c"]
+
+
+def test_a_process_that_left_or_died_is_not_alive(tmp_path: Path) -> None:
+    one, other = Presence(tmp_path), Presence(tmp_path)
+    assert not other.alive(one.name)
+    one.enter()
+    one.enter()
+    assert other.alive(one.name)
+    assert one.alive(one.name)
+    (tmp_path / "dead.alive").touch()
+    other.tidy()
+    assert [path.stem for path in tmp_path.glob("*.alive")] == [one.name]
+    one.leave()
+    assert not other.alive(one.name)
+
+
+def test_a_ledger_of_the_version_before_is_brought_up_to_date(records: Records) -> None:
+    with sqlite3.connect(records.ledger.path) as db:
+        db.executescript(
+            """
+            CREATE TABLE creates (
+              key INTEGER PRIMARY KEY, content TEXT NOT NULL, rows INTEGER NOT NULL, body_bytes INTEGER NOT NULL,
+              source TEXT, label TEXT, part INTEGER, parent TEXT, betas TEXT NOT NULL, estimate_usd REAL,
+              state TEXT NOT NULL, owner TEXT, started_s REAL NOT NULL, since_s REAL,
+              batch_id TEXT, batch TEXT, cost_usd REAL,
+              confirmed INTEGER NOT NULL DEFAULT 0, told INTEGER NOT NULL DEFAULT 0, deleted INTEGER NOT NULL DEFAULT 0
+            );
+            CREATE INDEX creates_content ON creates (content);
+            CREATE INDEX creates_batch_id ON creates (batch_id);
+            PRAGMA user_version = 1;
+            INSERT INTO creates (content, rows, body_bytes, betas, state, started_s, batch_id, batch, told)
+              VALUES ('body of c', 3, 100, '', 'accepted', 1800000000, 'b1', '{"id": "b1"}', 1),
+                     ('guess', 3, 100, '', 'adopted', 1800000000, 'b2', '{"id": "b2"}', 0),
+                     ('sent', 3, 100, '', 'sending', 1800000000, NULL, NULL, 0);
+            """
+        )
+    db.close()
+    assert isinstance(records.claim(draft(), at()), Made)
+    states = {entry.content: entry.state for entry in records.ledger.entries()}
+    assert states == {"body of c": State.ACCEPTED, "guess": State.AMBIGUOUS, "sent": State.AMBIGUOUS}
