@@ -20,9 +20,9 @@ PACKAGES: tuple[tuple[str, ...], ...] = (
     ("language",),  # a capability file becomes plans
     ("exchange",),  # a plan and arguments become a request, an answer becomes a result: the only door to the network
     ("requests",),  # requests in bulk, read, checked, counted and cut into batches
+    ("api",),  # batches as the Message Batches API has them
     ("store",),  # what is kept on disk: ledger, kept requests, spooled results
-    ("api",),  # the batches of one account
-    ("work",),  # creates sent once, results fetched once, rows sent again
+    ("work",),  # the account: creates sent once, results fetched once, rows sent again
     ("tools",),  # what each behaviour answers
     ("job", "serve"),  # a whole job from a shell; a server
     ("cli",),  # commands
@@ -56,7 +56,7 @@ PURE = (
     "requests.cost", "requests.demand", "requests.models", "requests.problems", "requests.scan", "requests.shape",
     "requests.tokens",
     "store.entry", "store.rows",
-    "api.facts", "api.headers", "api.links", "api.siblings",
+    "api.batch", "api.ended", "api.headers", "api.links", "api.operations",
     "work.evidence", "work.refusals", "work.retryable",
     "tools.about", "tools.asked", "tools.cursor", "tools.page", "tools.view",
     "job.steps",
@@ -301,7 +301,7 @@ def test_the_tables_name_modules_that_exist() -> None:
     [
         (imports_go_down, "core.plan", "from batches_mcp.exchange import request"),
         (imports_go_down, "language.load", "from batches_mcp.work.send import submit"),
-        (imports_go_down, "api.facts", "def f():\n    import batches_mcp.serve.mcp"),
+        (imports_go_down, "api.batch", "def f():\n    import batches_mcp.serve.mcp"),
         (imports_go_down, "serve.auth", "from batches_mcp.job.drive import Drive"),
         (imports_go_down, "unheard.of", "import json"),
         (no_module_needs_itself, "core.redact", "from batches_mcp.core.diagnostics import Mark"),

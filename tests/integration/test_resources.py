@@ -15,13 +15,13 @@ from mcp import MCPError
 from mcp.client.client import Client
 
 from batches_mcp import language
-from batches_mcp.api.account import Call
 from batches_mcp.core.redact import Redactor
 from batches_mcp.core.state import StateFolder
 from batches_mcp.language.compile import compile_server
 from batches_mcp.sandbox import ManualClock, Sandbox
 from batches_mcp.serve.mcp import build_server
 from batches_mcp.tools.behaviors import behaviors, contributions
+from batches_mcp.tools.call import Call
 from tests.support.scripted import answer, failure, scripted_upstream
 from tests.support.servers import (
     CANCEL,

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from batches_mcp.api.account import Call
+from pydantic import SecretStr
+
 from batches_mcp.api.headers import BETA_HEADER, VERSION_HEADER
+from batches_mcp.core.plan import RequestPlan
 from batches_mcp.exchange import request
 from batches_mcp.exchange.request import invalid
 from batches_mcp.requests.scan import EMPTY_BODY, SEPARATOR, Part, Rules, Scan, chosen
@@ -57,10 +59,9 @@ class Frame:
         yield bytes(piece)
 
 
-def frame(call: Call, arguments: Mapping[str, Any]) -> Frame:
+def frame(create: RequestPlan, arguments: Mapping[str, Any], variables: Mapping[str, SecretStr]) -> Frame:
     """The frame of a create with these arguments, whose list of requests is empty; no key is needed to know it."""
-    keyless = replace(call.tool.request, credential=None)
-    built = request.build(keyless, arguments, call.forward.variables)
+    built = request.build(replace(create, credential=None), arguments, variables)
     headers = {name.lower(): value for name, value in built.headers}
     body = built.body if isinstance(built.body, bytes) else EMPTY_BODY
     head, _, tail = body.partition(EMPTY_BODY[1:-1])

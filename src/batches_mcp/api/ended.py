@@ -1,4 +1,4 @@
-"""A batch that has ended: what must be known before its results are asked for, or shown from a copy.
+"""A batch that has ended: what must be known before its results are asked for, or shown from a copy. Pure.
 
 Retrieving it with the current key comes first, always: it says that the key may see the batch, and how many rows there
 are to be.
@@ -6,17 +6,11 @@ are to be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from batches_mcp.api.account import Desk
-from batches_mcp.api.facts import counts, time_s
-from batches_mcp.api.siblings import BATCH_ID, Siblings
+from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import CallError, ErrorReport, Retry, UnusableAnswer
-from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.redact import excerpt
-from batches_mcp.exchange import result
 from batches_mcp.exchange.failure import retry_after_s, time_of
 from batches_mcp.exchange.result import Answer
 
@@ -37,42 +31,35 @@ class Ended:
     """
 
     id: str
-    counts: Mapping[str, int]
+    batch: Batch
     settling: bool
     old: bool
     upstream_s: float | None
-    shown: Mapping[str, Any]
 
     @property
     def total(self) -> int:
         """How many rows its results have."""
-        return sum(self.counts.values())
+        return self.batch.total
 
 
-async def ended(desk: Desk, tool: ToolPlan, batch_id: str) -> Ended:
-    """The batch, retrieved with the current key.
+def ended(batch_id: str, batch: Batch, answer: Answer, *, fresh: bool, wall_s: float) -> Ended:
+    """The batch as an `answer` of just now shows it; `fresh` if it may have been created a moment ago.
 
     Raises:
-        CallError: it has not ended, its results are gone, or it cannot be retrieved.
+        CallError: it has not ended, or its results are gone.
     """
-    retrieve, arguments = Siblings(tool).retrieve, {BATCH_ID: batch_id}
-    fresh = desk.forward.recent.settling(retrieve.request, arguments, desk.forward.upstream.clock.now_s())
-    answer = await desk.forward.answer(retrieve, arguments)
-    batch = result.whole(retrieve.result, answer)
-    if batch.get("processing_status") != "ended":
+    if not batch.ended:
         raise _not_ended(batch_id, batch, answer)
     upstream_s = time_of(answer.headers.get("date"))
-    now_s = desk.forward.upstream.clock.wall_s() if upstream_s is None else upstream_s
-    created_s, over_s = time_s(batch, "created_at"), time_s(batch, "ended_at")
-    old = created_s is not None and now_s - created_s > _KEPT_S
-    if batch.get("archived_at"):
+    now_s = wall_s if upstream_s is None else upstream_s
+    if batch.archived:
         raise _gone(batch_id)
-    by_state = counts(batch)
-    if not by_state:
+    if not batch.counts:
         message = "the batch has ended, and its request_counts, which say how many results there are, cannot be read."
         raise UnusableAnswer(ErrorReport("unusable_answer", message, "Tell the user: that is not the API."))
-    just_ended = over_s is not None and abs(now_s - over_s) < _SETTLING_S
-    return Ended(batch_id, by_state, fresh or just_ended, old, upstream_s, batch)
+    old = batch.created_s is not None and now_s - batch.created_s > _KEPT_S
+    just_ended = batch.ended_s is not None and abs(now_s - batch.ended_s) < _SETTLING_S
+    return Ended(batch_id, batch, fresh or just_ended, old, upstream_s)
 
 
 def none_there(batch: Ended) -> CallError:
@@ -98,8 +85,8 @@ def _gone(batch_id: str) -> CallError:
     return CallError(ErrorReport("results_gone", message, "Tell the user; the requests would have to be sent anew."))
 
 
-def _not_ended(batch_id: str, batch: Mapping[str, Any], answer: Answer) -> CallError:
-    status = excerpt(str(batch.get("processing_status")), 40)
+def _not_ended(batch_id: str, batch: Batch, answer: Answer) -> CallError:
+    status = excerpt(batch.status, 40)
     wait_s = retry_after_s(answer.headers) or _ASK_AGAIN_S
     return CallError(
         ErrorReport(

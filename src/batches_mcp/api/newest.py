@@ -6,10 +6,7 @@ from collections.abc import Sequence
 
 import anyio
 
-from batches_mcp.api.siblings import Siblings
-from batches_mcp.core.plan import ToolPlan
-from batches_mcp.exchange import result
-from batches_mcp.exchange.forward import Forward
+from batches_mcp.api.batches import Batches
 
 # Long enough that the upstream is asked once for a word that is typed, short enough that a new batch is soon there.
 _KEPT_S = 10.0
@@ -25,23 +22,15 @@ class NewestIds:
         self._until_s = 0.0
         self._asking = anyio.Lock()
 
-    async def ids(self, forward: Forward, tool: ToolPlan) -> Sequence[str]:
-        """Ids, newest first; `tool` is any whose path is one of the batches'.
+    async def ids(self, batches: Batches) -> Sequence[str]:
+        """Ids, newest first.
 
         Raises:
             CallError: the upstream gives no list.
         """
         async with self._asking:
-            clock = forward.upstream.clock
+            clock = batches.upstream.clock
             if clock.now_s() >= self._until_s:
-                self._ids = await _newest(forward, tool)
+                self._ids = [batch.id for batch in (await batches.page(_MOST)).batches]
                 self._until_s = clock.now_s() + _KEPT_S
             return self._ids
-
-
-async def _newest(forward: Forward, tool: ToolPlan) -> Sequence[str]:
-    listing = Siblings(tool).list
-    page = result.whole(listing.result, await forward.answer(listing, {"limit": _MOST}))
-    rows = page.get("data")
-    ids = [row.get("id") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    return [each for each in ids if isinstance(each, str)]

@@ -7,20 +7,18 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import anyio
 import click
 
+from batches_mcp.api.batches import Batches
 from batches_mcp.api.identity import Accounts
-from batches_mcp.api.siblings import BATCH_ID, Siblings
+from batches_mcp.api.operations import BATCH_ID, Operations
 from batches_mcp.cli.display import console, count, show_table, span, up_to, usd
 from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
 from batches_mcp.cli.startup import Ready, ready, say
 from batches_mcp.core.errors import CallError, MissingVariable, UsageError
-from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
-from batches_mcp.exchange import result
 from batches_mcp.exchange.forward import Forward
 from batches_mcp.exchange.upstream import Upstream
 from batches_mcp.store.entry import Entry, State
@@ -85,26 +83,19 @@ async def _refresh(prepared: Ready) -> str:
         return "nothing of this account is in progress, so the API was not asked"
     try:
         async with Upstream() as upstream:
-            batches = await _listed(Forward(prepared.variables, upstream), tool)
+            batches = (await Batches(Forward(prepared.variables, upstream), Operations(tool)).page(_LIST_LIMIT)).batches
     except CallError as error:
         return prepared.redactor.text(f"as last seen, because the API could not be asked: {error.report.message}")
     ledger.saw(batches)
-    missing = len({entry.batch_id for entry in running} - {batch["id"] for batch in batches})
+    missing = len({entry.batch_id for entry in running} - {batch.id for batch in batches})
     beyond = (
         f"; {count(missing, 'batch', 'batches')} not among its latest {_LIST_LIMIT} as last seen" if missing else ""
     )
     return f"as the API says now{beyond}"
 
 
-async def _listed(forward: Forward, tool: ToolPlan) -> list[dict[str, Any]]:
-    listing = Siblings(tool).list
-    page = result.whole(listing.result, await forward.answer(listing, {"limit": _LIST_LIMIT}))
-    rows = page.get("data")
-    return [row for row in rows if isinstance(row, dict) and "id" in row] if isinstance(rows, list) else []
-
-
 def _open(entry: Entry) -> bool:
-    return not entry.deleted and entry.shown.get("processing_status") != "ended"
+    return not (entry.deleted or entry.shown.ended)
 
 
 def _table(entries: Sequence[Entry]) -> tuple[list[str], list[list[str]]]:
@@ -142,9 +133,8 @@ def _show(entry: Entry, entries: Sequence[Entry], *, as_json: bool) -> None:
     again = [each.batch_id for each in entries if each.parent == entry.batch_id]
     batch = entry.shown
     if as_json:
-        click.echo(json.dumps({**entry.job(), "retries": again, "batch": batch}, indent=2, ensure_ascii=False))
+        click.echo(json.dumps({**entry.job(), "retries": again, "batch": batch.raw}, indent=2, ensure_ascii=False))
         return
-    counts = batch.get("request_counts") or {}
     started = datetime.fromtimestamp(entry.started_s).astimezone().isoformat(" ", "seconds")
     facts = {
         BATCH_ID.replace("_", " "): entry.batch_id,
@@ -156,9 +146,9 @@ def _show(entry: Entry, entries: Sequence[Entry], *, as_json: bool) -> None:
         "rows": f"{entry.rows:,}",
         "size": f"{entry.body_bytes:,} bytes",
         "status": entry.job()["status"],
-        "counts": ", ".join(f"{number:,} {name}" for name, number in counts.items() if number),
+        "counts": ", ".join(f"{number:,} {name}" for name, number in batch.counts.items() if number),
         "submitted": started,
-        "ended at": batch.get("ended_at"),
+        "ended at": batch.raw.get("ended_at"),
         "results until": entry.job()["results_expire_at"],
         "estimate": up_to(entry.estimate_usd),
         "cost": None if entry.cost_usd is None else usd(entry.cost_usd),

@@ -9,7 +9,8 @@ import anyio
 import click
 from pydantic import SecretStr
 
-from batches_mcp.api.siblings import Siblings
+from batches_mcp.api.batches import Batches
+from batches_mcp.api.operations import Operations
 from batches_mcp.cli.flags import flag
 from batches_mcp.cli.startup import Ready, ready, say
 from batches_mcp.core.errors import CallError, ServeError, UpstreamError
@@ -101,7 +102,7 @@ def problem_with(secret: SecretStr, base_url: str | None = None) -> CallError | 
 async def _free_call(prepared: Ready) -> None:
     tool = next(tool for tool in prepared.plan.tools if tool.behavior)
     async with Upstream(_LIMITS) as upstream:
-        await Forward(prepared.variables, upstream).content(Siblings(tool).list, {"limit": 1})
+        await Batches(Forward(prepared.variables, upstream), Operations(tool)).page(1)
 
 
 def line_of(error: CallError) -> str:

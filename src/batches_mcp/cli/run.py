@@ -20,7 +20,6 @@ import anyio
 import anyio.to_thread
 import click
 
-from batches_mcp.api.account import Call, Desk
 from batches_mcp.api.body import frame
 from batches_mcp.cli.display import console, count, outcome, show_table, up_to, usd, watching
 from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
@@ -43,9 +42,10 @@ from batches_mcp.requests.reading import Template
 from batches_mcp.requests.scan import Scan
 from batches_mcp.requests.source import in_file
 from batches_mcp.store.records import Records
+from batches_mcp.work.account import Account
 from batches_mcp.work.reconcile import identify
 from batches_mcp.work.refusals import unpriced
-from batches_mcp.work.runtime import runtime
+from batches_mcp.work.runtime import Runtime, running
 
 # Below the folder of each account.
 _JOBS = "runs"
@@ -179,17 +179,17 @@ class _Run:
     tool: ToolPlan
     started_s: float = field(default_factory=time.monotonic)
     drive: Drive | None = None
-    desk: Desk | None = None
+    runtime: Runtime | None = None
 
     async def main(self) -> int:
-        async with self._desk() as (desk, records):
-            cutting = await self._job(desk, records)
+        async with self._account() as (account, records):
+            cutting = await self._job(account, records)
             if cutting is None:
                 return 1
             job, folder, around, after = cutting
             out = Out(self.wish.out, folder, self.wish.overwrite)
             out.check()
-            drive = Drive(Asking(desk, self.tool), records, around, folder, job, self.wish.bounds, after)
+            drive = Drive(Asking(account), records, around, folder, job, self.wish.bounds, after)
             await drive.find()
             if not await self._agreed(drive):
                 return 1
@@ -223,24 +223,25 @@ class _Run:
         return 1 if tally.failed or tally.missing else 0
 
     @asynccontextmanager
-    async def _desk(self) -> AsyncIterator[tuple[Desk, Records]]:
+    async def _account(self) -> AsyncIterator[tuple[Account, Records]]:
         """What a server would work with, for as long as this run lives."""
         prepared = self.ready
-        running = runtime(prepared.variables, prepared.state, account=prepared.batch.account, drain_s=lambda: _GRACE_S)
-        async with running as desk:
-            self.desk = desk
-            await identify(desk, self.tool)
-            records = desk.records(self.tool)
+        life = running(prepared.variables, prepared.state, account=prepared.batch.account, drain_s=lambda: _GRACE_S)
+        async with life as runtime:
+            self.runtime = runtime
+            account = Account(runtime, self.tool)
+            await identify(account)
+            records = account.records()
             assert records is not None  # noqa: S101 - there are records
-            yield desk, records
+            yield account, records
 
-    async def _job(self, desk: Desk, records: Records) -> tuple[Job, JobFolder, Any, int] | None:
+    async def _job(self, account: Account, records: Records) -> tuple[Job, JobFolder, Any, int] | None:
         """The job that FILE makes, as it was cut once; None when there are errors in it, which are shown.
 
         With it, the key of the ledger after which its batches come.
         """
-        around = frame(Call(desk, self.tool, {}, _silent), {"requests": []})
-        jobs = desk.account(self.tool, _JOBS)
+        around = frame(self.tool.request, {"requests": []}, account.forward.variables)
+        jobs = account.folder(_JOBS)
         wish = self.wish
 
         def read() -> tuple[Scan | None, Job, JobFolder, int]:
@@ -352,8 +353,8 @@ async def _until_stopped(this: _Run, stopped: list[int]) -> int:
     async with anyio.create_task_group() as tasks:
 
         def stop() -> None:
-            if this.desk is not None and this.desk.all_records is not None:
-                this.desk.all_records.stopping.set()
+            if this.runtime is not None and this.runtime.all_records is not None:
+                this.runtime.all_records.stopping.set()
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(watch_signals, stopped, stop)
@@ -386,7 +387,3 @@ def _first(group: BaseExceptionGroup, prepared: Ready) -> BaseException:
 
 def _tell(text: str) -> None:
     click.echo(printable(text), err=True)
-
-
-async def _silent(_done: float, _total: float, _words: str) -> None:
-    pass

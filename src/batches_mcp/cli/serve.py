@@ -28,9 +28,9 @@ from batches_mcp.core.settings import (
 from batches_mcp.core.signals import leave
 
 if TYPE_CHECKING:
-    from batches_mcp.api.account import Desk
     from batches_mcp.sandbox import Tier
     from batches_mcp.serve.toolarge import WaysOn
+    from batches_mcp.work.runtime import Runtime
 
 DEFAULT_PORT = 9090
 DEFAULT_REST_PORT = 8080
@@ -135,31 +135,31 @@ def _serve_http(prepared: Ready, settings: HttpSettings, batch: BatchSettings, d
 
     if settings.token is None:
         settings = replace(settings, admission=prepared.admission())
-    desks: list[Desk] = []
+    runtimes: list[Runtime] = []
     draining = Draining(drain_s)
-    server = prepared.server(draining, desks.append)
+    server = prepared.server(draining, runtimes.append)
     rest = prepared.rest
     app: http.RestApp | None = None
     if rest is not None:
         from batches_mcp.serve.rest import Rest, key_headers
 
-        app = http.RestApp(
-            Rest(rest, prepared.redactor, batch, lambda: desks[-1]), rest.port or DEFAULT_REST_PORT, key_headers(rest)
-        )
+        answering = Rest(rest, prepared.redactor, batch, lambda: runtimes[-1])
+        app = http.RestApp(answering, rest.port or DEFAULT_REST_PORT, key_headers(rest))
     _settle()
     ways, port = _ways_on(prepared), prepared.plan.port or DEFAULT_PORT
-    return http.run(server, settings, lambda: _result_folders(prepared, desks), port, say, ways, draining, app)
+    return http.run(server, settings, lambda: _result_folders(prepared, runtimes), port, say, ways, draining, app)
 
 
-def _result_folders(prepared: Ready, desks: Sequence[Desk]) -> Iterator[Path]:
+def _result_folders(prepared: Ready, runtimes: Sequence[Runtime]) -> Iterator[Path]:
     """Where the files of `as_file` are, for each account that a tool works for."""
     from batches_mcp.store.files import FOLDER
+    from batches_mcp.work.account import Account
 
-    for desk in desks[-1:]:
+    for runtime in runtimes[-1:]:
         for tool in prepared.plan.tools:
             with suppress(CallError):  # without a credential there is no account
                 if tool.behavior == "results":
-                    yield desk.account(tool, FOLDER)
+                    yield Account(runtime, tool).folder(FOLDER)
 
 
 def _ways_on(prepared: Ready) -> WaysOn:

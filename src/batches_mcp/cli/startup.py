@@ -40,9 +40,9 @@ from batches_mcp.tools.behaviors import Behavior, behaviors, contributions
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
 
-    from batches_mcp.api.account import Desk
     from batches_mcp.language.link import Linked
     from batches_mcp.serve.draining import Draining
+    from batches_mcp.work.runtime import Runtime
 
 _SANDBOX_KEY = "sandbox-key"
 
@@ -83,7 +83,7 @@ class Ready:
         return Admission(header, SecretStr(value))
 
     def server(
-        self, draining: Draining | None = None, opened: Callable[[Desk], object] = lambda _: None
+        self, draining: Draining | None = None, opened: Callable[[Runtime], object] = lambda _: None
     ) -> Server[Any]:
         """The MCP server; importing what it is made of takes most of the start."""
         from batches_mcp.serve.mcp import build_server

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from batches_mcp.api.account import Call
 from batches_mcp.api.body import Frame
 from batches_mcp.job.asking import Asking
 from batches_mcp.job.steps import JobPart
@@ -16,6 +15,7 @@ from batches_mcp.requests.cost import estimate
 from batches_mcp.requests.scan import Scan
 from batches_mcp.store.records import Records
 from batches_mcp.work.retry import retried
+from batches_mcp.work.retryable import PASSING
 
 
 async def write_again(
@@ -27,8 +27,8 @@ async def write_again(
         CallError: the results or the requests of the batch cannot be had, or the file cannot be written.
     """
     await asking.spool(batch_id, tell)
-    call = Call(asking.desk, asking.tool, {"retry_of": batch_id}, _silent)
-    source = (await asking.until_answered(partial(retried, call, again=True))).source
+    ask = partial(retried, asking.account, batch_id, PASSING, _silent, again=True)
+    source = (await asking.until_answered(ask)).source
 
     def write() -> JobPart:
         found = Scan(around.rules, source.place)

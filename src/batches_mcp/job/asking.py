@@ -8,13 +8,12 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Protocol, TypeVar
 
-from batches_mcp.api.account import Desk
-from batches_mcp.api.ended import ended
 from batches_mcp.core.errors import CallError, ErrorReport, Retry
-from batches_mcp.core.plan import ToolPlan
 from batches_mcp.job.steps import Job, Part
 from batches_mcp.store.spool import Spool
-from batches_mcp.work.download import Download, is_whole, spooled
+from batches_mcp.work.account import Account
+from batches_mcp.work.download import is_whole, spooled
+from batches_mcp.work.underway import Download
 
 LONGEST_PAUSE_S = 60.0
 INCOMPLETE, GONE = "results_incomplete", "results_gone"
@@ -46,10 +45,9 @@ class Silence:
 
 @dataclass(slots=True)
 class Asking:
-    """Asks with a desk; `tool` is the one that creates batches."""
+    """Asks for an account."""
 
-    desk: Desk
-    tool: ToolPlan
+    account: Account
     watch: Watch = field(default_factory=Silence)
     _trouble: str = ""
 
@@ -87,9 +85,9 @@ class Asking:
             tell(f"getting results: {words}")
 
         async def once() -> Spool:
-            batch = await ended(self.desk, self.tool, batch_id)
+            batch = await self.account.batches.ended(batch_id)
             try:
-                found = await spooled(self.desk, self.tool, batch, progress, math.inf)
+                found = await spooled(self.account, batch, progress, math.inf)
             except CallError as error:
                 if error.report.type == GONE and not batch.settling:
                     raise CallError(replace(error.report, retry=Retry.USELESS)) from error
@@ -114,10 +112,10 @@ class Asking:
         self._trouble = ""
 
     def now_s(self) -> float:
-        return self.desk.forward.upstream.clock.now_s()
+        return self.account.upstream.clock.now_s()
 
     async def sleep(self, seconds: float) -> None:
-        await self.desk.forward.upstream.clock.sleep(max(0.0, seconds))
+        await self.account.upstream.clock.sleep(max(0.0, seconds))
 
 
 def never_comes(error: CallError) -> str | None:

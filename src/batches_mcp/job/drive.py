@@ -7,24 +7,19 @@ which takes the batch that was made of the same content, and looks for one that 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
 
 import anyio.to_thread
 
-from batches_mcp.api.account import Call, Desk
+from batches_mcp.api.batch import Batch
 from batches_mcp.api.body import Frame
-from batches_mcp.api.facts import time_s
-from batches_mcp.api.siblings import BATCH_ID, Siblings
 from batches_mcp.core.errors import CallError, InvalidArguments, Retry
-from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.state import unusable
-from batches_mcp.exchange import result
 from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.job.again import write_again
 from batches_mcp.job.asking import LONGEST_PAUSE_S, Asking, never_comes
@@ -34,8 +29,9 @@ from batches_mcp.requests.cost import actual_usd
 from batches_mcp.store.entry import Draft
 from batches_mcp.store.records import Records
 from batches_mcp.store.spool import Spool, load
+from batches_mcp.work.account import Account
 from batches_mcp.work.deliver import OutgoingCreate
-from batches_mcp.work.learn import heard
+from batches_mcp.work.learn import learn
 from batches_mcp.work.refusals import unpriced
 from batches_mcp.work.send import Rules, Sent, submit
 
@@ -132,7 +128,7 @@ class Drive:
         return found
 
     async def _stored(self, batch_id: str) -> Spool | None:
-        folder = self._desk.account(self._tool, "spool")
+        folder = self._account.folder("spool")
         return await anyio.to_thread.run_sync(load, folder, batch_id)
 
     async def _submit(self, number: int, again: bool) -> None:
@@ -175,7 +171,7 @@ class Drive:
             betas=self.around.beta,
         )
         pieces = partial(_pieces, path)
-        outgoing = OutgoingCreate(self._tool, {"requests": []}, part.body_bytes, pieces, about)
+        outgoing = OutgoingCreate(self._account.tool, {"requests": []}, part.body_bytes, pieces, about)
 
         async def progress(_done: float, _total: float, words: str) -> None:
             self._show(f"submitting {name}{words}")
@@ -197,7 +193,7 @@ class Drive:
         self.asking.well()
         self._refused = 0
         self.sent += not sent.earlier
-        attempt = Attempt(str((sent.batch or {})["id"]), rows)
+        attempt = Attempt(str(sent.batch and sent.batch.id), rows)
         self.parts[number] = Part((*self.parts[number].attempts, attempt))
         self._waiting_since_s = self.asking.now_s()
         # What was there before may have ended long ago.
@@ -224,7 +220,7 @@ class Drive:
     async def _create(self, outgoing: OutgoingCreate, progress: Callable[..., Awaitable[None]]) -> Sent:
         rules = Rules(attach=True, certain=True, cap_usd=self.bounds.cap_usd, after=self.after)
         with ExitStack() as stack:
-            sent = await submit(self._desk, outgoing, rules, progress, stack, math.inf)
+            sent = await submit(self._account, outgoing, rules, progress, stack, math.inf)
         for warning in sent.warnings:
             self.asking.watch.note(warning)
         return sent
@@ -301,27 +297,23 @@ class Drive:
         of = {part.attempts[-1].batch_id: number for number, part in enumerate(self.parts) if part.open}
         if not of:
             return
-        siblings, seen = Siblings(self._tool), dict[str, Mapping[str, Any]]()
+        seen = dict[str, Batch]()
         hints_s: list[float] = []
         for batch_id in of:
             if len(seen) == 1 and len(of) > 2:
-                arguments = {"limit": _LIST_LIMIT}
-                ask = partial(self._desk.forward.answer, siblings.list, arguments)
-                page = result.whole(siblings.list.result, await self.asking.until_answered(ask))
-                seen |= {str(each.get("id")): each for each in page.get("data", ()) if isinstance(each, dict)}
+                page = await self.asking.until_answered(partial(self._account.batches.page, _LIST_LIMIT))
+                seen |= {batch.id: batch for batch in page.batches}
             if batch_id not in seen:
-                ask = partial(self._desk.forward.answer, siblings.retrieve, {BATCH_ID: batch_id})
                 try:
-                    answer = await self.asking.until_answered(ask)
+                    batch, answer = await self.asking.until_answered(partial(self._account.batches.get, batch_id))
                 except CallError as error:
                     await self._lose(of[batch_id], error)
                     continue
-                seen[batch_id] = result.whole(siblings.retrieve.result, answer)
+                seen[batch_id] = batch
                 hints_s += [] if (hint_s := retry_after_s(answer.headers)) is None else [hint_s]
-        batches = [seen[batch_id] for batch_id in of if batch_id in seen]
-        await heard(Call(self._desk, self._tool, {}, _silent), batches)
+        await learn(self._account, [seen[batch_id] for batch_id in of if batch_id in seen])
         for batch_id, number in of.items():
-            if batch_id in seen and seen[batch_id].get("processing_status") == "ended":
+            if batch_id in seen and seen[batch_id].ended:
                 if await anyio.to_thread.run_sync(self.records.ledger.find, batch_id) is None:
                     # It had been adopted unseen, and its custom_ids have shown it to be another's.
                     self.parts[number] = Part(self.parts[number].attempts[:-1])
@@ -337,23 +329,15 @@ class Drive:
     async def _is_new(self, batch_id: str) -> bool:
         """Whether a batch is so new that the upstream may not find it yet."""
         entry = await anyio.to_thread.run_sync(self.records.ledger.find, batch_id)
-        created_s = time_s(entry.shown, "created_at") if entry else None
-        return created_s is not None and abs(self._desk.forward.upstream.time_s() - created_s) < _SETTLING_S
+        created_s = entry.shown.created_s if entry else None
+        return created_s is not None and abs(self._account.upstream.time_s() - created_s) < _SETTLING_S
 
     @property
-    def _desk(self) -> Desk:
-        return self.asking.desk
-
-    @property
-    def _tool(self) -> ToolPlan:
-        return self.asking.tool
+    def _account(self) -> Account:
+        return self.asking.account
 
     def _show(self, doing: str) -> None:
         self.asking.watch.show(self.job, self.parts, doing)
-
-
-async def _silent(_done: float, _total: float, _words: str) -> None:
-    pass
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
@@ -374,7 +358,5 @@ def _retryable(spool: Spool) -> int:
     return sum(number for kind, number in spool.by_kind.items() if retryable(kind))
 
 
-def _counts(batch: Mapping[str, Any]) -> str:
-    counts = batch.get("request_counts")
-    named = [f"{number:,} {name}" for name, number in counts.items() if number] if isinstance(counts, dict) else []
-    return ", ".join(named) or "nothing counted"
+def _counts(batch: Batch) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in batch.counts.items() if number) or "nothing counted"

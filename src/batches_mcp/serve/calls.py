@@ -9,7 +9,6 @@ from typing import Any
 import mcp.types as t
 from mcp.shared.exceptions import MCPError
 
-from batches_mcp.api.account import Call, Desk, Progress
 from batches_mcp.core.errors import ErrorReport
 from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.redact import Redactor, excerpt
@@ -18,6 +17,8 @@ from batches_mcp.exchange.arguments import ArgumentCheck
 from batches_mcp.serve.boundary import attempt
 from batches_mcp.serve.draining import Draining
 from batches_mcp.tools.behaviors import Behavior
+from batches_mcp.tools.call import Call
+from batches_mcp.work.runtime import Progress, Runtime
 
 ERROR_META = "batches-mcp/error"
 
@@ -27,7 +28,7 @@ class Calls:
     """Answers tool calls: everything between a name with arguments and a result."""
 
     tools: Mapping[str, tuple[ToolPlan, ArgumentCheck]]
-    desk: Desk
+    runtime: Runtime
     behaviors: Mapping[str, Behavior]
     redactor: Redactor
     draining: Draining
@@ -62,8 +63,8 @@ class Calls:
 
         async def answer() -> dict[str, Any]:
             if tool.behavior is None:
-                return await self.desk.forward.content(tool, arguments)
-            return await self.behaviors[tool.behavior].answer(Call(self.desk, tool, arguments, progress, server_url))
+                return await self.runtime.forward.content(tool, arguments)
+            return await self.behaviors[tool.behavior].answer(Call(self.runtime, tool, arguments, progress, server_url))
 
         return await self.draining.call(answer, changes=tool.request.method != "GET")
 

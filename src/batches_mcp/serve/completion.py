@@ -15,6 +15,7 @@ from batches_mcp.core.redact import excerpt
 from batches_mcp.serve.boundary import attempt
 from batches_mcp.serve.calls import ERROR_META, Calls
 from batches_mcp.tools.behaviors import Behavior, Completer
+from batches_mcp.work.account import Account
 
 # https://modelcontextprotocol.io/specification/2025-11-25/server/utilities/completion
 _MOST_VALUES = 100
@@ -43,9 +44,8 @@ def add(server: Server[Calls], plan: ServerPlan, behaviors: Mapping[str, Behavio
         if name not in completers:
             return t.CompleteResult(completion=t.Completion(values=[]))
         completer, tool = completers[name]
-        found = await attempt(
-            f"completion of {name}", calls.draining.call(partial(completer, calls.desk, tool), changes=False)
-        )
+        answer = partial(completer, Account(calls.runtime, tool))
+        found = await attempt(f"completion of {name}", calls.draining.call(answer, changes=False))
         if isinstance(found, ErrorReport):
             raise calls.error(t.INTERNAL_ERROR, found.text(), {ERROR_META: found.data()})
         values = [value for value in found if value.startswith(params.argument.value)]

@@ -19,7 +19,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from batches_mcp.api.account import Call, Desk
 from batches_mcp.api.headers import BETA_HEADER, FOR_WHOM_HEADERS
 from batches_mcp.core.errors import CallError, Retry, UpstreamError
 from batches_mcp.core.plan import Place, RoutePlan
@@ -44,6 +43,8 @@ from batches_mcp.serve.incoming import (
     with_query,
 )
 from batches_mcp.serve.toolarge import MAX_BODY_BYTES
+from batches_mcp.tools.call import Call
+from batches_mcp.work.runtime import Runtime
 
 # https://platform.claude.com/docs/en/build-with-claude/batch-processing#batch-limitations
 MAX_CREATE_BYTES = 256_000_000
@@ -63,7 +64,7 @@ Respond: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 class Exchange:
     """A request and the route it is for; `relinked` makes the links of a JSON answer lead here."""
 
-    desk: Desk
+    runtime: Runtime
     request: Request
     matched: Matched
     check: ArgumentCheck
@@ -106,7 +107,7 @@ class Exchange:
         call = replace(call, arguments={**call.arguments, **unread})
         again = self.request.headers.get(ALLOW_DUPLICATE, "").lower() == "true"
         with ExitStack() as sources:
-            body = await spooled(self.request, MAX_CREATE_BYTES, self.desk.state.folder("incoming"), sources)
+            body = await spooled(self.request, MAX_CREATE_BYTES, self.runtime.state.folder("incoming"), sources)
             try:
                 answer = await exposed.create(call, body, sources, self.settings, again=again)
             except UpstreamError as error:
@@ -126,7 +127,7 @@ class Exchange:
         self.check(given)
         refuse_undeclared(self._route, headers, FOR_WHOM_HEADERS)
         tool = with_header(self._route, with_query(self._route.tool, more), headers, BETA_HEADER)
-        return Call(self.desk, tool, given, _nobody_asked)
+        return Call(self.runtime, tool, given, _nobody_asked)
 
     async def _noted(self, call: Call, answer: Answer) -> None:
         """Learn from an answer what a tool's call would have."""

@@ -13,7 +13,6 @@ from mcp.server.lowlevel import Server
 from pydantic import SecretStr
 
 from batches_mcp import __version__
-from batches_mcp.api.account import Desk
 from batches_mcp.core.plan import ServerPlan, ToolPlan
 from batches_mcp.core.redact import Redactor
 from batches_mcp.core.state import StateFolder
@@ -23,7 +22,8 @@ from batches_mcp.serve import completion, prompts, resources
 from batches_mcp.serve.calls import Calls
 from batches_mcp.serve.draining import Draining
 from batches_mcp.tools.behaviors import Behavior
-from batches_mcp.work.runtime import runtime
+from batches_mcp.work.account import Account
+from batches_mcp.work.runtime import Runtime, running
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +45,11 @@ def build_server(
     ledger: bool = True,
     account: str | None = None,
     draining: Draining | None = None,
-    opened: Callable[[Desk], object] = lambda _: None,
+    opened: Callable[[Runtime], object] = lambda _: None,
 ) -> Server[Calls]:
     """An MCP server for a compiled capability; `upstream` is entered and left with the server's own life.
 
-    `ledger` and `account` are those of `runtime`. `draining` ends what it has under way. `opened` is told what
+    `ledger` and `account` are those of `running`. `draining` ends what it has under way. `opened` is told what
     its calls share, once there is such a thing.
     """
     ending = draining or Draining(_DRAIN_S)
@@ -59,15 +59,15 @@ def build_server(
 
     @asynccontextmanager
     async def lifespan(_: Server[Calls]) -> AsyncIterator[Calls]:
-        running = runtime(variables, state, upstream, ledger=ledger, account=account, drain_s=lambda: ending.left_s)
-        async with running as desk:
-            opened(desk)
-            desk.tasks.start_soon(_send_no_more, ending, desk.forward.upstream)
+        life = running(variables, state, upstream, ledger=ledger, account=account, drain_s=lambda: ending.left_s)
+        async with life as runtime:
+            opened(runtime)
+            runtime.tasks.start_soon(_send_no_more, ending, runtime.forward.upstream)
             for tool in plan.tools:
                 begin = behaviors[tool.behavior].begin if tool.behavior else None
                 if begin is not None:
-                    desk.tasks.start_soon(begin, desk, tool)
-            yield Calls(tools, desk, behaviors, redactor, ending)
+                    runtime.tasks.start_soon(begin, Account(runtime, tool))
+            yield Calls(tools, runtime, behaviors, redactor, ending)
         log.debug("lifespan closed")
 
     async def list_tools(

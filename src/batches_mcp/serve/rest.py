@@ -13,7 +13,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from batches_mcp.api.account import Desk
 from batches_mcp.api.links import leads_to_results, relinked
 from batches_mcp.core.errors import CallError
 from batches_mcp.core.plan import Feed, Place, RestPlan
@@ -25,6 +24,7 @@ from batches_mcp.serve.exchange import Exchange, Respond
 from batches_mcp.serve.fields import in_fields
 from batches_mcp.serve.incoming import matching, path_of
 from batches_mcp.serve.openapi import document
+from batches_mcp.work.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +32,14 @@ DOCUMENT_PATH = "/openapi.json"
 
 
 class Rest:
-    """Answers requests to the routes of a plan; `desk` gives what it shares with the server's tools, once it runs."""
+    """Answers requests to the routes of a plan; `runtime` is the server's, once it runs."""
 
-    def __init__(self, plan: RestPlan, redactor: Redactor, settings: BatchSettings, desk: Callable[[], Desk]) -> None:
+    def __init__(
+        self, plan: RestPlan, redactor: Redactor, settings: BatchSettings, runtime: Callable[[], Runtime]
+    ) -> None:
         self._plan = plan
         self._redactor = redactor
-        self._desk = desk
+        self._runtime = runtime
         self._settings = settings
         self._checks = {(route.method, route.path): ArgumentCheck(route.tool, in_fields) for route in plan.routes}
 
@@ -96,7 +98,7 @@ class Rest:
         def links(body: bytes) -> bytes:
             return relinked(body, lambda batch_id: self._results_url(request, batch_id))
 
-        exchange = Exchange(self._desk(), request, found[method], check, self._redactor, links, self._settings)
+        exchange = Exchange(self._runtime(), request, found[method], check, self._redactor, links, self._settings)
         return await exchange.response()
 
     @cached_property

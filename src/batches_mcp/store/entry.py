@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from batches_mcp.api.batch import Batch
+
 # How long the API keeps results: https://platform.claude.com/docs/en/build-with-claude/batch-processing
 KEPT_DAYS = 29
 # How long a create that was not answered may still make a batch: the API may take 600 s to answer one
@@ -95,14 +97,13 @@ class Entry(Draft):
         return self.state not in (State.SENDING, State.AMBIGUOUS)
 
     @property
-    def shown(self) -> dict[str, Any]:
-        """The batch as the upstream showed it last."""
-        shown: dict[str, Any] = from_json(self.batch) if self.batch else {}
-        return shown
+    def shown(self) -> Batch:
+        """The batch as the upstream showed it last; empty as long as there is none."""
+        return Batch.of(from_json(self.batch) if self.batch else {})
 
     def job(self) -> dict[str, Any]:
         """What the list of jobs says of it; times are RFC 3339, costs in USD."""
-        batch = self.shown if self.settled else {}
+        batch = self.shown.raw if self.settled else {}
         status = batch.get("processing_status", str(self.state))
         return {
             "batch_id": self.batch_id if self.settled else None,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from batches_mcp.api.batch import Batch
 from batches_mcp.exchange import result
 from batches_mcp.store.database import DRAFT_COLUMNS, select, transaction, update
 from batches_mcp.store.entry import (
@@ -113,23 +114,23 @@ class Ledger:
         with transaction(self.path) as db:
             update(db, key, sent_s=sent_s)
 
-    def accepted(self, key: int, batch: Mapping[str, Any]) -> None:
+    def accepted(self, key: int, batch: Batch) -> None:
         """The upstream answered with a batch, which is no other entry's."""
         with transaction(self.path) as db:
-            others = select(db, f"batch_id = ? AND key != ? AND state != '{State.ACCEPTED}'", batch["id"], key)
+            others = select(db, f"batch_id = ? AND key != ? AND state != '{State.ACCEPTED}'", batch.id, key)
             for other in others:
                 update(db, other.key, state=State.AMBIGUOUS, **_NO_BATCH)
             update(db, key, state=State.ACCEPTED, owner=None, **_batch(batch))
 
-    def adopted(self, key: int, batch: Mapping[str, Any]) -> bool:
+    def adopted(self, key: int, batch: Batch) -> bool:
         """A batch was proven to be an entry's; false when it has become known as another's."""
         with transaction(self.path) as db:
-            if select(db, f"batch_id = ? AND key != ? AND NOT {_UNSETTLED}", batch["id"], key):
+            if select(db, f"batch_id = ? AND key != ? AND NOT {_UNSETTLED}", batch.id, key):
                 return False
             update(db, key, state=State.ADOPTED, owner=None, **_batch(batch))
             return True
 
-    def candidate(self, key: int, batch: Mapping[str, Any] | None) -> None:
+    def candidate(self, key: int, batch: Batch | None) -> None:
         """Note the one batch that may be an unsettled entry's; None: there is none, or there are several."""
         with transaction(self.path) as db:
             update(db, key, **(_batch(batch) if batch else _NO_BATCH))
@@ -143,9 +144,9 @@ class Ledger:
         with transaction(self.path) as db:
             update(db, key, told=True)
 
-    def saw(self, batches: Iterable[Mapping[str, Any]]) -> list[Entry]:
+    def saw(self, batches: Iterable[Batch]) -> list[Entry]:
         """Learn how batches are now; the unsettled entries that have one of them as a candidate are returned."""
-        shown = [{"batch": result.encode(batch), "id": batch["id"]} for batch in batches]
+        shown = [{"batch": result.encode(batch.raw), "id": batch.id} for batch in batches]
         with transaction(self.path) as db:
             # What has not changed is not written, which would cost each look some milliseconds.
             change = "UPDATE creates SET batch = :batch WHERE batch_id = :id AND batch IS NOT :batch AND NOT deleted"
@@ -261,8 +262,8 @@ _SAME = "(content = ? OR body = ?)"
 _NO_BATCH: Mapping[str, Any] = {"batch_id": None, "batch": None, "cost_usd": None, "told": False, "deleted": False}
 
 
-def _batch(batch: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"batch_id": batch["id"], "batch": result.encode(batch)}
+def _batch(batch: Batch) -> Mapping[str, Any]:
+    return {"batch_id": batch.id, "batch": result.encode(batch.raw)}
 
 
 def _standing(db: sqlite3.Connection, content: str, body: str, parent: str | None, after: int) -> list[Entry]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from batches_mcp.api.siblings import BATCH_ID
+from batches_mcp.api.operations import BATCH_ID
 
 _STATE = "message_batch"
 

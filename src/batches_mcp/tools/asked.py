@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from batches_mcp.api.siblings import BATCH_ID
+from batches_mcp.api.operations import BATCH_ID
 from batches_mcp.exchange.request import invalid
 from batches_mcp.tools.cursor import Cursor, read_cursor
 from batches_mcp.tools.page import Page

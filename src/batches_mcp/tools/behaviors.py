@@ -6,21 +6,22 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from batches_mcp.api.account import Call, Desk
-from batches_mcp.api.siblings import BATCH_ID
-from batches_mcp.core.plan import Contribution, JsonSchema, ToolPlan
+from batches_mcp.api.operations import BATCH_ID
+from batches_mcp.core.plan import Contribution, JsonSchema
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.tools import about, ending, listing
-from batches_mcp.tools import status as wait
+from batches_mcp.tools import status as waiting
+from batches_mcp.tools.call import Call
+from batches_mcp.work.account import Account
 from batches_mcp.work.retryable import ON_REQUEST, PASSING
 
 Answerer = Callable[[Call], Awaitable[dict[str, Any]]]
 """Answers one call; raises CallError."""
 
-Beginner = Callable[[Desk, ToolPlan], Coroutine[Any, Any, None]]
-"""What is done once for a tool, beside the calls, when a server starts; raises nothing."""
+Beginner = Callable[[Account], Coroutine[Any, Any, None]]
+"""What is done once for the account of a tool, beside the calls, when a server starts; raises nothing."""
 
-Completer = Callable[[Desk, ToolPlan], Awaitable[Sequence[str]]]
+Completer = Callable[[Account], Awaitable[Sequence[str]]]
 """The values of an argument that a tool of the behaviour knows, the likeliest first; raises CallError."""
 
 _DEFAULTS = BatchSettings()
@@ -49,21 +50,21 @@ def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
 
         return await submit.create(call, settings)
 
-    async def recover(desk: Desk, tool: ToolPlan) -> None:
+    async def recover(account: Account) -> None:
         from batches_mcp.work import reconcile
 
-        await reconcile.recover(desk, tool)
+        await reconcile.recover(account)
 
     async def status(call: Call) -> dict[str, Any]:
-        return await wait.state(call, settings.wait_cap_s)
+        return await waiting.state(call, settings.wait_cap_s)
 
     async def results(call: Call) -> dict[str, Any]:
         from batches_mcp.tools import results  # as above
 
         return await results.answer(call)
 
-    async def newest(desk: Desk, tool: ToolPlan) -> Sequence[str]:
-        return await desk.newest.ids(desk.forward, tool)
+    async def newest(account: Account) -> Sequence[str]:
+        return await account.runtime.newest.ids(account.batches)
 
     return {
         "cancel": Behavior(ending.cancel),

@@ -7,10 +7,11 @@ from typing import Any
 
 import anyio.to_thread
 
-from batches_mcp.api.account import Call, Desk
+from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import CallError
-from batches_mcp.core.plan import ToolPlan
-from batches_mcp.work.learn import heard
+from batches_mcp.tools.call import Call
+from batches_mcp.work.account import Account
+from batches_mcp.work.learn import learn
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ async def cancel(call: Call) -> dict[str, Any]:
         CallError: whatever went wrong.
     """
     batch = await call.forward.content(call.tool, call.arguments)
-    await heard(call, [batch])
+    await learn(call.account, [Batch.of(batch)])
     return batch
 
 
@@ -33,21 +34,21 @@ async def delete(call: Call) -> dict[str, Any]:
         CallError: whatever went wrong.
     """
     answer = await call.forward.content(call.tool, call.arguments)
-    await forget(call.desk, call.tool, call.batch_id)
+    await forget(call.account, call.batch_id)
     return answer
 
 
-async def forget(desk: Desk, tool: ToolPlan, batch_id: str) -> None:
+async def forget(account: Account, batch_id: str) -> None:
     """Keep nothing of a batch that is gone."""
     from batches_mcp.store import spool  # brings msgspec
 
     try:
-        folder = desk.account(tool, "spool")
-        download = desk.downloads.get((folder, batch_id))
+        folder = account.folder("spool")
+        download = account.runtime.downloads.get((folder, batch_id))
         if download is not None:
             download.unwanted = True
         await anyio.to_thread.run_sync(spool.forget, folder, batch_id)
-        records = desk.records(tool)
+        records = account.records()
         if records is not None:
             await anyio.to_thread.run_sync(records.deleted, batch_id)
     except CallError as error:

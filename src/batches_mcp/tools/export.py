@@ -13,11 +13,11 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal
 
-from batches_mcp.api.account import Call
 from batches_mcp.core.state import create, unusable
 from batches_mcp.store.files import FOLDER, SAFE_NAME
 from batches_mcp.store.rows import loads, read_row
 from batches_mcp.store.spool import OUTCOMES, Spool, key
+from batches_mcp.tools.call import Call
 from batches_mcp.tools.cursor import digest
 from batches_mcp.tools.view import content_text, error_of
 from batches_mcp.work.expiry import NEW_S
@@ -40,11 +40,11 @@ async def export(
         StateUnusable: there is no room for it, or no access.
         FileNotFoundError: another process has removed the spool meanwhile.
     """
-    folder = call.desk.account(call.tool, FOLDER)
+    folder = call.account.folder(FOLDER)
     path = folder / f"{_stem(spool.head.batch_id, outcomes, ids)}.{kind}"
     try:
         new_s = call.forward.upstream.clock.wall_s() - NEW_S
-        rows = await call.desk.long_work(_write, path, spool, kind, outcomes, ids, new_s)
+        rows = await call.runtime.long_work(_write, path, spool, kind, outcomes, ids, new_s)
         size_bytes = path.stat().st_size
     except FileNotFoundError:
         raise

@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from batches_mcp.api.account import Call
+from batches_mcp.api.batch import Batch, batches_in
 from batches_mcp.api.body import frame
 from batches_mcp.core.errors import CallError, ErrorReport, Retry
 from batches_mcp.core.plan import RoutePlan
@@ -29,9 +29,10 @@ from batches_mcp.requests.received import Received
 from batches_mcp.requests.scan import Scan, content_of, scan
 from batches_mcp.store.entry import Draft
 from batches_mcp.tools import OUR_KEY
+from batches_mcp.tools.call import Call
 from batches_mcp.tools.ending import forget
 from batches_mcp.work.deliver import OutgoingCreate
-from batches_mcp.work.learn import heard
+from batches_mcp.work.learn import learn
 from batches_mcp.work.refusals import may_be, unpriced
 from batches_mcp.work.send import Rules, submit
 
@@ -46,7 +47,7 @@ async def create(call: Call, body: Received, sources: ExitStack, settings: Batch
     Raises:
         CallError: nothing was sent, or it is not known what became of it; `UpstreamError` holds the answer.
     """
-    found = await call.desk.long_work(_scan, call, body)
+    found = await call.runtime.long_work(_scan, call, body)
     cost = await anyio.to_thread.run_sync(estimate, found.demand)
     if settings.max_cost_usd is not None:
         if found.invalid:
@@ -54,7 +55,7 @@ async def create(call: Call, body: Received, sources: ExitStack, settings: Batch
             raise invalid(f"{wrong.text()}. --max-cost-usd only allows batches whose cost can be estimated.")
         if cost["cost_usd"]["high"] is None:
             raise unpriced(cost)
-    betas = frame(call, call.arguments).beta
+    betas = frame(call.tool.request, call.arguments, call.forward.variables).beta
     outgoing = OutgoingCreate(
         tool=call.tool,
         arguments=call.arguments,
@@ -71,12 +72,12 @@ async def create(call: Call, body: Received, sources: ExitStack, settings: Batch
     )
     deadline_s = anyio.current_time() + _ANSWER_WITHIN_S
     rules = Rules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)
-    sent = await submit(call.desk, outgoing, rules, call.progress, sources, deadline_s)
+    sent = await submit(call.account, outgoing, rules, call.progress, sources, deadline_s)
     if sent.batch is None:
         raise _submitting(ledger=settings.ledger)
-    batch = sent.batch
+    batch = sent.batch.raw
     if sent.candidate:
-        batch = {**batch, OUR_KEY: {"candidate": True, "next_step": may_be(str(batch.get("id")))}}
+        batch = {**batch, OUR_KEY: {"candidate": True, "next_step": may_be(sent.batch.id)}}
     headers = {"content-type": "application/json", **sent.headers}
     return Answer(200, headers, result.encode(batch).encode())
 
@@ -86,11 +87,11 @@ async def noted(call: Call, route: RoutePlan, content: Mapping[str, Any]) -> Non
     match call.tool.behavior:
         case "delete":
             for name in route.arguments_in_path:
-                await forget(call.desk, call.tool, str(call.arguments[name]))
+                await forget(call.account, str(call.arguments[name]))
         case "list":
-            await heard(call, content.get("data"))
+            await learn(call.account, batches_in(content))
         case "cancel" | "status":
-            await heard(call, [content])
+            await learn(call.account, [Batch.of(content)])
         case _:
             pass
 
@@ -108,7 +109,8 @@ def _scan(call: Call, body: Received) -> Scan:
                 raise invalid(f"requests[{index}]: {row}.")
             yield index, row
 
-    return scan(readable(), frame(call, call.arguments).rules, "requests[{}]".format)
+    rules = frame(call.tool.request, call.arguments, call.forward.variables).rules
+    return scan(readable(), rules, "requests[{}]".format)
 
 
 def _content(found: Scan, body: Received, betas: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
-from batches_mcp.api.account import Call
+from batches_mcp.api.batch import batches_in
 from batches_mcp.exchange import result
 from batches_mcp.exchange.request import invalid
 from batches_mcp.tools import OUR_KEY
-from batches_mcp.work.learn import heard
+from batches_mcp.tools.call import Call
+from batches_mcp.work.learn import learn
 
 
 async def page(call: Call) -> dict[str, Any]:
@@ -22,7 +23,7 @@ async def page(call: Call) -> dict[str, Any]:
         raise invalid("after_id, before_id: only one of the two can be given.")
     answer = await call.forward.answer(call.tool, call.arguments)
     page = result.whole(call.tool.result, answer)
-    await heard(call, page.get("data"))
+    await learn(call.account, batches_in(page))
     return result.bounded(cut(page, backwards="before_id" in call.arguments), answer)
 
 

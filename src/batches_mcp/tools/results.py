@@ -12,9 +12,8 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from batches_mcp.api.account import Call
-from batches_mcp.api.ended import Ended, ended
-from batches_mcp.api.siblings import BATCH_ID
+from batches_mcp.api.ended import Ended
+from batches_mcp.api.operations import BATCH_ID
 from batches_mcp.core.errors import CallError, ErrorReport, Retry, StateUnusable
 from batches_mcp.core.state import unusable
 from batches_mcp.exchange import result
@@ -23,12 +22,14 @@ from batches_mcp.requests.tokens import Tokens
 from batches_mcp.store.spool import Spool, load
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.asked import Asked, Found, read_arguments
+from batches_mcp.tools.call import Call
 from batches_mcp.tools.cursor import cursor_to, digest
 from batches_mcp.tools.export import export
 from batches_mcp.tools.page import Page
 from batches_mcp.tools.picking import Picker, from_spool
-from batches_mcp.work.download import Download, is_whole, spooled, stream
-from batches_mcp.work.learn import heard, in_doubt
+from batches_mcp.work.download import is_whole, spooled
+from batches_mcp.work.learn import in_doubt, learn
+from batches_mcp.work.underway import Download
 
 # A batch of so many rows is copied whole at the first look at it.
 _AT_ONCE_ROWS = 2_000
@@ -56,16 +57,16 @@ async def answer(call: Call) -> dict[str, Any]:
         try:
             content, batch = await _answer(call, asked, deadline_s)
         except FileNotFoundError as error:
-            raise unusable(call.desk.account(call.tool, "spool"), error) from error
-    for entry in (await heard(call, [batch.shown])).values():
+            raise unusable(call.account.folder("spool"), error) from error
+    for entry in (await learn(call.account, [batch.batch])).values():
         content["notice"] = " ".join(filter(None, [in_doubt(entry), content["notice"]]))
         content[OUR_KEY] = {"candidate": True}
     return content
 
 
 async def _answer(call: Call, asked: Asked, deadline_s: float) -> tuple[dict[str, Any], Ended]:
-    async with call.desk.turn():
-        batch = await ended(call.desk, call.tool, asked.batch_id)
+    async with call.runtime.turn():
+        batch = await call.account.batches.ended(asked.batch_id)
         copy = await _on_disk(call, batch)
         if copy is not None and "as_file" not in call.arguments:
             return await _spooled(asked, batch, copy), batch
@@ -78,7 +79,7 @@ async def _fetched(call: Call, asked: Asked, batch: Ended, copy: Spool | None, d
         return await _streamed(call, asked, batch, deadline_s)
     try:
         left_s = deadline_s - anyio.current_time()
-        found = await spooled(call.desk, call.tool, batch, call.progress, left_s) if copy is None else copy
+        found = await spooled(call.account, batch, call.progress, left_s) if copy is None else copy
     except StateUnusable:
         if kind is not None:
             raise
@@ -96,7 +97,7 @@ async def _fetched(call: Call, asked: Asked, batch: Ended, copy: Spool | None, d
 async def _on_disk(call: Call, batch: Ended) -> Spool | None:
     """The whole copy, if there is one already."""
     try:
-        folder = call.desk.account(call.tool, "spool")
+        folder = call.account.folder("spool")
     except StateUnusable:
         return None
     spool = await anyio.to_thread.run_sync(load, folder, batch.id)
@@ -119,7 +120,7 @@ async def _streamed(call: Call, asked: Asked, batch: Ended, deadline_s: float) -
     for attempt in range(1, _MOST_STREAMS + 1):
         picker = Picker(asked, _page(asked, batch, None), batch.total)
         with anyio.move_on_after(max(0.0, deadline_s - anyio.current_time())) as scope:
-            head = await stream(call.desk, call.tool, batch, picker.take)
+            head = await call.account.batches.results(batch, picker.take)
         if scope.cancelled_caught:
             raise _too_slow(call.forward.upstream.limits.call_s)
         found = picker.end(complete=head.complete)
@@ -164,7 +165,7 @@ def _paged(asked: Asked, batch: Ended, spool: Spool | None, found: Found, remark
 
 def _content(batch: Ended, spool: Spool | None) -> dict[str, Any]:
     """An answer without rows; totals cover the whole batch or are not there."""
-    counts: dict[str, Any] = dict(batch.counts)
+    counts: dict[str, Any] = dict(batch.batch.counts)
     usage = None
     whole = spool is not None and is_whole(spool, batch)
     if spool is not None and whole:

@@ -5,19 +5,18 @@ Waiting only ever asks: whatever happens to the call, the batch goes on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import anyio
 
-from batches_mcp.api.account import Call
-from batches_mcp.api.facts import counts, time_s
+from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import CallError, Retry
 from batches_mcp.exchange import result
 from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.exchange.result import Answer
 from batches_mcp.tools import OUR_KEY
-from batches_mcp.work.learn import heard, in_doubt
+from batches_mcp.tools.call import Call
+from batches_mcp.work.learn import in_doubt, learn
 
 # The upstream names its own pace in `retry-after`; this is for when it does not.
 _POLL_S = 5.0
@@ -40,9 +39,9 @@ async def state(call: Call, cap_s: float) -> dict[str, Any]:
     asked_s = float(call.arguments.get("wait_seconds", 0))
     waiting = _Waiting(call, min(asked_s, cap_s))
     batch, answer = await waiting.until_ended()
-    doubted = await heard(call, [batch])
+    doubted = await learn(call.account, [batch])
     remarks: dict[str, Any] = {
-        "done": _done(batch),
+        "done": batch.ended,
         "waited_s": round(waiting.waited_s(), 1),
         "poll_after_s": _poll_after_s(batch, answer, waiting.clock.wall_s()),
         "next_step": _next_step(batch, answer, waiting.clock.wall_s()),
@@ -54,7 +53,7 @@ async def state(call: Call, cap_s: float) -> dict[str, Any]:
         remarks["notice"] = (
             f"wait_seconds was cut from {asked_s:g} to {cap_s:g}, the longest this server waits in a call."
         )
-    return result.bounded({**batch, OUR_KEY: remarks}, answer)
+    return result.bounded({**batch.raw, OUR_KEY: remarks}, answer)
 
 
 class _Waiting:
@@ -63,15 +62,15 @@ class _Waiting:
     def __init__(self, call: Call, wait_s: float) -> None:
         self._call = call
         self._wait_s = wait_s
-        self.clock = call.forward.upstream.clock
+        self.clock = call.account.upstream.clock
         self._started_s = self.clock.now_s()
 
     def waited_s(self) -> float:
         return self.clock.now_s() - self._started_s
 
-    async def until_ended(self) -> tuple[dict[str, Any], Answer]:
+    async def until_ended(self) -> tuple[Batch, Answer]:
         """The last state that was learned, with the answer it came in."""
-        known: tuple[dict[str, Any], Answer] | None = None
+        known: tuple[Batch, Answer] | None = None
         failure: CallError | None = None
         while True:
             pause_s: float | None = None
@@ -85,15 +84,15 @@ class _Waiting:
                 failure, pause_s = error, error.report.retry_after_s
             except TimeoutError:
                 pass  # the call's time is over, and with it the wait
-            if known and (_done(known[0]) or self._over()):
+            if known and (known[0].ended or self._over()):
                 return known
             if failure and self._over():
                 raise failure
             await self._pause(max(pause_s or _POLL_S, _SHORTEST_POLL_S), known[0] if known else None)
 
-    async def _ask(self) -> tuple[dict[str, Any], Answer]:
+    async def _ask(self) -> tuple[Batch, Answer]:
         answer = await self._call.forward.answer(self._call.tool, self._call.arguments)
-        return result.whole(self._call.tool.result, answer), answer
+        return Batch.of(result.whole(self._call.tool.result, answer)), answer
 
     def _over(self) -> bool:
         return self.waited_s() >= self._wait_s
@@ -107,7 +106,7 @@ class _Waiting:
         settling = self._call.forward.recent.settling(self._call.tool.request, self._call.arguments, self.clock.now_s())
         return error.report.retry is Retry.HELPS or (settling and error.report.status == 404)
 
-    async def _pause(self, pause_s: float, batch: Mapping[str, Any] | None) -> None:
+    async def _pause(self, pause_s: float, batch: Batch | None) -> None:
         """Sleep until it is time to ask again, telling now and then that the wait goes on."""
         until_s = min(self.waited_s() + pause_s, self._wait_s)
         while (waited_s := self.waited_s()) < until_s:
@@ -115,54 +114,47 @@ class _Waiting:
             await self.clock.sleep(min(_PROGRESS_S, until_s - waited_s))
 
 
-def _done(batch: Mapping[str, Any]) -> bool:
-    return batch.get("processing_status") == "ended"
-
-
-def _progress(batch: Mapping[str, Any] | None) -> str:
+def _progress(batch: Batch | None) -> str:
     """Never a share of the requests: the upstream counts all of them as processing until the batch has ended."""
     if batch is None:
         return "waiting for the upstream to answer"
-    requests = sum(counts(batch).values())
-    return f"{batch.get('processing_status')}: {requests:,} request{'' if requests == 1 else 's'}"
+    return f"{batch.status}: {batch.total:,} request{'' if batch.total == 1 else 's'}"
 
 
-def _poll_after_s(batch: Mapping[str, Any], answer: Answer, now_s: float) -> int | None:
+def _poll_after_s(batch: Batch, answer: Answer, now_s: float) -> int | None:
     """When asking again is worth a turn: a quarter of the batch's age, which is what it has taken so far."""
-    if _done(batch):
+    if batch.ended:
         return None
     soonest_s = max(_SOONEST_S, retry_after_s(answer.headers) or 0.0)
     return round(max(soonest_s, min(_age_s(batch, now_s) / 4, _LATEST_S)))
 
 
-def _next_step(batch: Mapping[str, Any], answer: Answer, now_s: float) -> str:
+def _next_step(batch: Batch, answer: Answer, now_s: float) -> str:
     wait_s = _poll_after_s(batch, answer, now_s)
     if wait_s is None:
         return _after_the_end(batch)
     minutes = round(wait_s / 60) or 1
     later = f"come back in {minutes} minute{'' if minutes == 1 else 's'}"
-    if batch.get("processing_status") == "canceling":
+    if batch.status == "canceling":
         return f"It is being canceled, which takes up to some minutes. Tell the user, and {later}."
     return (
         "It goes on without you; most batches end within an hour, all within 24. "
-        f"Tell the user its id, {batch.get('id')}, and {later}, rather than ask over and over."
+        f"Tell the user its id, {batch.id}, and {later}, rather than ask over and over."
     )
 
 
-def _after_the_end(batch: Mapping[str, Any]) -> str:
-    by_state = counts(batch)
-    if batch.get("archived_at"):
+def _after_the_end(batch: Batch) -> str:
+    if batch.archived:
         return "Its results are no longer available: they are kept for 29 days after its creation."
-    failed = {name: number for name, number in by_state.items() if name != "succeeded" and number}
+    failed = {name: number for name, number in batch.counts.items() if name != "succeeded" and number}
     if not failed:
         return "Every request succeeded: retrieve the results."
     named = ", ".join(f"{number:,} {name}" for name, number in failed.items())
     return (
-        f"{by_state.get('succeeded', 0):,} succeeded, but {named}: retrieve the results with result_types "
+        f"{batch.counts.get('succeeded', 0):,} succeeded, but {named}: retrieve the results with result_types "
         f"{list(failed)} to see which and why."
     )
 
 
-def _age_s(batch: Mapping[str, Any], now_s: float) -> float:
-    created_s = time_s(batch, "created_at")
-    return 0.0 if created_s is None else max(0.0, now_s - created_s)
+def _age_s(batch: Batch, now_s: float) -> float:
+    return 0.0 if batch.created_s is None else max(0.0, now_s - batch.created_s)

@@ -15,7 +15,6 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from batches_mcp.api.account import Call
 from batches_mcp.api.body import Frame, frame
 from batches_mcp.core.errors import CallError, ErrorReport
 from batches_mcp.core.settings import BatchSettings
@@ -27,9 +26,11 @@ from batches_mcp.requests.scan import MOST_SHOWN, Part, Scan, content_of, scan
 from batches_mcp.requests.source import SOURCES, Source, source_of
 from batches_mcp.store.entry import Draft
 from batches_mcp.tools import OUR_KEY
+from batches_mcp.tools.call import Call
 from batches_mcp.work.deliver import OutgoingCreate
 from batches_mcp.work.refusals import may_be, not_begun, unpriced
 from batches_mcp.work.retry import Retried, nothing, retried
+from batches_mcp.work.retryable import PASSING
 from batches_mcp.work.send import Rules, Sent, submit
 
 # The upstream suggests 10 s; most batches take minutes, and every look costs an agent a turn.
@@ -54,8 +55,8 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         arguments = {**call.arguments, "requests": []}
         if lineage and lineage.entry.betas:
             arguments.setdefault("betas", lineage.entry.betas.split(","))
-        around = frame(call, arguments)
-        found = await call.desk.long_work(_scan, source, around, call.forward.upstream.limits.call_s)
+        around = frame(call.tool.request, arguments, call.forward.variables)
+        found = await call.runtime.long_work(_scan, source, around, call.forward.upstream.limits.call_s)
         if not lineage and not found.requests:
             raise invalid(f"{source.file or 'requests'}: holds no requests.")
         left = lineage.sifted.remarks() if lineage else {}
@@ -91,9 +92,9 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         )
         again = bool(call.arguments.get("allow_duplicate"))
         rules = Rules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)
-        sent = await submit(call.desk, outgoing, rules, call.progress, stack, deadline_s)
+        sent = await submit(call.account, outgoing, rules, call.progress, stack, deadline_s)
     remarks = _remarks(source, found, part, sent, ledger=settings.ledger)
-    return {**(sent.batch or {}), OUR_KEY: {"estimate": cost, **remarks, **left}}
+    return {**(sent.batch.raw if sent.batch else {}), OUR_KEY: {"estimate": cost, **remarks, **left}}
 
 
 async def _source(call: Call, settings: BatchSettings, stack: ExitStack) -> tuple[Source, Retried | None]:
@@ -105,7 +106,13 @@ async def _source(call: Call, settings: BatchSettings, stack: ExitStack) -> tupl
     others = [name for name in (*SOURCES, "template") if name in call.arguments]
     if others:
         raise invalid(f"retry_of: takes the requests that its batch had; leave {', '.join(others)} out.")
-    lineage = await retried(call, again=bool(call.arguments.get("allow_duplicate")))
+    lineage = await retried(
+        call.account,
+        call.arguments["retry_of"],
+        call.arguments.get("retry_types", PASSING),
+        call.progress,
+        again=bool(call.arguments.get("allow_duplicate")),
+    )
     return lineage.source, lineage
 
 
@@ -188,12 +195,12 @@ def _outcome(sent: Sent, *, ledger: bool) -> dict[str, Any]:
                 "The create goes on by itself. Look for its batch in the list: the same call again may be billed again."
             )
         return {"submitting": True, "poll_after_s": _SUBMITTING_POLL_AFTER_S, "next_step": next_step}
-    batch_id = sent.batch.get("id")
+    batch_id = sent.batch.id
     if sent.candidate:
         return {
             "candidate": True,
             "poll_after_s": _POLL_AFTER_S,
-            "next_step": f"Tell the user. {may_be(str(batch_id))}",
+            "next_step": f"Tell the user. {may_be(batch_id)}",
         }
     next_step = f"Tell the user the id {batch_id}, and look at its state in a minute at the earliest."
     if sent.earlier:

@@ -13,17 +13,19 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 
-from batches_mcp.api.account import Desk, Progress
-from batches_mcp.api.underway import Delivery, Key
+from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import CallError, ErrorReport, Retry, StateUnusable, UnusableAnswer
 from batches_mcp.core.plan import ToolPlan
 from batches_mcp.exchange import result
 from batches_mcp.exchange.request import Upload
 from batches_mcp.store.entry import Draft, Entry, State
 from batches_mcp.store.records import Records
+from batches_mcp.work.account import Account
 from batches_mcp.work.evidence import Adopt, Candidates, maybe_accepted
 from batches_mcp.work.reconcile import look
 from batches_mcp.work.refusals import not_accepted, unsettled
+from batches_mcp.work.runtime import Progress
+from batches_mcp.work.underway import Delivery, Key
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class OutgoingCreate:
 
 
 def start(
-    desk: Desk,
+    account: Account,
     outgoing: OutgoingCreate,
     key: Key | None,
     entry: Entry | None,
@@ -56,13 +58,13 @@ def start(
 ) -> Delivery:
     """Begin to send, in a task that outlasts the call."""
     delivery = Delivery(outgoing.length_bytes, entry)
-    desk.underway.add(key, delivery)
-    desk.tasks.start_soon(_deliver, desk, outgoing, delivery, key, pieces, sources, records)
+    account.runtime.underway.add(key, delivery)
+    account.runtime.tasks.start_soon(_deliver, account, outgoing, delivery, key, pieces, sources, records)
     return delivery
 
 
 async def _deliver(
-    desk: Desk,
+    account: Account,
     outgoing: OutgoingCreate,
     delivery: Delivery,
     key: Key | None,
@@ -74,29 +76,29 @@ async def _deliver(
     try:
         with sources:
             try:
-                delivery.batch = await _post(desk, outgoing, delivery, pieces, records)
+                delivery.batch = await _post(account, outgoing, delivery, pieces, records)
             except CallError as error:
                 whole = delivery.sent or isinstance(error, UnusableAnswer)
                 delivery.failure = error if whole or not maybe_accepted(error) else not_accepted(error)
         if records is not None:
             delivery.recorded = False
-            await record(desk, outgoing.tool, records, delivery)
+            await record(account, records, delivery)
     except Exception as error:  # handed to whoever waits, whose boundary it is
         delivery.failure = error
         log.warning("a create ended badly", exc_info=not isinstance(error, CallError))
     finally:
-        desk.underway.remove(key, delivery)
+        account.runtime.underway.remove(key, delivery)
         delivery.done.set()
 
 
 async def _post(
-    desk: Desk,
+    account: Account,
     outgoing: OutgoingCreate,
     delivery: Delivery,
     pieces: Callable[[], Iterator[bytes]],
     records: Records | None,
-) -> Mapping[str, Any]:
-    upstream = desk.forward.upstream
+) -> Batch:
+    upstream = account.upstream
 
     def times_s() -> tuple[float, float]:
         return upstream.time_s() if upstream.time_is_known else math.inf, upstream.clock.now_s()
@@ -116,20 +118,21 @@ async def _post(
             yield piece
             delivery.sent_bytes += len(piece)
 
-    answer = await desk.forward.answer(
+    answer = await account.forward.answer(
         outgoing.tool, outgoing.arguments, lambda _: Upload(outgoing.length_bytes, counted)
     )
     delivery.headers = answer.headers
-    batch = result.shape(outgoing.tool.result, answer)
-    if not isinstance(batch.get("id"), str):
+    shaped = result.shape(outgoing.tool.result, answer)
+    batch = Batch.of(shaped)
+    if not batch.id:
         message = f"the upstream accepted the create, but its answer has no batch id: {answer.description}."
         next_step = "Look at the list for the batch before anything else."
         raise UnusableAnswer(ErrorReport("unusable_answer", message, next_step, Retry.UNSAFE, status=answer.status))
-    desk.forward.recent.note(outgoing.tool.request, outgoing.arguments, batch, upstream.clock.now_s())
+    account.forward.recent.note(outgoing.tool.request, outgoing.arguments, shaped, upstream.clock.now_s())
     return batch
 
 
-async def record(desk: Desk, tool: ToolPlan, records: Records, delivery: Delivery) -> None:
+async def record(account: Account, records: Records, delivery: Delivery) -> None:
     """Write down what came of a create, unless the ledger cannot be written to; then the next call tries again."""
     ledger, entry = records.ledger, delivery.entry
     assert entry is not None  # noqa: S101 - it is in the ledger
@@ -140,7 +143,7 @@ async def record(desk: Desk, tool: ToolPlan, records: Records, delivery: Deliver
             await anyio.to_thread.run_sync(ledger.settled, entry.key, State.REFUSED)
             await anyio.to_thread.run_sync(records.drop, entry.body)
         else:
-            await _settle_doubt(desk, tool, records, entry, delivery)
+            await _settle_doubt(account, records, entry, delivery)
     except StateUnusable as error:
         log.warning("%s", error)
         if delivery.batch is not None:
@@ -148,12 +151,13 @@ async def record(desk: Desk, tool: ToolPlan, records: Records, delivery: Deliver
         return
     delivery.recorded = True
     if delivery.batch is not None:
-        assert desk.all_records is not None  # noqa: S101 - there are records
-        desk.tasks.start_soon(desk.long_work, records.kept.compress, entry.body, desk.all_records.stopping)
+        runtime = account.runtime
+        assert runtime.all_records is not None  # noqa: S101 - there are records
+        runtime.tasks.start_soon(runtime.long_work, records.kept.compress, entry.body, runtime.all_records.stopping)
 
 
-async def _settle_doubt(desk: Desk, tool: ToolPlan, records: Records, entry: Entry, delivery: Delivery) -> None:
-    verdict = await look(desk, tool, records, entry)
+async def _settle_doubt(account: Account, records: Records, entry: Entry, delivery: Delivery) -> None:
+    verdict = await look(account, records, entry)
     match verdict:
         case Adopt(batch):
             delivery.batch, delivery.failure = batch, None
@@ -163,9 +167,9 @@ async def _settle_doubt(desk: Desk, tool: ToolPlan, records: Records, entry: Ent
     delivery.failure = unsettled(entry, verdict, delivery.failure if isinstance(delivery.failure, CallError) else None)
 
 
-async def watch(desk: Desk, delivery: Delivery, progress: Progress) -> None:
+async def watch(account: Account, delivery: Delivery, progress: Progress) -> None:
     """Wait until a delivery has ended, telling how far it is."""
-    uploads = desk.forward.upstream.uploads
+    uploads = account.upstream.uploads
 
     def words(sent: int, total: int) -> str:
         if not delivery.begun and uploads.all_taken:

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from http import HTTPStatus
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
-from batches_mcp.api.account import Desk, Progress
-from batches_mcp.api.ended import Ended, none_there
-from batches_mcp.api.siblings import BATCH_ID, Siblings
-from batches_mcp.core.errors import CallError, UpstreamError
-from batches_mcp.core.plan import ToolPlan
+from batches_mcp.api.ended import Ended
+from batches_mcp.core.errors import CallError
 from batches_mcp.core.state import unusable
-from batches_mcp.exchange.result import Answer
 from batches_mcp.requests.cost import actual_usd
 from batches_mcp.store.spool import Spool, forget, load
 from batches_mcp.store.spooling import Writer
+from batches_mcp.work.account import Account
 from batches_mcp.work.expiry import tidy
 from batches_mcp.work.own import own_checks
+from batches_mcp.work.runtime import Progress
+from batches_mcp.work.underway import Download
 
 log = logging.getLogger(__name__)
 
@@ -32,31 +28,7 @@ _MOST_STREAMS = 3
 _PROGRESS_EVERY_S = 0.5
 
 
-@dataclass(slots=True)
-class Download:
-    """One that is under way, or over: then it has a spool, complete or not, or a failure.
-
-    One whose batch was deleted meanwhile is `unwanted`: nothing of it is kept.
-    """
-
-    total: int
-    writer: Writer | None = None
-    spool: Spool | None = None
-    failure: Exception | None = None
-    unwanted: bool = False
-    over: anyio.Event = field(default_factory=anyio.Event)
-
-    @property
-    def rows(self) -> int:
-        """How many rows have arrived so far."""
-        return self.writer.rows if self.writer else 0
-
-    @property
-    def received_bytes(self) -> int:
-        return self.writer.received_bytes if self.writer else 0
-
-
-async def spooled(desk: Desk, tool: ToolPlan, batch: Ended, progress: Progress, most_s: float) -> Spool | Download:
+async def spooled(account: Account, batch: Ended, progress: Progress, most_s: float) -> Spool | Download:
     """The spool of a batch, from disk or downloaded now; when that takes over `most_s`, the download, which goes on.
 
     A spool that is not complete is what several streams, all of them cut or wrong, had between them; it is asked for
@@ -66,18 +38,18 @@ async def spooled(desk: Desk, tool: ToolPlan, batch: Ended, progress: Progress, 
         StateUnusable: there is no room for it, or no access.
         CallError: the results cannot be downloaded.
     """
-    folder = desk.account(tool, "spool")
+    folder = account.folder("spool")
     key = (folder, batch.id)
-    download = desk.downloads.get(key)
+    download = account.runtime.downloads.get(key)
     if download is None:
         found = await anyio.to_thread.run_sync(load, folder, batch.id)
         if found is not None and is_whole(found, batch):
             return found
         # Somebody else may have begun meanwhile.
-        download = desk.downloads.get(key)
+        download = account.runtime.downloads.get(key)
     if download is None:
-        download = desk.downloads[key] = Download(batch.total)
-        desk.tasks.start_soon(_run, desk, tool, batch, folder, download)
+        download = account.runtime.downloads[key] = Download(batch.total)
+        account.runtime.tasks.start_soon(_run, account, batch, folder, download)
     with anyio.move_on_after(max(0.0, most_s)):
         await _over(download, progress)
     if download.failure is not None:
@@ -90,21 +62,6 @@ def is_whole(spool: Spool, batch: Ended) -> bool:
     return spool.complete and len(spool) == batch.total
 
 
-async def stream(desk: Desk, tool: ToolPlan, batch: Ended, take: Callable[[bytes], bool]) -> Answer:
-    """Stream a batch's results from their beginning, until `take` has enough; see `Upstream.download`.
-
-    Raises:
-        CallError: there are none, or they cannot be had.
-    """
-    results = Siblings(tool).results
-    try:
-        return await desk.forward.download(results, {BATCH_ID: batch.id}, take, settling=batch.settling)
-    except UpstreamError as error:
-        if error.report.status != HTTPStatus.NOT_FOUND:
-            raise
-        raise none_there(batch) from error
-
-
 async def _over(download: Download, progress: Progress) -> None:
     """Wait for the end of a download, telling how far it is."""
     while not download.over.is_set():
@@ -115,43 +72,43 @@ async def _over(download: Download, progress: Progress) -> None:
         await progress(download.rows, download.total, words)
 
 
-async def _run(desk: Desk, tool: ToolPlan, batch: Ended, folder: Path, download: Download) -> None:
+async def _run(account: Account, batch: Ended, folder: Path, download: Download) -> None:
     try:
-        download.spool = await _download(desk, tool, batch, folder, download)
+        download.spool = await _download(account, batch, folder, download)
         if is_whole(download.spool, batch):
-            await anyio.to_thread.run_sync(_note_cost, desk, tool, download.spool)
+            await anyio.to_thread.run_sync(_note_cost, account, download.spool)
     except Exception as error:  # noqa: BLE001 - not swallowed: raised in every call that waits for it
         download.failure = error
     finally:
-        del desk.downloads[folder, batch.id]
+        del account.runtime.downloads[folder, batch.id]
         if download.unwanted:
             forget(folder, batch.id)
         download.over.set()
 
 
-def _note_cost(desk: Desk, tool: ToolPlan, spool: Spool) -> None:
+def _note_cost(account: Account, spool: Spool) -> None:
     """Tell the ledger what the batch really cost; one that cannot be written to does not keep results from anybody."""
     cost_usd = actual_usd(spool.tokens)
     try:
-        records = desk.records(tool)
+        records = account.records()
         if records is not None and cost_usd is not None and records.ledger.path.exists():
             records.ledger.cost(spool.head.batch_id, cost_usd)
     except CallError as error:
         log.warning("the cost of batch %s could not be written down: %s", spool.head.batch_id, error)
 
 
-async def _download(desk: Desk, tool: ToolPlan, batch: Ended, folder: Path, download: Download) -> Spool:
+async def _download(account: Account, batch: Ended, folder: Path, download: Download) -> Spool:
     in_thread = anyio.to_thread.run_sync
     begun = await in_thread(load, folder, batch.id)
-    own = await in_thread(own_checks, desk, tool, batch)
+    own = await in_thread(own_checks, account, batch)
     writer: Writer | None = None
     try:
-        await in_thread(tidy, desk, batch, folder)
+        await in_thread(tidy, account.runtime, batch, folder)
         writer = download.writer = await in_thread(_writer, folder, batch, own, begun)
         for _ in range(_MOST_STREAMS):
             await in_thread(writer.begin)
             try:
-                await stream(desk, tool, batch, writer.take)
+                await account.batches.results(batch, writer.take)
             except CallError:
                 if not writer.rows:
                     raise

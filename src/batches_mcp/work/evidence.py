@@ -7,15 +7,13 @@ custom_ids of its results, once there are any, prove it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from batches_mcp.api.facts import counts, time_s, upstream_now_s
+from batches_mcp.api.batch import Batch, Page
 from batches_mcp.core.errors import CallError, Retry, UnusableAnswer, UpstreamUnreachable
+from batches_mcp.exchange.failure import time_of
 from batches_mcp.store.entry import Baseline, Entry
-
-Batch = Mapping[str, Any]
 
 # What is newer cannot be told by the list: then by the time of day, which may be off by so much.
 _UNMEASURED_S = 120.0
@@ -29,15 +27,21 @@ def maybe_accepted(error: CallError) -> bool:
     return isinstance(error, UnusableAnswer) or error.report.retry is Retry.UNSAFE
 
 
-def baseline(page: Mapping[str, Any], date: str | None, wall_s: float) -> Baseline:
-    """The upstream as the first page of its list shows it, in an answer with this `Date`; `wall_s` is our own time."""
-    now_s = upstream_now_s(date, wall_s)
-    rows = page.get("data")
-    newest = rows[0] if isinstance(rows, list) and rows else None
-    if newest is None:
-        return Baseline(now_s) if rows == [] else unmeasured(now_s)
-    created = time_s(newest, "created_at") if isinstance(newest, dict) else None
-    return unmeasured(now_s) if created is None else Baseline(now_s, created, str(newest.get("id")))
+def upstream_now_s(date: str | None, wall_s: float) -> float:
+    """The time as the upstream has it, by the `Date` of an answer of just now; else `wall_s`, our own."""
+    found_s = time_of(date)
+    return wall_s if found_s is None else found_s
+
+
+def baseline(page: Page, wall_s: float) -> Baseline:
+    """The upstream as the first page of its list shows it, in an answer of just now; `wall_s` is our own time."""
+    now_s = upstream_now_s(page.answer.headers.get("date"), wall_s)
+    if not page.complete:
+        return unmeasured(now_s)
+    if not page.batches:
+        return Baseline(now_s)
+    newest = page.batches[0]
+    return unmeasured(now_s) if newest.created_s is None else Baseline(now_s, newest.created_s, newest.id)
 
 
 def unmeasured(now_s: float) -> Baseline:
@@ -47,18 +51,12 @@ def unmeasured(now_s: float) -> Baseline:
 
 def created_s(batch: Batch) -> float:
     """When a batch was made (Unix time); a time that cannot be read counts as just now."""
-    created = time_s(batch, "created_at")
-    return float("inf") if created is None else created
-
-
-def size(batch: Batch) -> int:
-    """How many requests a batch has, in whatever state they are."""
-    return sum(counts(batch).values())
+    return float("inf") if batch.created_s is None else batch.created_s
 
 
 def candidates(batches: Sequence[Batch], entry: Entry, known: Collection[str]) -> list[Batch]:
     """Of batches newer than an entry, those that may be its own: of its size, and not known as another's."""
-    return [batch for batch in batches if size(batch) == entry.rows and batch.get("id") not in known]
+    return [batch for batch in batches if batch.total == entry.rows and batch.id not in known]
 
 
 @dataclass(frozen=True, slots=True)

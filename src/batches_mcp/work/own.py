@@ -7,22 +7,21 @@ from array import array
 
 import msgspec
 
-from batches_mcp.api.account import Desk
 from batches_mcp.api.ended import Ended
 from batches_mcp.core.errors import CallError
-from batches_mcp.core.plan import ToolPlan
 from batches_mcp.requests.reading import request_rows
 from batches_mcp.store.kept import custom_id_of
 from batches_mcp.store.spool import check_of
+from batches_mcp.work.account import Account
 
 
-def own_checks(desk: Desk, tool: ToolPlan, batch: Ended) -> array[int] | None:
+def own_checks(account: Account, batch: Ended) -> array[int] | None:
     """`check_of` of each custom_id of a batch's requests, ascending; None when they are not known for certain.
 
     A copy that is damaged, or of another number of requests than the batch has, counts as none.
     """
     try:
-        records = desk.records(tool)
+        records = account.records()
         if records is None or not records.ledger.path.exists():
             return None
         entry = records.ledger.find(batch.id)

@@ -37,7 +37,7 @@ def unsettled(entry: Entry, verdict: Verdict, error: CallError | None = None) ->
 
     match verdict:
         case Candidates(batches):
-            named = " or ".join(f"{batch.get('id')} (created {batch.get('created_at')})" for batch in batches)
+            named = " or ".join(f"{batch.id} (created {batch.raw.get('created_at')})" for batch in batches)
             return report(
                 f"It may have made a batch of {entry.rows:,} requests, which may be {named}. Nothing else was sent.",
                 "Make the same call again once that has ended: it tells by the custom_ids of the results whether it is "

@@ -10,8 +10,6 @@ from typing import Any
 import anyio.to_thread
 import msgspec
 
-from batches_mcp.api.account import Call
-from batches_mcp.api.ended import ended
 from batches_mcp.core.errors import CallError, ErrorReport, Retry
 from batches_mcp.core.redact import excerpt
 from batches_mcp.core.state import unusable
@@ -24,8 +22,11 @@ from batches_mcp.store.ledger import RECENT_S
 from batches_mcp.store.records import Records
 from batches_mcp.store.rows import loads
 from batches_mcp.store.spool import Spool
-from batches_mcp.work.download import Download, is_whole, spooled
-from batches_mcp.work.retryable import PASSING, kind_of, matters
+from batches_mcp.work.account import Account
+from batches_mcp.work.download import is_whole, spooled
+from batches_mcp.work.retryable import kind_of, matters
+from batches_mcp.work.runtime import Progress
+from batches_mcp.work.underway import Download
 
 MOST_SHOWN = 50
 _MESSAGE_CHARS = 300
@@ -63,26 +64,26 @@ class Retried:
     sifted: Sifted
 
 
-async def retried(call: Call, *, again: bool) -> Retried:
-    """The rows of `retry_of` that are of the `retry_types`; `again` also those that a retry has sent already.
+async def retried(
+    account: Account, batch_id: str, wanted: Collection[str], progress: Progress, *, again: bool
+) -> Retried:
+    """The rows of a batch that are of the `wanted` kinds; `again` also those that a retry has sent already.
 
     Raises:
         CallError: it cannot be known which rows those are, or what they were.
     """
-    batch_id = call.arguments["retry_of"]
-    records = call.desk.records(call.tool)
+    records = account.records()
     entry = await anyio.to_thread.run_sync(records.ledger.find, batch_id) if records else None
     if records is None or entry is None:
         raise _unknown(batch_id)
     if entry.deleted:
         raise _not_kept(batch_id, "it was deleted, and the copy of its requests with it")
-    batch = await ended(call.desk, call.tool, batch_id)
-    spool = await spooled(call.desk, call.tool, batch, call.progress, call.forward.upstream.limits.call_s / 2)
+    batch = await account.batches.ended(batch_id)
+    spool = await spooled(account, batch, progress, account.upstream.limits.call_s / 2)
     if isinstance(spool, Download) or not is_whole(spool, batch):
         raise _not_there_yet(batch_id)
-    wanted = frozenset(call.arguments.get("retry_types", PASSING))
     try:
-        sifted = await call.desk.long_work(sift, spool, wanted)
+        sifted = await account.runtime.long_work(sift, spool, frozenset(wanted))
     except OSError as error:
         raise unusable(spool.path, error) from error
     try:
@@ -91,7 +92,7 @@ async def retried(call: Call, *, again: bool) -> Retried:
     except FileNotFoundError as error:
         raise _not_kept(batch_id, "the copy of its requests is no longer there, or is damaged") from error
     if not again:
-        recent_s = call.forward.upstream.time_s() - RECENT_S
+        recent_s = account.upstream.time_s() - RECENT_S
         await anyio.to_thread.run_sync(_leave_out, records, batch_id, sifted, recent_s)
     rows = partial(_rows, records.kept, entry, sifted.again)
     return Retried(entry, Source(None, f"requests[{{}}] of {batch_id}".format, rows, lambda: True), sifted)

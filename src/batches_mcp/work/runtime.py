@@ -1,29 +1,86 @@
-"""What a server and a job are made of: the upstream, the accounts and what is remembered of them, and their tasks."""
+"""What a server and a job are made of alike: the upstream, the accounts and what is remembered of them, their tasks."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
 
 import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
 from pydantic import SecretStr
 
-from batches_mcp.api.account import Desk
 from batches_mcp.api.identity import Accounts
+from batches_mcp.api.newest import NewestIds
 from batches_mcp.core.errors import StateUnusable
 from batches_mcp.core.plan import RequestPlan
 from batches_mcp.core.state import StateFolder
 from batches_mcp.exchange.forward import Forward
 from batches_mcp.exchange.upstream import Upstream
 from batches_mcp.store.records import LEDGER, AllRecords
+from batches_mcp.work.underway import Download, Underway
 
 log = logging.getLogger(__name__)
 
+# As many as use the processors while some of them wait for the disk.
+_MOST_LONG_WORK = 8
+# Longer than a page takes, and shorter than anybody notices.
+_MOST_TURN_S = 0.25
+
+Found = TypeVar("Found")
+
+Progress = Callable[[float, float, str], Awaitable[None]]
+"""Tells the caller how far a call is: done, of all, in words. Silent for callers that did not ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What all calls share; `tasks` is for work that outlasts its call.
+
+    `downloads` are those under way, by the folder of their spool and the id of their batch; `underway` are the creates;
+    `pages` is for `turn`, and `newest` are ids to offer. `all_records` is None where no ledger is kept.
+    """
+
+    forward: Forward
+    accounts: Accounts
+    tasks: TaskGroup
+    all_records: AllRecords | None = None
+    underway: Underway = field(default_factory=Underway)
+    downloads: dict[tuple[Path, str], Download] = field(default_factory=dict)
+    newest: NewestIds = field(default_factory=NewestIds)
+    pages: anyio.Lock = field(default_factory=anyio.Lock)
+    _long_work: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(_MOST_LONG_WORK))
+
+    @property
+    def state(self) -> StateFolder:
+        return self.accounts.state
+
+    async def long_work(self, work: Callable[..., Found], *arguments: Any) -> Found:
+        """Do what reads or writes whole files in a worker thread, so that what takes a moment need not wait for it."""
+        return await anyio.to_thread.run_sync(work, *arguments, limiter=self._long_work)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Pages are made one after another, so that many readers do not keep all other calls waiting.
+
+        Who has waited for long goes ahead: the one before it may be waiting for the upstream.
+        """
+        with anyio.move_on_after(_MOST_TURN_S) as waiting:
+            await self.pages.acquire()
+        try:
+            yield
+        finally:
+            if not waiting.cancelled_caught:
+                self.pages.release()
+
 
 @asynccontextmanager
-async def runtime(
+async def running(
     variables: Mapping[str, SecretStr],
     state: StateFolder,
     upstream: Upstream | None = None,
@@ -31,7 +88,7 @@ async def runtime(
     ledger: bool = True,
     account: str | None = None,
     drain_s: Callable[[], float],
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[Runtime]:
     """What calls share until the end of the block; creates that are under way then get `drain_s` to end.
 
     Without a `ledger` nothing is remembered of creates. `account` is whose batches these are, if the operator says so.
@@ -41,11 +98,11 @@ async def runtime(
     try:
         async with upstream or Upstream() as entered, anyio.create_task_group() as tasks:
             forward = Forward(variables, entered, learn=partial(_learn, accounts) if ledger else _learn_nothing)
-            desk = Desk(forward, accounts, tasks, records)
+            runtime = Runtime(forward, accounts, tasks, records)
             try:
-                yield desk
+                yield runtime
             finally:
-                await desk.underway.finish(drain_s())
+                await runtime.underway.finish(drain_s())
                 if records is not None:
                     records.stopping.set()
             tasks.cancel_scope.cancel()

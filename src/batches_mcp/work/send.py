@@ -8,14 +8,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
 
-from batches_mcp.api.account import Desk, Progress
-from batches_mcp.api.underway import Delivery
+from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import CallError
 from batches_mcp.store.entry import (
     DOUBT_S,
@@ -31,6 +29,7 @@ from batches_mcp.store.entry import (
 )
 from batches_mcp.store.kept import Copy
 from batches_mcp.store.records import Records
+from batches_mcp.work.account import Account
 from batches_mcp.work.deliver import OutgoingCreate, record, start, watch
 from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound
 from batches_mcp.work.reconcile import baseline, look
@@ -42,6 +41,8 @@ from batches_mcp.work.refusals import (
     unknown_spent,
     unsettled,
 )
+from batches_mcp.work.runtime import Progress
+from batches_mcp.work.underway import Delivery
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class Sent:
     be; `headers` are those of the answer, if it was given just now.
     """
 
-    batch: Mapping[str, Any] | None
+    batch: Batch | None
     earlier: bool = False
     warnings: list[str] = field(default_factory=list)
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -84,7 +85,7 @@ class Sent:
 
 
 async def submit(
-    desk: Desk, outgoing: OutgoingCreate, rules: Rules, progress: Progress, sources: ExitStack, deadline_s: float
+    account: Account, outgoing: OutgoingCreate, rules: Rules, progress: Progress, sources: ExitStack, deadline_s: float
 ) -> Sent:
     """Pass the gate. `sources` holds what the pieces are read from, and is closed when that is no longer needed.
 
@@ -98,20 +99,20 @@ async def submit(
     earlier = False
     against: list[Claim] = []
     with anyio.CancelScope(deadline=deadline_s):
-        if desk.all_records is None:
-            waiting = start(desk, outgoing, None, None, outgoing.pieces, sources.pop_all())
+        if account.runtime.all_records is None:
+            waiting = start(account, outgoing, None, None, outgoing.pieces, sources.pop_all())
         else:
-            found = await _begin(desk, outgoing, rules, against)
+            found = await _begin(account, outgoing, rules, against)
             if isinstance(found, Sent):
                 return found
             waiting, earlier = found
-        await watch(desk, waiting, progress)
+        await watch(account, waiting, progress)
     if waiting is None:
         match against[-1:]:
             case [Unsettled(entry)]:
                 raise unsettled(entry, InDoubt(DOUBT_S))
             case []:
-                raise not_begun(desk.forward.upstream.limits.call_s)
+                raise not_begun(account.upstream.limits.call_s)
             case _:
                 return Sent(None, earlier=True)
     if not waiting.done.is_set():
@@ -120,40 +121,40 @@ async def submit(
         return Sent(waiting.candidate, candidate=True)
     if waiting.batch is None:
         raise waiting.failure or RuntimeError("a delivery ended with neither a batch nor a failure")
-    records = desk.records(outgoing.tool)
+    records = account.records()
     if records is not None and waiting.entry is not None and not waiting.warnings:
         await anyio.to_thread.run_sync(records.ledger.told, waiting.entry.key)
     return Sent(waiting.batch, earlier, waiting.warnings, waiting.headers)
 
 
 async def _begin(
-    desk: Desk, outgoing: OutgoingCreate, rules: Rules, against: list[Claim]
+    account: Account, outgoing: OutgoingCreate, rules: Rules, against: list[Claim]
 ) -> Sent | tuple[Delivery, bool]:
     """The delivery of this content, and whether an earlier call began it; or its batch, when there is one already.
 
     `against` is told what stands in the way, as long as it does.
     """
     # Any answer names the account of a credential that was not seen before.
-    upstream = None if desk.accounts.is_known(outgoing.tool.request) else await baseline(desk, outgoing.tool)
-    key = (desk.accounts.name_of(outgoing.tool.request), outgoing.about.content)
-    records = desk.records(outgoing.tool)
+    upstream = None if account.is_known else await baseline(account)
+    key = (account.name, outgoing.about.content)
+    records = account.records()
     assert records is not None  # noqa: S101 - a ledger is kept
-    await anyio.to_thread.run_sync(records.check, desk.forward.upstream.time_s())
+    await anyio.to_thread.run_sync(records.check, account.upstream.time_s())
     with records.kept.draft() as path:
-        upstream = upstream or await baseline(desk, outgoing.tool)
+        upstream = upstream or await baseline(account)
         betas = outgoing.about.betas
-        copy = await desk.long_work(lambda: records.kept.write(path, outgoing.pieces(), betas))
-        desk.tasks.start_soon(_tidy, desk, records)
+        copy = await account.runtime.long_work(lambda: records.kept.write(path, outgoing.pieces(), betas))
+        account.runtime.tasks.start_soon(_tidy, account, records)
         draft = replace(outgoing.about, body=copy.name, body_bytes=copy.length_bytes)
         awaited: set[int] = set()
         repeated = False
         while True:
-            running = desk.underway.find(key)
+            running = account.runtime.underway.find(key)
             if running is not None and running.done.is_set():
-                await record(desk, outgoing.tool, records, running)
+                await record(account, records, running)
                 if not running.recorded:
                     raise running.failure or RuntimeError("an outcome was not recorded for no reason")
-                desk.underway.remove(key, running)
+                account.runtime.underway.remove(key, running)
             elif running is not None and not rules.again:
                 return running, True
             # What is claimed must be sent or given back, so that nothing may come in between.
@@ -173,7 +174,7 @@ async def _begin(
                 if isinstance(claim, Begun):
                     file = await anyio.to_thread.run_sync(_keep, records, copy, claim.entry)
                     pieces = partial(_file_pieces, file)
-                    return start(desk, outgoing, key, claim.entry, pieces, _closing(file), records), False
+                    return start(account, outgoing, key, claim.entry, pieces, _closing(file), records), False
             against.append(claim)
             match claim:
                 case Made(entry) if entry.told and entry.key not in awaited and not rules.attach:
@@ -192,13 +193,13 @@ async def _begin(
                     raise over_cap(spent_usd, draft, rules.cap_usd or 0.0)
                 case Busy(entry):
                     awaited.add(entry.key)
-                    running = desk.underway.find(key)
+                    running = account.runtime.underway.find(key)
                     if running is None or running.done.is_set():
                         await anyio.sleep(_ELSEWHERE_S)
                     elif rules.again:
                         await running.done.wait()
                 case Unsettled(entry):
-                    match await look(desk, outgoing.tool, records, entry):
+                    match await look(account, records, entry):
                         case Adopt(batch):
                             await anyio.to_thread.run_sync(records.ledger.told, entry.key)
                             return Sent(batch, earlier=True)
@@ -210,8 +211,8 @@ async def _begin(
                             raise unsettled(entry, verdict)
 
 
-async def _tidy(desk: Desk, records: Records) -> None:
-    upstream = desk.forward.upstream
+async def _tidy(account: Account, records: Records) -> None:
+    upstream = account.upstream
     if upstream.time_is_known:
         try:
             await anyio.to_thread.run_sync(records.tidy, min(upstream.time_s(), upstream.clock.wall_s()))

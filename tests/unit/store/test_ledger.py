@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import StateUnusable
 from batches_mcp.core.state import StateFolder
 from batches_mcp.store import database
@@ -56,7 +57,7 @@ def begin(records: Records, content: str = "c", now_s: float = NOW_S, **more: An
 def made(records: Records, batch_id: str, content: str = "c", now_s: float = NOW_S, **more: Any) -> int:
     key = begin(records, content, now_s, **more)
     created = {"id": batch_id, "processing_status": "in_progress", "created_at": "2026-01-01T12:00:00Z"}
-    records.ledger.accepted(key, created)
+    records.ledger.accepted(key, Batch.of(created))
     return key
 
 
@@ -130,7 +131,7 @@ def test_the_cap_counts_what_was_reserved_or_spent(records: Records) -> None:
 
     first = claim("a")
     assert isinstance(first, Begun)
-    records.ledger.accepted(first.entry.key, {"id": "b1"})
+    records.ledger.accepted(first.entry.key, Batch.of({"id": "b1"}))
     second = claim("b")
     assert claim("c") == OverCap(4.0)
     records.ledger.cost("b1", 0.5)
@@ -145,21 +146,21 @@ def test_an_answer_is_stronger_than_a_proof(records: Records) -> None:
     guessing, answered = begin(records, "guessing"), begin(records, "answered")
     [rival] = records.ledger.rivals(records.ledger.entries()[0])
     assert rival.content == "guessing"
-    assert records.ledger.adopted(guessing, {"id": "b1"})
-    records.ledger.accepted(answered, {"id": "b1"})
+    assert records.ledger.adopted(guessing, Batch.of({"id": "b1"}))
+    records.ledger.accepted(answered, Batch.of({"id": "b1"}))
     by_content = {entry.content: entry for entry in records.ledger.entries()}
     assert by_content["guessing"].state is State.AMBIGUOUS
     assert by_content["guessing"].batch_id is None
     assert by_content["answered"].batch_id == "b1"
-    assert not records.ledger.adopted(guessing, {"id": "b1"})
+    assert not records.ledger.adopted(guessing, Batch.of({"id": "b1"}))
     assert records.ledger.known(["b1", "b2"]) == {"b1"}
 
 
 def test_a_candidate_is_nobodys_batch(records: Records) -> None:
     key = begin(records)
-    records.ledger.candidate(key, {"id": "b1", "processing_status": "in_progress"})
-    [doubted] = records.ledger.saw([{"id": "b1", "processing_status": "ended"}, {"id": "unknown"}])
-    assert doubted.shown["processing_status"] == "ended"
+    records.ledger.candidate(key, Batch.of({"id": "b1", "processing_status": "in_progress"}))
+    [doubted] = records.ledger.saw([Batch.of({"id": "b1", "processing_status": "ended"}), Batch.of({"id": "unknown"})])
+    assert doubted.shown.status == "ended"
     assert doubted.job()["batch_id"] is None
     assert records.ledger.find("b1") is None
     assert records.ledger.known(["b1"]) == set()
@@ -193,13 +194,13 @@ def test_a_row_of_jobs(records: Records) -> None:
 
 @pytest.mark.parametrize("created_at", [None, "yesterday", 7, "9999-12-31T23:59:59Z"])
 def test_a_row_of_jobs_has_no_expiry_that_cannot_be_told(records: Records, created_at: object) -> None:
-    records.ledger.accepted(begin(records), {"id": "b1", "created_at": created_at})
+    records.ledger.accepted(begin(records), Batch.of({"id": "b1", "created_at": created_at}))
     assert records.ledger.entries()[0].job()["results_expire_at"] is None
 
 
 def test_after_29_days_nothing_is_left_not_even_of_what_nobody_could_settle(records: Records) -> None:
     old, unsettled = keep(records, BODY), keep(records, BODY + b" ")
-    records.ledger.accepted(begin(records, "old", body=old.name), {"id": "b1"})
+    records.ledger.accepted(begin(records, "old", body=old.name), Batch.of({"id": "b1"}))
     key = begin(records, "unsettled", body=unsettled.name)
     records.ledger.sent(key, NOW_S)
     records.ledger.released(key)
@@ -212,7 +213,7 @@ def test_after_29_days_nothing_is_left_not_even_of_what_nobody_could_settle(reco
 
 def test_an_empty_ledger_beside_copies_is_damage(records: Records) -> None:
     copy = keep(records, BODY)
-    records.ledger.accepted(begin(records, body=copy.name), {"id": "b1"})
+    records.ledger.accepted(begin(records, body=copy.name), Batch.of({"id": "b1"}))
     for path in records.ledger.path.parent.glob("ledger.sqlite*"):
         path.unlink()
     with pytest.raises(StateUnusable, match="is empty, but copies of requests that were sent are in"):
@@ -235,7 +236,7 @@ def keep(records: Records, body: bytes = BODY) -> Copy:
 
 def test_a_kept_body_is_the_same_once_compressed(records: Records) -> None:
     name = keep(records).name
-    records.ledger.accepted(begin(records, body=name), {"id": "b1"})
+    records.ledger.accepted(begin(records, body=name), Batch.of({"id": "b1"}))
     assert records.kept.matches(name, "", {"a", "b"}) == 2
     assert records.kept.matches(name, "", {"a", "z"}) == 1
     records.compress(threading.Event())

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from batches_mcp.api.batch import Batch, Page
 from batches_mcp.core.errors import (
     CallError,
     ErrorReport,
@@ -26,18 +27,22 @@ from batches_mcp.work.evidence import (
     candidates,
     created_s,
     maybe_accepted,
-    size,
     verdict,
 )
 from batches_mcp.work.retryable import ON_REQUEST, PASSING, kind_of, matters
+from tests.unit.plans import answer
 
 NOON_S = 1_767_268_800.0  # 2026-01-01T12:00:00Z
 DATE = "Thu, 01 Jan 2026 12:00:00 GMT"
 
 
-def batch(name: str = "a", rows: int = 3, created_at: str = "2026-01-01T12:00:00Z") -> dict[str, Any]:
+def raw(name: str = "a", rows: int = 3, created_at: str = "2026-01-01T12:00:00Z") -> dict[str, Any]:
     counts = {"processing": rows, "succeeded": 0}
     return {"id": name, "request_counts": counts, "created_at": created_at}
+
+
+def batch(name: str = "a", rows: int = 3, created_at: str = "2026-01-01T12:00:00Z") -> Batch:
+    return Batch.of(raw(name, rows, created_at))
 
 
 def report(retry: Retry = Retry.USELESS) -> ErrorReport:
@@ -63,7 +68,7 @@ def test_which_errors_may_hide_a_batch(error: CallError, maybe: bool) -> None:
 @pytest.mark.parametrize(
     ("page", "date", "expected"),
     [
-        ({"data": [batch("b"), batch("a")]}, DATE, Baseline(NOON_S, NOON_S, "b")),
+        ({"data": [raw("b"), raw("a")]}, DATE, Baseline(NOON_S, NOON_S, "b")),
         ({"data": []}, DATE, Baseline(NOON_S)),
         ({"data": []}, None, Baseline(5_000.0)),
         ({"data": [{"id": "b", "created_at": "?"}]}, DATE, Baseline(NOON_S, NOON_S - 120)),
@@ -72,16 +77,16 @@ def test_which_errors_may_hide_a_batch(error: CallError, maybe: bool) -> None:
     ],
 )
 def test_what_is_newer_than_a_create_is_measured_before_it(page: Any, date: str | None, expected: Baseline) -> None:
-    assert baseline(page, date, 5_000.0) == expected
+    assert baseline(Page.of(page, answer(page, headers={"date": date} if date else {})), 5_000.0) == expected
 
 
 def test_candidates_are_of_the_size_and_unknown() -> None:
-    batches = [batch("ours"), batch("larger", rows=4), batch("known"), {"id": "odd", "request_counts": None}]
+    batches = [batch("ours"), batch("larger", rows=4), batch("known"), Batch.of({"id": "odd", "request_counts": None})]
     entry = Entry("c", 3, 100)
-    assert [each["id"] for each in candidates(batches, entry, {"known"})] == ["ours"]
+    assert [each.id for each in candidates(batches, entry, {"known"})] == ["ours"]
     assert created_s(batch()) == NOON_S
     assert created_s(batch(created_at="?")) == float("inf")
-    assert size({"request_counts": {"succeeded": 2, "expired": 1}}) == 3
+    assert Batch.of({"request_counts": {"succeeded": 2, "expired": 1}}).total == 3
 
 
 A, B = batch("a"), batch("b")

@@ -1,14 +1,16 @@
-"""Creates that are under way: each runs on by itself, whoever waits for it, or nobody."""
+"""Creates and downloads that are under way: each runs on by itself, whoever waits for it, or nobody."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import anyio
 
+from batches_mcp.api.batch import Batch
 from batches_mcp.store.entry import Entry
+from batches_mcp.store.spool import Spool
+from batches_mcp.store.spooling import Writer
 
 Key = tuple[str, str]
 """An account and a content."""
@@ -31,8 +33,8 @@ class Delivery:
     sent_bytes: int = 0
     sent: bool = False
     done: anyio.Event = field(default_factory=anyio.Event)
-    batch: Mapping[str, Any] | None = None
-    candidate: Mapping[str, Any] | None = None
+    batch: Batch | None = None
+    candidate: Batch | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     failure: Exception | None = None
     recorded: bool = True
@@ -65,3 +67,27 @@ class Underway:
         with anyio.move_on_after(grace_s, shield=True):
             for delivery in list(self._all):
                 await delivery.done.wait()
+
+
+@dataclass(slots=True)
+class Download:
+    """One that is under way, or over: then it has a spool, complete or not, or a failure.
+
+    One whose batch was deleted meanwhile is `unwanted`: nothing of it is kept.
+    """
+
+    total: int
+    writer: Writer | None = None
+    spool: Spool | None = None
+    failure: Exception | None = None
+    unwanted: bool = False
+    over: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def rows(self) -> int:
+        """How many rows have arrived so far."""
+        return self.writer.rows if self.writer else 0
+
+    @property
+    def received_bytes(self) -> int:
+        return self.writer.received_bytes if self.writer else 0

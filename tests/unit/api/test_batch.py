@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batches_mcp.api.facts import counts, time_s, upstream_now_s
+from batches_mcp.api.batch import Batch
 from batches_mcp.exchange.failure import time_of
+from batches_mcp.work.evidence import upstream_now_s
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -20,7 +21,7 @@ JSON = st.recursive(
 
 @given(JSON | st.datetimes().map(str) | st.datetimes(timezones=st.timezones()).map(lambda time: time.isoformat()))
 def test_any_time_is_read_or_none(value: Any) -> None:
-    found = time_s({"created_at": value}, "created_at")
+    found = Batch.of({"created_at": value}).created_s
     assert found is None or isinstance(value, str)
 
 
@@ -30,8 +31,8 @@ def test_any_date_is_read_or_none(value: str) -> None:
 
 
 def test_times() -> None:
-    assert time_s({"t": "2026-01-01T00:00:00Z"}, "t") == 1_767_225_600.0
-    assert time_s({"t": "2026-01-01T00:00:00"}, "t") == 1_767_225_600.0
+    assert Batch.of({"created_at": "2026-01-01T00:00:00Z"}).created_s == 1_767_225_600.0
+    assert Batch.of({"ended_at": "2026-01-01T00:00:00"}).ended_s == 1_767_225_600.0
     assert time_of("Thu, 01 Jan 2026 00:00:00 GMT") == 1_767_225_600.0
     assert time_of(None) is None
 
@@ -47,4 +48,4 @@ def test_times() -> None:
     ],
 )
 def test_counts_are_the_five_that_are_documented(given: object, found: dict[str, int]) -> None:
-    assert counts({"request_counts": given}) == found
+    assert Batch.of({"request_counts": given}).counts == found

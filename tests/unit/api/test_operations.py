@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from batches_mcp import language
-from batches_mcp.api.siblings import Siblings
+from batches_mcp.api.operations import Operations
 from batches_mcp.core.plan import ToolPlan
 from batches_mcp.exchange import request
 from batches_mcp.language.compile import compile_server
@@ -24,7 +24,7 @@ def tools(file: Path, base_url: str | None = "http://127.0.0.1:1") -> tuple[Tool
 
 @pytest.mark.parametrize("tool", tools(CAPABILITY) + tools(SEED), ids=lambda tool: tool.request.operation)
 def test_siblings_of_every_operation(tool: ToolPlan) -> None:
-    siblings = Siblings(tool)
+    siblings = Operations(tool)
     one = {"message_batch_id": "msgbatch_a/b"}
     for sibling, arguments, url in (
         (siblings.retrieve, one, f"{BASE}/msgbatch_a%2Fb"),

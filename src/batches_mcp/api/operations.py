@@ -17,8 +17,8 @@ _AS_IT_IS = ResultPlan((), declared_jsonl=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Siblings:
-    """Plain forwards for the operations beside a tool's own; those on one batch take `message_batch_id`."""
+class Operations:
+    """Plain forwards for the operations beside a tool's own; those on one batch take its id as `message_batch_id`."""
 
     tool: ToolPlan
 
