@@ -29,7 +29,7 @@ from batches_mcp.core.settings import BatchSettings
 from batches_mcp.core.state import StateFolder
 from batches_mcp.exchange.upstream import Clock, Limits, Upstream
 from batches_mcp.language.compile import compile_server
-from batches_mcp.language.narrow import narrow
+from batches_mcp.language.offer import offer
 from batches_mcp.serve.calls import Calls
 from batches_mcp.serve.mcp import build_server
 from batches_mcp.tools.behaviors import behaviors, contributions
@@ -77,7 +77,7 @@ def server_for(
     """Our server in this process, as the command line builds it."""
     batch = batch or BatchSettings(tuple(roots))
     table = behaviors(batch)
-    plan = narrow(compile_server(language.read(file), base_url, contributions=contributions(table)))
+    plan = offer(compile_server(language.read(file), base_url, contributions=contributions(table))).server
     values = {**({"ANTHROPIC_API_KEY": key} if key else {}), **(variables or {})}
     secrets = {name: SecretStr(value) for name, value in values.items()}
     redactor = Redactor.of(value for name, value in values.items() if name in plan.secrets)

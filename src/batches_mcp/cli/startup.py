@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from batches_mcp import language
 from batches_mcp.core.errors import CallError, UsageError
-from batches_mcp.core.plan import RequestPlan, RestPlan, ServerPlan, ToolPlan, credential_templates
+from batches_mcp.core.plan import RequestPlan, RestPlan, ServerPlan, credential_templates
 from batches_mcp.core.redact import RedactingFilter, Redactor, printable
 from batches_mcp.core.settings import (
     TOKEN,
@@ -33,7 +33,7 @@ from batches_mcp.core.variables import Variables
 from batches_mcp.exchange.request import base_url, credential_header
 from batches_mcp.language.compile import compile_server
 from batches_mcp.language.defaults import known_origins
-from batches_mcp.language.narrow import narrow
+from batches_mcp.language.offer import Choice, offer
 from batches_mcp.language.origins import origin_of
 from batches_mcp.tools.behaviors import Behavior, behaviors, contributions
 
@@ -135,14 +135,15 @@ def ready(
         given = batch or BatchSettings()
         table = behaviors(replace(given, roots=file_roots(given.roots, default_root)))
         plan = compile_server(linked, base_url, environment.filled(), contributions(table))
-        rest = _rest(linked, base_url, environment.filled(), plan.tools, settings) if with_rest else None
+        rest = _rest(linked, base_url, environment.filled()) if with_rest else None
         if not linked.tools and rest is None:
             raise UsageError("nothing of the capability file is served over MCP; add --transport http --rest for REST")
         calls = [*plan.calls, *(route.tool for route in (rest.routes if rest else ()))]
-        plan = narrow(plan, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude)
-        if given.max_cost_usd is not None:
-            plan = narrow(plan, only=[tool.name for tool in _capped(plan.tools, table)])
-            rest = _capped_rest(rest, table) if rest else None
+        priced = None if given.max_cost_usd is None else table.keys()
+        served = offer(plan, rest, Choice(settings.read_only, settings.tools, settings.exclude, priced))
+        for name in served.unbounded:
+            say(f"--max-cost-usd: {name} is left out, because nothing is known of what it spends")
+        plan, rest = served.server, served.rest
         plan = replace(
             plan,
             secrets=plan.secrets
@@ -176,34 +177,10 @@ def _shown_base(plan: RequestPlan, variables: Mapping[str, SecretStr]) -> str:
         return plan.base_uri
 
 
-def _rest(
-    linked: Linked,
-    base_url: str | None,
-    environment: Mapping[str, str],
-    tools: tuple[ToolPlan, ...],
-    settings: UpstreamSettings,
-) -> RestPlan:
-    from batches_mcp.language.routes import compile_rest, select_routes
+def _rest(linked: Linked, base_url: str | None, environment: Mapping[str, str]) -> RestPlan:
+    from batches_mcp.language.routes import compile_rest
 
-    rest = compile_rest(linked, base_url, environment)
-    return select_routes(rest, tools, read_only=settings.read_only, only=settings.tools, exclude=settings.exclude)
-
-
-def _capped_rest(rest: RestPlan, table: Mapping[str, Behavior]) -> RestPlan:
-    """The routes that a cap on costs can be kept with."""
-    kept = _capped(tuple(route.tool for route in rest.routes), table)
-    return replace(rest, routes=tuple(route for route in rest.routes if route.tool in kept))
-
-
-def _capped(tools: tuple[ToolPlan, ...], table: Mapping[str, Behavior]) -> tuple[ToolPlan, ...]:
-    """The tools that a cap on costs can be kept with: a POST whose cost is not estimated might spend anything."""
-    kept = tuple(tool for tool in tools if tool.request.method != "POST" or (tool.behavior or "") in table)
-    for tool in tools:
-        if tool not in kept:
-            say(f"--max-cost-usd: {tool.name} is left out, because nothing is known of what it spends")
-    if not kept:
-        raise UsageError("--max-cost-usd leaves no tool to serve: nothing is known of what they spend")
-    return kept
+    return compile_rest(linked, base_url, environment)
 
 
 def configure_logging(level: str, redactor: Redactor) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from batches_mcp.core.diagnostics import did_you_mean
 from batches_mcp.core.errors import UsageError
 from batches_mcp.core.plan import (
     Argument,
@@ -78,32 +77,6 @@ def compile_server(
         resources=resources,
         prompts=tuple(map(_prompt, linked.prompts)),
     )
-
-
-def select_tools(
-    tools: tuple[ToolPlan, ...], *, read_only: bool, only: Collection[str], exclude: Collection[str]
-) -> tuple[ToolPlan, ...]:
-    """Narrow the tool list, keeping its order; read-only wins over `only`, and so does `exclude`.
-
-    Raises:
-        UsageError: a name is not a tool's, or no tool is left.
-    """
-    names = [tool.name for tool in tools]
-    if not tools and not only and not exclude:
-        return ()  # nothing is served over MCP
-    for flag, given in (("--tools", only), ("--exclude", exclude)):
-        for name in given:
-            if name not in names:
-                hint = did_you_mean(name, names)
-                raise UsageError(f"{flag}: there is no tool called {name}{'; ' if hint else ''}{hint}")
-    left = tuple(
-        tool
-        for tool in tools
-        if tool.name not in exclude and (not only or tool.name in only) and (tool.hints.read_only or not read_only)
-    )
-    if not left:
-        raise UsageError("--read-only, --tools and --exclude together leave no tool to serve")
-    return left
 
 
 def _secrets(linked: Linked, calls: Iterable[ToolPlan]) -> frozenset[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 from batches_mcp.core.errors import UsageError
@@ -35,32 +34,6 @@ def compile_rest(linked: Linked, base_url: str | None = None, environment: Mappi
         port=linked.rest.expose.port,
         routes=tuple(_route(each, request_plan(each.call, base_url, environment or {})) for each in linked.rest.routes),
     )
-
-
-def select_routes(
-    rest: RestPlan, tools: Collection[ToolPlan], *, read_only: bool, only: Collection[str], exclude: Collection[str]
-) -> RestPlan:
-    """Narrow the routes as the tools are: what a tool that is left out calls has no door here either.
-
-    `tools` are all there are, before they were narrowed; an operation that no tool calls stays.
-
-    Raises:
-        UsageError: no route is left.
-    """
-    chosen = [tool for tool in tools if tool.name not in exclude and (not only or tool.name in only)]
-    left_out = {tool.request.operation for tool in tools} - {tool.request.operation for tool in chosen}
-    # What hands on whatever it is asked for would be a door to them all.
-    closed = {operation.partition(".")[0] for operation in left_out}
-    routes = tuple(
-        route
-        for route in rest.routes
-        if (route.reads_only or not read_only)
-        and route.tool.request.operation not in left_out
-        and not (route.forwards and route.tool.request.operation.partition(".")[0] in closed)
-    )
-    if not routes:
-        raise UsageError("--rest: --read-only, --tools and --exclude together leave no operation to serve")
-    return replace(rest, routes=routes)
 
 
 def _route(linked: LinkedRoute, request: RequestPlan) -> RoutePlan:

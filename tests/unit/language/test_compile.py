@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import pytest
 
 from batches_mcp.core.errors import UsageError
-from batches_mcp.language.compile import compile_server, select_tools
+from batches_mcp.language.compile import compile_server
 from batches_mcp.language.defaults import known_origins
 from batches_mcp.language.link import Linked, link
 from batches_mcp.language.load import load
+from batches_mcp.language.offer import Choice, offer
 from batches_mcp.language.source import parse
 from tests.unit.plans import tool_plan
 
@@ -139,55 +140,9 @@ def test_credentials_and_what_is_called_like_one_are_secret() -> None:
 def test_a_file_without_tools_compiles_to_none() -> None:
     plan = compile_server(link(load(parse(b"{}", "f.yaml")).document, "f.yaml"))
     assert (plan.title, plan.instructions, plan.port, plan.tools) == ("", "", None, ())
-    assert select_tools(plan.tools, read_only=True, only=(), exclude=()) == ()
+    assert offer(plan, None, Choice(read_only=True)).server.tools == ()
     with pytest.raises(UsageError, match="there is no tool called list-items"):
-        select_tools(plan.tools, read_only=False, only=("list-items",), exclude=())
-
-
-# Narrowing the tool list
-
-TOOLS = (
-    tool_plan("list-items", read_only=True),
-    tool_plan("create-item"),
-    tool_plan("get-item", read_only=True),
-    tool_plan("delete-item"),
-)
-
-
-@pytest.mark.parametrize(
-    ("read_only", "only", "exclude", "names"),
-    [
-        (False, [], [], ["list-items", "create-item", "get-item", "delete-item"]),
-        (True, [], [], ["list-items", "get-item"]),
-        (False, ["get-item", "list-items"], [], ["list-items", "get-item"]),
-        (False, [], ["create-item"], ["list-items", "get-item", "delete-item"]),
-        (True, ["get-item", "delete-item"], [], ["get-item"]),
-        (False, ["get-item", "delete-item"], ["get-item"], ["delete-item"]),
-        (True, ["list-items", "get-item"], ["list-items"], ["get-item"]),
-    ],
-)
-def test_the_list_is_narrowed_in_its_order(
-    read_only: bool, only: list[str], exclude: list[str], names: list[str]
-) -> None:
-    assert [tool.name for tool in select_tools(TOOLS, read_only=read_only, only=only, exclude=exclude)] == names
-
-
-@pytest.mark.parametrize(
-    ("only", "exclude", "message"),
-    [
-        (["get-itm"], [], "--tools: there is no tool called get-itm; did you mean `get-item`?"),
-        ([], ["xyz"], "--exclude: there is no tool called xyz; known here: `list-items`, `create-item`"),
-    ],
-)
-def test_an_unknown_name_is_refused(only: list[str], exclude: list[str], message: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        select_tools(TOOLS, read_only=False, only=only, exclude=exclude)
-    assert str(caught.value).startswith(message)
-
-
-def test_no_tool_left_is_refused() -> None:
-    with pytest.raises(UsageError, match="leave no tool to serve"):
-        select_tools(TOOLS, read_only=True, only=["delete-item"], exclude=[])
+        offer(plan, None, Choice(only=["list-items"]))
 
 
 @pytest.mark.parametrize(
