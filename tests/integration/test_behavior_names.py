@@ -59,3 +59,19 @@ def test_an_operation_whose_variable_cannot_be_told_is_an_error_with_its_place(
     assert found
     assert all("call: " in lines[problem.line - 1] or "x-behavior" in lines[problem.line - 1] for problem in found)
     assert {problem.severity for problem in found} == {"error"}
+
+
+@pytest.mark.parametrize(
+    ("missing", "needed_by"), [("list", {"submit"}), ("status", {"submit", "results"}), ("results", {"submit"})]
+)
+def test_an_operation_that_a_behavior_needs_and_the_file_lacks_is_an_error_with_its_place(
+    tmp_path: Path, missing: str, needed_by: set[str]
+) -> None:
+    file = changed(tmp_path, (f"        x-behavior: {missing}\n", ""))
+    found = [problem for problem in language.check(file) if problem.code == "behavior"]
+    lines = file.read_text("utf-8").split("\n")
+    assert all("call: " in lines[problem.line - 1] for problem in found)
+    assert {
+        name for name in needed_by for problem in found if f"`x-behavior: {name}` needs" in problem.message
+    } == needed_by
+    assert all(f"`x-behavior: {missing}`" in problem.message for problem in found)

@@ -18,6 +18,7 @@ from batches_mcp.cli.display import console, count, show_table, span, up_to, usd
 from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
 from batches_mcp.cli.startup import Ready, ready, say
 from batches_mcp.core.errors import CallError, MissingVariable, UsageError
+from batches_mcp.core.plan import BehaviorName
 from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
 from batches_mcp.exchange.forward import Forward
 from batches_mcp.exchange.upstream import Upstream
@@ -70,7 +71,7 @@ def _counts(entry: Entry) -> bool:
 
 async def _refresh(prepared: Ready) -> str:
     """Ask once for the batches in progress of the account whose key is set; in words, what that came to."""
-    tool = next((tool for tool in prepared.plan.tools if tool.behavior), None)
+    tool = next((tool for tool in prepared.plan.tools if BehaviorName.LIST in tool.beside), None)
     if tool is None:
         return "as last seen: no tool to ask the API with is served"
     accounts = Accounts(prepared.state, prepared.variables, prepared.batch.account)

@@ -14,6 +14,7 @@ from batches_mcp.api.operations import Operations
 from batches_mcp.cli.flags import flag
 from batches_mcp.cli.startup import Ready, ready, say
 from batches_mcp.core.errors import CallError, ServeError, UpstreamError
+from batches_mcp.core.plan import BehaviorName
 from batches_mcp.core.redact import printable
 from batches_mcp.core.settings import Environment, UpstreamSettings, key_file
 from batches_mcp.core.variables import API_KEY
@@ -100,7 +101,7 @@ def problem_with(secret: SecretStr, base_url: str | None = None) -> CallError | 
 
 
 async def _free_call(prepared: Ready) -> None:
-    tool = next(tool for tool in prepared.plan.tools if tool.behavior)
+    tool = next(tool for tool in prepared.plan.tools if BehaviorName.LIST in tool.beside)
     async with Upstream(_LIMITS) as upstream:
         await Batches(Forward(prepared.variables, upstream), Operations(tool)).page(1)
 

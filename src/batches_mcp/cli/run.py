@@ -28,7 +28,7 @@ from batches_mcp.cli.out import Out, check_place, replace_text
 from batches_mcp.cli.run_words import how_to_resume, missing, why_unknown
 from batches_mcp.cli.startup import Ready, ready, say
 from batches_mcp.core.errors import BatchesMcpError, CallError, InvalidArguments, ServeError, UsageError
-from batches_mcp.core.plan import ToolPlan
+from batches_mcp.core.plan import BehaviorName, ToolPlan
 from batches_mcp.core.redact import printable
 from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
 from batches_mcp.core.signals import leave, watch_signals
@@ -156,7 +156,7 @@ def run(
             raise UsageError(f"--report: {report} is OUT itself")
     stopped: list[int] = []
     with ready(upstream, Environment(warn=say), log_level, batch) as prepared:
-        tool = next((tool for tool in prepared.plan.tools if tool.behavior == "submit"), None)
+        tool = next((tool for tool in prepared.plan.tools if tool.behavior is BehaviorName.SUBMIT), None)
         if tool is None:
             raise UsageError(
                 "the tool that creates batches is not among those to be used (--read-only, --tools, --exclude)"

@@ -15,6 +15,7 @@ import click
 from batches_mcp.cli.flags import HomePath, batch_flags, flag, folders, log_level, upstream_flags
 from batches_mcp.cli.startup import Ready, ready, say
 from batches_mcp.core.errors import CallError, ServeError, UsageError
+from batches_mcp.core.plan import BehaviorName
 from batches_mcp.core.settings import (
     TOKEN,
     BatchSettings,
@@ -158,7 +159,7 @@ def _result_folders(prepared: Ready, runtimes: Sequence[Runtime]) -> Iterator[Pa
     for runtime in runtimes[-1:]:
         for tool in prepared.plan.tools:
             with suppress(CallError):  # without a credential there is no account
-                if tool.behavior == "results":
+                if tool.behavior is BehaviorName.RESULTS:
                     yield Account(runtime, tool).folder(FOLDER)
 
 
@@ -166,7 +167,7 @@ def _ways_on(prepared: Ready) -> WaysOn:
     """How a batch can be made on this server that one message over HTTP cannot hold."""
     from batches_mcp.serve.toolarge import WaysOn
 
-    creates = [tool for tool in prepared.plan.tools if tool.behavior == "submit"]
+    creates = [tool for tool in prepared.plan.tools if tool.behavior is BehaviorName.SUBMIT]
     files = any("requests_file" in tool.input_schema["properties"] for tool in creates)
     paths = [route.template for route in prepared.rest.routes if route.spools_body] if prepared.rest else []
     return WaysOn(bool(creates), files, *paths[:1])

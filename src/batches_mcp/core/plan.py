@@ -15,6 +15,17 @@ from typing import Any, Literal, TypeAlias
 JsonSchema = Mapping[str, Any]
 
 
+class BehaviorName(StrEnum):
+    """What an operation on batches does, so that code around its plain forward can do it well (`x-behavior`)."""
+
+    LIST = "list"
+    SUBMIT = "submit"
+    STATUS = "status"
+    RESULTS = "results"
+    CANCEL = "cancel"
+    DELETE = "delete"
+
+
 @dataclass(frozen=True, slots=True)
 class Argument:
     """A reference to one of the caller's arguments."""
@@ -208,6 +219,9 @@ class HintsPlan:
 class ToolPlan:
     """One tool: what a client sees of it, and what a call does; `behavior` names code around the plain forward.
 
+    `beside` has the paths of the operations that the behaviour needs beside its own; in each that is about one batch,
+    one argument stands for it.
+
     `checked_schema` is the input schema without the content of the arguments that the behaviour checks itself;
     `unavailable` says of arguments that others of our servers take why this one does not.
     """
@@ -221,7 +235,8 @@ class ToolPlan:
     request: RequestPlan
     result: ResultPlan
     checked_schema: JsonSchema
-    behavior: str | None = None
+    behavior: BehaviorName | None = None
+    beside: Mapping[BehaviorName, tuple[str | Feed, ...]] = field(default_factory=dict)
     unavailable: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -262,7 +277,7 @@ class RoutePlan:
     @property
     def spools_body(self) -> bool:
         """Whether its body may be too large to be held, and is sent on as it came."""
-        return self.tool.behavior == "submit" and bool(self.arguments(Place.BODY, Place.FIELD))
+        return self.tool.behavior is BehaviorName.SUBMIT and bool(self.arguments(Place.BODY, Place.FIELD))
 
     @property
     def arguments_in_path(self) -> tuple[str, ...]:

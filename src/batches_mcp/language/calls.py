@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from batches_mcp.core.diagnostics import did_you_mean, quote
-from batches_mcp.core.plan import Argument, BodyTemplate, Feed
+from batches_mcp.core.plan import Argument, BehaviorName, BodyTemplate, Feed, Place, Template, Variable
 from batches_mcp.language import bodies, model, variables
 from batches_mcp.language.bindings import Bindings, Caller, Input
 from batches_mcp.language.expressions import ExpressionError, path_parts
 from batches_mcp.language.scope import Scope
 from batches_mcp.language.targets import Target
 
-# Behaviours that work on the one thing that a path names.
-_ON_ONE = {"cancel", "delete", "results", "status"}
+# Behaviours that work on the one batch that a path names.
+_ON_ONE = {BehaviorName.CANCEL, BehaviorName.DELETE, BehaviorName.RESULTS, BehaviorName.STATUS}
+# What a behaviour asks of the upstream beside its own operation: a create looks for its batch, and at its results.
+_NEEDS = {
+    BehaviorName.SUBMIT: (BehaviorName.LIST, BehaviorName.STATUS, BehaviorName.RESULTS),
+    BehaviorName.RESULTS: (BehaviorName.STATUS,),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class LinkedCall:
     feeds: tuple[Feed, ...]
     body: BodyTemplate | None
     inputs: tuple[Input, ...]
+    beside: Mapping[BehaviorName, tuple[str | Feed, ...]] = field(default_factory=dict)
 
 
 def link_call(caller: Caller, operations: Mapping[str, Target], scope: Scope) -> LinkedCall | None:
@@ -54,12 +60,13 @@ def link_call(caller: Caller, operations: Mapping[str, Target], scope: Scope) ->
     bindings = Bindings(scope, caller, {each.name: each for each in caller.inputs}, _names(target))
     path = variables.path(bindings, target)
     _one_variable(caller, target, path, scope)
+    beside = _beside(caller, target, path, operations.values(), scope)
     feeds = bindings.feeds(target)
     body = bodies.body(bindings, target.operation)
     for each in target.left_out():
         bindings.leave_out(each)
     bindings.leftovers()
-    return LinkedCall(target, path, feeds, body, tuple(bindings.inputs.values()))
+    return LinkedCall(target, path, feeds, body, tuple(bindings.inputs.values()), beside)
 
 
 def _one_variable(caller: Caller, target: Target, path: Sequence[str | Feed], scope: Scope) -> None:
@@ -74,6 +81,37 @@ def _one_variable(caller: Caller, target: Target, path: Sequence[str | Feed], sc
             f"and {quote(target.resource.path)} has {len(feeds) or 'none'}",
             "it says which batch is meant: write it as /batches/{id}, and let an argument of that name fill it",
         )
+
+
+def _beside(
+    caller: Caller, target: Target, own: tuple[str | Feed, ...], targets: Iterable[Target], scope: Scope
+) -> dict[BehaviorName, tuple[str | Feed, ...]]:
+    """The paths of the operations on batches of the same upstream, its own included; what is needed must be there."""
+    behavior = target.operation.behavior
+    if behavior is None:
+        return {}
+    found = {BehaviorName(behavior): own}
+    for other in targets:
+        name = other.operation.behavior
+        if name is not None and BehaviorName(name) not in found and other.upstream == target.upstream:
+            with suppress(ExpressionError):  # which is reported where the operation is called
+                found[BehaviorName(name)] = tuple(map(_fed, path_parts(other.path, scope.binds, ())))
+    for needed in _NEEDS.get(BehaviorName(behavior), ()):
+        arguments = [part for part in found.get(needed, ()) if isinstance(part, Feed) and part.value.arguments]
+        if needed in found and len(arguments) == (1 if needed in _ON_ONE else 0):
+            continue
+        scope.problems.error(
+            caller.entry.place("call"),
+            "behavior",
+            f"`x-behavior: {behavior}` needs an operation with `x-behavior: {needed}` of the same upstream, and "
+            + ("its path has another number of variables" if needed in found else "there is none"),
+            f"add the operation of the API with `x-behavior: {needed}` under `consumes`; no tool need call it",
+        )
+    return found
+
+
+def _fed(part: str | Argument | Variable) -> str | Feed:
+    return part if isinstance(part, str) else Feed(Place.PATH, part.name, Template((part,)))
 
 
 def _same_input(one: model.ToolInput | model.RestInput, other: model.ToolInput | model.RestInput) -> bool:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from batches_mcp.core.errors import UsageError
 from batches_mcp.core.plan import (
     Argument,
+    BehaviorName,
     Contribution,
     Feed,
     HintsPlan,
@@ -106,7 +107,8 @@ def _tool(linked: LinkedTool, request: RequestPlan, contributions: Mapping[str, 
         output_schema=tool.output_schema,
         request=request,
         result=result_plan(tool.outputs, target),
-        behavior=target.operation.behavior,
+        behavior=behavior_of(target),
+        beside=call.beside,
         unavailable=contribution.unavailable,
     )
 
@@ -138,7 +140,8 @@ def _read(resource: model.McpResource, shown: str, call: LinkedCall, request: Re
         output_schema=None,
         request=request,
         result=result_plan(resource.outputs, call.target),
-        behavior=call.target.operation.behavior,
+        behavior=behavior_of(call.target),
+        beside=call.beside,
     )
 
 
@@ -183,6 +186,12 @@ def request_plan(call: LinkedCall, base_url: str | None, environment: Mapping[st
             if text in base
         },
     )
+
+
+def behavior_of(target: Target) -> BehaviorName | None:
+    """The behaviour of an operation."""
+    name = target.operation.behavior
+    return None if name is None else BehaviorName(name)
 
 
 def result_plan(outputs: Iterable[model.Output], target: Target) -> ResultPlan:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from batches_mcp.core.errors import UsageError
-from batches_mcp.core.plan import HintsPlan, Place, RequestPlan, RestPlan, RoutePlan, ToolPlan
-from batches_mcp.language.compile import input_schema, request_plan, result_plan, title, title_of
+from batches_mcp.core.plan import BehaviorName, HintsPlan, Place, RequestPlan, RestPlan, RoutePlan, ToolPlan
+from batches_mcp.language.compile import behavior_of, input_schema, request_plan, result_plan, title, title_of
 from batches_mcp.language.link import Linked
 from batches_mcp.language.origins import origin_of
 from batches_mcp.language.route import LinkedRoute
@@ -40,7 +40,7 @@ def _route(linked: LinkedRoute, request: RequestPlan) -> RoutePlan:
     operation, call = linked.operation, linked.call
     consumed = call.target.operation
     reads = operation.method == consumed.method == "GET"
-    schema = input_schema(call)
+    schema, behavior = input_schema(call), behavior_of(call.target)
     return RoutePlan(
         method=operation.method,
         path=linked.path,
@@ -55,11 +55,12 @@ def _route(linked: LinkedRoute, request: RequestPlan) -> RoutePlan:
                 open_world=True,
             ),
             input_schema=schema,
-            checked_schema=_without_body(schema, linked.places) if consumed.behavior == "submit" else schema,
+            checked_schema=_without_body(schema, linked.places) if behavior is BehaviorName.SUBMIT else schema,
             output_schema=operation.output_schema,
             request=request,
             result=result_plan(operation.outputs, call.target),
-            behavior=consumed.behavior,
+            behavior=behavior,
+            beside=call.beside,
         ),
         places=linked.places,
         fixed=linked.fixed,

@@ -17,7 +17,7 @@ import anyio.to_thread
 from batches_mcp.api.batch import Batch, batches_in
 from batches_mcp.api.body import frame
 from batches_mcp.core.errors import CallError, ErrorReport, Retry
-from batches_mcp.core.plan import RoutePlan
+from batches_mcp.core.plan import BehaviorName, RoutePlan
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.exchange import result
 from batches_mcp.exchange.request import invalid
@@ -85,12 +85,12 @@ async def create(call: Call, body: Received, sources: ExitStack, settings: Batch
 async def noted(call: Call, route: RoutePlan, content: Mapping[str, Any]) -> None:
     """Learn from an answer that is handed on what a tool's call would have."""
     match call.tool.behavior:
-        case "delete":
+        case BehaviorName.DELETE:
             for name in route.arguments_in_path:
                 await forget(call.account, str(call.arguments[name]))
-        case "list":
+        case BehaviorName.LIST:
             await learn(call.account, batches_in(content))
-        case "cancel" | "status":
+        case BehaviorName.CANCEL | BehaviorName.STATUS:
             await learn(call.account, [Batch.of(content)])
         case _:
             pass
