@@ -1,4 +1,4 @@
-"""The one boundary: whatever goes wrong in an answer is a report by here, and nothing else of it gets out."""
+"""The one boundary, of MCP and REST alike: whatever goes wrong in an answer is a report by here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from mcp.shared.exceptions import MCPError
+from starlette.requests import ClientDisconnect
 
 from batches_mcp.core.errors import CallError, ErrorReport
 
@@ -21,12 +22,13 @@ async def attempt(what: str, answer: Awaitable[Answer]) -> Answer | ErrorReport:
 
     Raises:
         MCPError: the answer is an error of the protocol.
+        ClientDisconnect: nobody waits for an answer any more.
     """
     try:
         return await answer
     except CallError as error:
         return error.report
-    except MCPError:
+    except (MCPError, ClientDisconnect):
         raise
     except Exception:
         # The SDK would hand the exception's text to clients of the 2025 revisions.

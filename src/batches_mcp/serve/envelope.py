@@ -8,15 +8,7 @@ from http import HTTPStatus
 
 from starlette.responses import JSONResponse
 
-from batches_mcp.core.errors import (
-    CallError,
-    ErrorReport,
-    InvalidArguments,
-    MissingVariable,
-    Retry,
-    UnusableAnswer,
-    UpstreamUnreachable,
-)
+from batches_mcp.core.errors import ErrorReport, Retry
 from batches_mcp.serve.incoming import ALLOW_DUPLICATE
 
 # https://platform.claude.com/docs/en/api/errors
@@ -32,6 +24,24 @@ _TYPES = {
     529: "overloaded_error",
 }
 _SERVER_FAULT = 500
+# Of our own errors, by their type; what else was wrong was the request.
+_STATUS = {
+    "request_too_large": 413,
+    "duplicate_create": 409,
+    "create_unsettled": 409,
+    "cost_cap": 402,
+    "cost_unknown": 402,
+    "shutting_down": 503,
+    "timeout": 504,
+    "connection_error": 502,
+    "unusable_answer": 502,
+    "answer_too_large": 502,
+    "missing_variable": 500,
+    "bad_variable": 500,
+    "state_unusable": 500,
+    "not_declared": 500,
+    "internal_error": 500,
+}
 
 
 def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -41,14 +51,13 @@ def refusal(status: int, message: str, headers: Mapping[str, str] | None = None)
     )
 
 
-def failed(error: CallError) -> JSONResponse:
+def failed(report: ErrorReport) -> JSONResponse:
     """What a call came to that gave no answer to hand on, or was not made.
 
     A client that retries by itself, as the official ones do, is told not to when that would not help, or could be
     carried out, and paid, twice.
     """
-    report = error.report
-    status = report.status or _status(error)
+    status = report.status or _STATUS.get(report.type, HTTPStatus.BAD_REQUEST)
     headers = {} if report.retry is Retry.HELPS and not report.in_doubt else {"x-should-retry": "false"}
     if report.retry_after_s is not None:
         headers["retry-after"] = f"{report.retry_after_s:g}"
@@ -67,35 +76,12 @@ def _next_step(report: ErrorReport) -> str:
 
 _AGAIN = f"the header `{ALLOW_DUPLICATE}: true` sends the same requests a second time, and bills them a second time."
 _NEXT_STEPS = {
+    "internal_error": "",
     "invalid_arguments": "",
     "duplicate_create": f"Nothing was sent; {_AGAIN}",
     "create_unsettled": f"The same request again looks for that batch before it sends anything; {_AGAIN}",
     "cost_cap": "Nothing was sent. Fewer requests or a lower max_tokens cost less; --max-cost-usd is the operator's.",
 }
-
-
-def _status(error: CallError) -> int:
-    match error:
-        case InvalidArguments():
-            return HTTPStatus.BAD_REQUEST
-        case CallError(report=ErrorReport(type="request_too_large")):
-            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        case CallError(report=ErrorReport(type="duplicate_create" | "create_unsettled")):
-            return HTTPStatus.CONFLICT
-        case CallError(report=ErrorReport(type="cost_cap" | "cost_unknown")):
-            return HTTPStatus.PAYMENT_REQUIRED
-        case CallError(report=ErrorReport(type="shutting_down")):
-            return HTTPStatus.SERVICE_UNAVAILABLE
-        case CallError(report=ErrorReport(type="timeout")):
-            return HTTPStatus.GATEWAY_TIMEOUT
-        case UpstreamUnreachable() | UnusableAnswer() | CallError(report=ErrorReport(type="connection_error")):
-            return HTTPStatus.BAD_GATEWAY
-        case MissingVariable():
-            return HTTPStatus.INTERNAL_SERVER_ERROR
-        case CallError(report=ErrorReport(type="state_unusable" | "bad_variable" | "internal_error")):
-            return HTTPStatus.INTERNAL_SERVER_ERROR
-        case _:
-            return HTTPStatus.BAD_REQUEST
 
 
 def _by_class(status: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 from collections.abc import Callable, Iterable, MutableMapping
 from functools import cached_property
 from typing import Any
@@ -14,11 +13,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from batches_mcp.api.links import leads_to_results, relinked
-from batches_mcp.core.errors import CallError
+from batches_mcp.core.errors import ErrorReport
 from batches_mcp.core.plan import Feed, Place, RestPlan
 from batches_mcp.core.redact import Redactor, excerpt
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.exchange.arguments import ArgumentCheck
+from batches_mcp.serve.boundary import attempt
 from batches_mcp.serve.envelope import failed, refusal
 from batches_mcp.serve.exchange import Exchange, Respond
 from batches_mcp.serve.fields import in_fields
@@ -53,25 +53,22 @@ class Rest:
             begun = True
             await send(message)
 
-        try:
+        async def answered() -> None:
             await (await self._response(request))(scope, receive, sending)
-            return
+
+        try:
+            report = await attempt(asked, answered())
         except ClientDisconnect:
             log.info("%s: the client left before its request was complete", asked)
             return
-        except CallError as error:
-            log.info("%s: %s", asked, error.report.message)
-            response = self._failed(error)
-        except Exception:
-            # The boundary: the caller learns that it is this server's fault, and nothing else.
-            reference = secrets.token_hex(4)
-            log.exception("%s failed unexpectedly (reference %s)", asked, reference)
-            response = refusal(500, f"internal error (reference {reference}).")
+        if report is None:
+            return
+        log.info("%s: %s", asked, report.message)
         if begun:
             # The connection is closed without the answer's end, which no client takes for a whole one.
             log.warning("%s: the answer broke off", asked)
         else:
-            await response(scope, receive, send)
+            await self._failed(report)(scope, receive, send)
 
     async def _response(self, request: Request) -> Respond:
         """The response to a request, or what sends it as it comes.
@@ -113,8 +110,8 @@ class Rest:
                 return _own_origin(request) + path_of(route, {variables[0]: batch_id})
         return None
 
-    def _failed(self, error: CallError) -> Response:
-        response = failed(error)
+    def _failed(self, report: ErrorReport) -> Response:
+        response = failed(report)
         body = bytes(response.body).decode()
         if self._redactor.found_in(body):
             response.body = json.dumps(self._redactor.json(json.loads(body))).encode()
