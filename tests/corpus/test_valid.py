@@ -15,14 +15,14 @@ from batches_mcp.core.plan import (
     BasicCredential,
     BodyTemplate,
     Feed,
-    FormBody,
+    FormBodyPlan,
     HintsPlan,
     JsonTemplate,
     OutputPlan,
     RoutePlan,
     ServerPlan,
     Template,
-    TextBody,
+    TextBodyPlan,
     ToolPlan,
     Variable,
 )
@@ -139,9 +139,9 @@ def _whole(body: BodyTemplate | None) -> Any:
     match body:
         case None:
             return None
-        case TextBody(text=text):
+        case TextBodyPlan(text=text):
             return {"text": _show(text)}
-        case FormBody(fields=fields):
+        case FormBodyPlan(fields=fields):
             return {"form": [f"{each.name}: {_show(each.value)!r}" for each in fields]}
         case template:
             return {"json": _body(template)}

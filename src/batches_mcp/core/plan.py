@@ -89,20 +89,20 @@ JsonTemplate: TypeAlias = "Template | Mapping[str, JsonTemplate] | tuple[JsonTem
 
 
 @dataclass(frozen=True, slots=True)
-class TextBody:
+class TextBodyPlan:
     """A body of plain text, left out when an argument in it is."""
 
     text: Template
 
 
 @dataclass(frozen=True, slots=True)
-class FormBody:
+class FormBodyPlan:
     """A body of form fields, in order; each is a FIELD, left out when its arguments are."""
 
     fields: tuple[Feed, ...]
 
 
-BodyTemplate: TypeAlias = "JsonTemplate | TextBody | FormBody"
+BodyTemplate: TypeAlias = "JsonTemplate | TextBodyPlan | FormBodyPlan"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,12 @@ from batches_mcp.core.plan import (
     BasicCredential,
     BodyTemplate,
     Feed,
-    FormBody,
+    FormBodyPlan,
     JsonTemplate,
     Place,
     RequestPlan,
     Template,
-    TextBody,
+    TextBodyPlan,
     Variable,
     fits_header,
 )
@@ -282,10 +282,10 @@ def _cookie(feed: Feed, value: Any) -> str:
 def _body(values: list[tuple[Feed, Any]], template: BodyTemplate | None, render: _Renderer) -> tuple[str, bytes | None]:
     """The body and its media type."""
     match template:
-        case TextBody(text=written):
+        case TextBodyPlan(text=written):
             rendered = render.template(written)
             return "text/plain; charset=utf-8", None if rendered is _LEFT_OUT else text(rendered).encode()
-        case FormBody(fields=written_fields):
+        case FormBodyPlan(fields=written_fields):
             rendered_fields = [(each, value) for each in written_fields if (value := render.feed(each)) is not None]
             pairs = [pair for each, value in rendered_fields for pair in _query(each, value)]
             return "application/x-www-form-urlencoded", urlencode(pairs).encode()

@@ -12,7 +12,7 @@ from batches_mcp.language.defaults import known_origins
 from batches_mcp.language.link import Linked, link
 from batches_mcp.language.load import load
 from batches_mcp.language.local import read_local
-from batches_mcp.language.nodes import Source
+from batches_mcp.language.nodes import ParsedFile
 from batches_mcp.language.parts import settled
 
 
@@ -41,7 +41,7 @@ def check(path: Path) -> tuple[Diagnostic, ...]:
         return error.diagnostics
 
 
-def linked(parsed: Source, *, trusted: bool = False) -> Linked:
+def linked(parsed: ParsedFile, *, trusted: bool = False) -> Linked:
     """What a parsed file means, and in its `problems` everything that is wrong with it."""
     loaded = load(parsed)
     local = read_local(loaded.document, parsed.file)

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from urllib.parse import unquote_plus
 
 from batches_mcp.core.diagnostics import Mark, quote
-from batches_mcp.core.plan import BodyTemplate, Feed, FormBody, JsonTemplate, Place, Template, TextBody
+from batches_mcp.core.plan import BodyTemplate, Feed, FormBodyPlan, JsonTemplate, Place, Template, TextBodyPlan
 from batches_mcp.language import model
 from batches_mcp.language.bindings import Bindings
 from batches_mcp.language.nodes import Node
@@ -32,9 +32,9 @@ def body(bindings: Bindings, operation: model.Operation) -> BodyTemplate | None:
         case model.JsonBody() if written and "data" in written.entries():
             return _json(bindings, written.entries()["data"])
         case model.TextBody(data=text) as each:
-            return TextBody(bindings.inlined(text, each.place("data")))
+            return TextBodyPlan(bindings.inlined(text, each.place("data")))
         case model.FormBody() as each:
-            return FormBody(tuple(_fields(bindings, each)))
+            return FormBodyPlan(tuple(_fields(bindings, each)))
         case _:
             return None
 

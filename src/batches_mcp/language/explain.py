@@ -14,12 +14,12 @@ from batches_mcp.core.plan import (
     BasicCredential,
     BodyTemplate,
     Feed,
-    FormBody,
+    FormBodyPlan,
     OutputPlan,
     Place,
     ServerPlan,
     Template,
-    TextBody,
+    TextBodyPlan,
     ToolPlan,
     Variable,
 )
@@ -115,9 +115,9 @@ def _body(body: BodyTemplate | None, server: ServerPlan, name: str = "") -> Iter
             return
         case Template() as template:
             yield _of("body", name, template, server)
-        case TextBody(text=text):
+        case TextBodyPlan(text=text):
             yield _of("body", name, text, server)
-        case FormBody(fields=fields):
+        case FormBodyPlan(fields=fields):
             for each in fields:
                 yield _of("body", each.name, each.value, server)
         case tuple() as items:

@@ -12,7 +12,7 @@ from batches_mcp.language.bindings import Bindings, Caller, Input
 from batches_mcp.language.calls import LinkedCall
 from batches_mcp.language.route import LinkedRoute, RestPath
 from batches_mcp.language.scope import Scope
-from batches_mcp.language.targets import Target, Upstream, header_name
+from batches_mcp.language.targets import Target, UpstreamApi, header_name
 
 _Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 # No operation is called so: a name in a call has no asterisk.
@@ -21,7 +21,7 @@ _BODY = "body"
 
 
 def forwarded(
-    resource: model.RestResource, path: RestPath, upstreams: Mapping[str, Upstream], scope: Scope
+    resource: model.RestResource, path: RestPath, upstreams: Mapping[str, UpstreamApi], scope: Scope
 ) -> Iterator[LinkedRoute]:
     """The routes of a resource that hands on what it is asked for."""
     forward = resource.forward
@@ -56,7 +56,7 @@ def _route(
     forward: model.Forward,
     path: RestPath,
     tail: str,
-    upstream: Upstream,
+    upstream: UpstreamApi,
     scope: Scope,
 ) -> LinkedRoute:
     operation = model.Operation(node=resource.node, name=_ANY, method=method)

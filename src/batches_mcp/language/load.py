@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from batches_mcp.core.diagnostics import Diagnostic, Problems, did_you_mean, quote
 from batches_mcp.language.model import Document, Key, Located, key_of, own_fields, required
-from batches_mcp.language.nodes import Node, Source, type_names
+from batches_mcp.language.nodes import Node, ParsedFile, type_names
 
 ModelT = TypeVar("ModelT", bound=Located)
 
@@ -26,7 +26,7 @@ class Loaded:
     problems: tuple[Diagnostic, ...]
 
 
-def load(source: Source) -> Loaded:
+def load(source: ParsedFile) -> Loaded:
     """Decode a parsed file into the document model, with every shape problem found."""
     decoder = _Decoder(source.root, Problems(source.file))
     document = decoder.model(source.root, Document)

@@ -48,7 +48,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ParsedFile:
     """A capability file as read: its name for messages, its root value, and what was wrong with it as YAML."""
 
     file: str

@@ -16,7 +16,7 @@ import yaml
 
 from batches_mcp.core.diagnostics import Mark, Problems, quote
 from batches_mcp.core.errors import CapabilityError, UnreadableFile
-from batches_mcp.language.nodes import Node, Scalar, Source
+from batches_mcp.language.nodes import Node, ParsedFile, Scalar
 
 # Those of whole APIs that are made by programs reach 5 MB. The bounds keep a hostile one from taking memory.
 MAX_FILE_BYTES = 8 << 20
@@ -31,7 +31,7 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _TEXT_TAGS = (None, "!", "tag:yaml.org,2002:str")
 
 
-def read(path: Path) -> Source:
+def read(path: Path) -> ParsedFile:
     """Read and parse a capability file.
 
     Raises:
@@ -58,7 +58,7 @@ def content(path: Path, what: str = "the file") -> bytes:
     return found
 
 
-def parse(content: bytes, file: str) -> Source:
+def parse(content: bytes, file: str) -> ParsedFile:
     """Parse the bytes of a capability file; `file` names it in diagnostics.
 
     Raises:
@@ -83,7 +83,7 @@ def parse(content: bytes, file: str) -> Source:
     except _TooLargeError as error:
         problems.error(error.mark, "too-large", str(error))
         raise CapabilityError(problems.found) from error
-    return Source(file, builder.root or Node(None, Mark(1, 1)), tuple(problems.found))
+    return ParsedFile(file, builder.root or Node(None, Mark(1, 1)), tuple(problems.found))
 
 
 class _TooLargeError(Exception):

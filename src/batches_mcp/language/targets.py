@@ -29,7 +29,7 @@ _RESERVED_HEADERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Upstream:
+class UpstreamApi:
     """A `consumes` entry with its credential read; the headers of its `origin` stand in where an operation
     declares none.
 
@@ -63,7 +63,7 @@ class Target:
     where another operation of the same name stands, which makes another request.
     """
 
-    upstream: Upstream
+    upstream: UpstreamApi
     resource: model.Resource
     operation: model.Operation
     path: str

@@ -15,14 +15,14 @@ from batches_mcp.language.credentials import credential
 from batches_mcp.language.expressions import ExpressionError
 from batches_mcp.language.origins import UNKNOWN, Origin, origin_of
 from batches_mcp.language.scope import Scope
-from batches_mcp.language.targets import Target, Upstream, check
+from batches_mcp.language.targets import Target, UpstreamApi, check
 
 
 @dataclass(frozen=True, slots=True)
 class Consumed:
     """Every upstream by its namespace, and every operation by the name a `call` gives it."""
 
-    upstreams: Mapping[str, Upstream]
+    upstreams: Mapping[str, UpstreamApi]
     operations: Mapping[str, Target]
 
     @property
@@ -44,9 +44,9 @@ class _Reader:
     scope: Scope
     origins: Mapping[str, Origin]
 
-    def upstream(self, consumes: model.Consumes) -> Upstream:
+    def upstream(self, consumes: model.Consumes) -> UpstreamApi:
         origin = self.origins.get(origin_of(consumes.base_uri), UNKNOWN)
-        upstream = Upstream(
+        upstream = UpstreamApi(
             consumes, credential(consumes.authentication, self.scope), origin, self._base_variables(consumes)
         )
         declared = [
@@ -94,7 +94,7 @@ class _Reader:
                 )
         return found
 
-    def operations(self, upstreams: Iterable[Upstream]) -> dict[str, Target]:
+    def operations(self, upstreams: Iterable[UpstreamApi]) -> dict[str, Target]:
         """Every operation by the name a `call` gives it."""
         operations: dict[str, Target] = {}
         for upstream in upstreams:

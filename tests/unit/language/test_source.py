@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batches_mcp.core.errors import CapabilityError, UnreadableFile
-from batches_mcp.language.nodes import Source
+from batches_mcp.language.nodes import ParsedFile
 from batches_mcp.language.source import MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES, parse, read
 
 
@@ -19,7 +19,7 @@ def plain(text: str) -> Any:
     return parsed(text).root.plain()
 
 
-def parsed(text: str | bytes) -> Source:
+def parsed(text: str | bytes) -> ParsedFile:
     return parse(text.encode() if isinstance(text, str) else text, "f.yaml")
 
 
