@@ -89,7 +89,7 @@ async def test_what_cannot_be_completed_is_refused(era: Era) -> None:
             error = await refused(client, t.PromptReference(name="nothing"))
             assert (error.code, error.message) == (-32602, "Unknown prompt: nothing")
             error = await refused(client, RETRY, "other")
-            assert (error.code, error.message) == (-32602, "other is no argument of prompt retry-failures")
+            assert (error.code, error.message) == (-32602, "other is not an argument of prompt retry-failures")
     assert upstream.received == []
 
 

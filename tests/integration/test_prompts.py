@@ -68,8 +68,8 @@ async def test_bad_arguments_are_named(era: Era) -> None:
         assert "topic is missing; it is required" in await refused(client, "explain-templates", {})
         assert "topic is missing" in await refused(client, "explain-templates", {"topic": "  "})
         message = await refused(client, "explain-templates", {"topic": "x", "topics": "y"})
-        assert "topics is no argument of it, did you mean `topic`?" in message
-        assert "x is no argument of it, it takes none" in await refused(client, "greet", {"x": "y"})
+        assert "topics is not an argument of it, did you mean `topic`?" in message
+        assert "x is not an argument of it, it takes none" in await refused(client, "greet", {"x": "y"})
         assert await refused(client, "great", {}) == "Unknown prompt: great; did you mean `greet`?"
 
 

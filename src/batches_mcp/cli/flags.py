@@ -73,7 +73,7 @@ def _cap_usd(_context: click.Context, _parameter: click.Parameter, value: str | 
     except ValueError:
         amount = math.nan
     if not 0 < amount < math.inf:
-        raise click.BadParameter(f"{printable(value)!r} is no amount; {CAP_EXPECTED}.")
+        raise click.BadParameter(f"{printable(value)!r} is not an amount; {CAP_EXPECTED}.")
     return amount
 
 

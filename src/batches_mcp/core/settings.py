@@ -187,7 +187,7 @@ class BatchSettings:
     without asking, and `max_cost_usd` is the most that creates of 24 hours may cost.
 
     Raises:
-        UsageError: a cap that is no amount, or without a ledger, which alone knows what was spent.
+        UsageError: a cap that is not an amount, or without a ledger, which alone knows what was spent.
     """
 
     roots: tuple[Path, ...] = ()
@@ -200,7 +200,7 @@ class BatchSettings:
 
     def __post_init__(self) -> None:
         if self.max_cost_usd is not None and not 0 < self.max_cost_usd < math.inf:
-            raise UsageError(f"--max-cost-usd: {self.max_cost_usd:g} is no amount; {CAP_EXPECTED}")
+            raise UsageError(f"--max-cost-usd: {self.max_cost_usd:g} is not an amount; {CAP_EXPECTED}")
         if self.max_cost_usd is not None and not self.ledger:
             raise UsageError("--max-cost-usd needs the ledger, which knows what was spent; leave --no-ledger out")
 
@@ -236,7 +236,7 @@ def file_roots(given: Sequence[Path], default: Path | None) -> tuple[Path, ...]:
     Too much is the root of the file system, a home itself, and a system folder.
 
     Raises:
-        UsageError: one that was given is no folder.
+        UsageError: one that was given is not a folder.
     """
     for root in given:
         if not root.is_dir():

@@ -67,7 +67,7 @@ def build(plan: RequestPlan, arguments: Mapping[str, Any], variables: Mapping[st
     try:
         return _build(plan, _Renderer(arguments, variables))
     except UnicodeEncodeError as error:
-        raise invalid("an argument holds half of a surrogate pair, which is no text.") from error
+        raise invalid("an argument holds half of a surrogate pair, which is not text.") from error
 
 
 def _build(plan: RequestPlan, render: _Renderer) -> Request:

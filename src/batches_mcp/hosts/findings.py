@@ -118,7 +118,7 @@ def _problems(
         if machine.program(launch.command) is None:
             yield Level.FIX, f"starts {launch.command}, which is not on the PATH", None
         else:
-            yield Level.WARN, f"starts {launch.command}, which the host may not find: it is no absolute path", None
+            yield Level.WARN, f"starts {launch.command}, which the host may not find: it is not an absolute path", None
     elif not command.exists():
         yield Level.FIX, f"starts {launch.command}, which is not there any more", None
     elif not os.access(command, os.X_OK):

@@ -69,7 +69,7 @@ def put(text: str, path: Sequence[str], value: Any) -> str:
     """Set the member at `path`, with the objects on the way to it, to a JSON value.
 
     Raises:
-        Broken: the text cannot be read, or something on the way is no object or stands there twice.
+        Broken: the text cannot be read, or something on the way is not an object or stands there twice.
     """
     newline = "\r\n" if "\r\n" in text else "\n"
     node = _root(text, JSONC)

@@ -29,7 +29,7 @@ def put(text: str, path: Sequence[str], value: Any) -> str:
     """Set the table at `path`.
 
     Raises:
-        Broken: it is not TOML, or something on the way is no table.
+        Broken: it is not TOML, or something on the way is not a table.
         ImportError: only tomlkit can edit it, which is not installed.
     """
     data = parse(text)

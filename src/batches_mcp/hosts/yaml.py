@@ -18,7 +18,7 @@ def parse(text: str) -> Any:
     """The file's data; an empty file counts as an empty mapping.
 
     Raises:
-        Broken: it is not YAML, or its top is no mapping.
+        Broken: it is not YAML, or its top is not a mapping.
     """
     return _plain(_document(text))
 

@@ -43,7 +43,7 @@ def link_call(caller: Caller, operations: Mapping[str, Target], scope: Scope) ->
             scope.problems.error(
                 caller.entry.place("call"),
                 "call-target",
-                f"{quote(call)} is no operation of this file",
+                f"{quote(call)} is not an operation of this file",
                 did_you_mean(call, list(operations)),
             )
         return None

@@ -227,7 +227,7 @@ def base_uri(target: Target, base_url: str | None, environment: Mapping[str, str
     if problem:
         raise UsageError(f"{name}: the URL {problem}; expected for example https://gateway.example.com")
     keep_path = name == variable or urlsplit(given).path == ""
-    # Not by `urlsplit`, to which a variable in braces is no host.
+    # Not by `urlsplit`, to which a variable in braces is not a host.
     path = own.partition("://")[2].partition("/")[2]
     return f"{given}/{path}" if keep_path and path else given
 

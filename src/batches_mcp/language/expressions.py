@@ -139,7 +139,7 @@ def path_parts(path: str, binds: Binds | None, declared: Collection[str]) -> lis
     Without `binds`, as in a path that is exposed, every variable is an argument.
 
     Raises:
-        ExpressionError: braces that are no variable, or a variable that is to be bound and is not.
+        ExpressionError: braces that are not a variable, or a variable that is to be bound and is not.
     """
     parts: list[str | Argument | Variable] = []
     end = 0

@@ -29,7 +29,7 @@ def forwarded(
         return
     upstream = upstreams.get(forward.target_namespace)
     if upstream is None:
-        message = f"{quote(forward.target_namespace)} is no namespace of `consumes`"
+        message = f"{quote(forward.target_namespace)} is not a namespace of `consumes`"
         hint = did_you_mean(forward.target_namespace, list(upstreams))
         scope.problems.error(forward.place("target_namespace"), "call-target", message, hint)
         return

@@ -30,11 +30,11 @@ class Node:
         return self.key_mark or self.mark
 
     def entries(self) -> dict[str, Node]:
-        """The mapping's entries; empty when it is no mapping."""
+        """The mapping's entries; empty when it is not a mapping."""
         return self.value if isinstance(self.value, dict) else {}
 
     def items(self) -> list[Node]:
-        """The list's items; empty when it is no list."""
+        """The list's items; empty when it is not a list."""
         return self.value if isinstance(self.value, list) else []
 
     def plain(self) -> Any:

@@ -59,7 +59,7 @@ def _template(prompt: model.Prompt, text: str, mark: Mark, scope: Scope) -> Temp
             shown = "{{" + part.name + "}}"
             hint = did_you_mean(part.name, declared)
             hint = hint if hint.startswith("did") else "declare it under `arguments`"
-            _error(mark, scope, prompt, f"names {quote(shown)}, which is no argument of it", hint)
+            _error(mark, scope, prompt, f"names {quote(shown)}, which is not an argument of it", hint)
     return Template(tuple(parts) or ("",))
 
 

@@ -66,7 +66,7 @@ def _name(tool: model.Tool, scope: Scope) -> None:
         scope.problems.error(
             tool.place("name"),
             "tool-name",
-            f"{quote(tool.name)} is no name a client accepts",
+            f"{quote(tool.name)} is not a name a client accepts",
             "1 to 128 of A-Z a-z 0-9 _ - .",
         )
     elif tool.name and not _HOSTS_TOOL_NAME.fullmatch(tool.name):

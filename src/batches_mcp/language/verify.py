@@ -127,7 +127,7 @@ def _output_schema(tool: model.Tool | model.RestOperation, problems: Problems) -
             problems.error(
                 mark,
                 "schema",
-                f"{quote(reference)} is no place in this schema",
+                f"{quote(reference)} is not a place in this schema",
                 "nothing remote is read: write #/$defs/NAME, and NAME under `$defs`",
             )
     if tool.output_schema is not None and tool.output_schema.get("type") != "object":

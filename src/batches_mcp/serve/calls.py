@@ -36,7 +36,7 @@ class Calls:
     async def call(
         self, name: str, arguments: Mapping[str, Any], progress: Progress, server_url: str | None = None
     ) -> t.CallToolResult:
-        """Call a tool. What goes wrong is in the result, never raised, but for a name that is no tool's.
+        """Call a tool. What goes wrong is in the result, never raised, but for a name that is not a tool's.
 
         Raises:
             MCPError: there is no such tool (-32602).

@@ -40,7 +40,7 @@ def add(server: Server[Calls], plan: ServerPlan, behaviors: Mapping[str, Behavio
         if names is None:
             raise calls.error(t.INVALID_PARAMS, f"Unknown {kind}: {excerpt(key, 200)}")
         if name not in names:
-            raise calls.error(t.INVALID_PARAMS, f"{excerpt(name, 60)} is no argument of {kind} {key}")
+            raise calls.error(t.INVALID_PARAMS, f"{excerpt(name, 60)} is not an argument of {kind} {key}")
         if name not in completers:
             return t.CompleteResult(completion=t.Completion(values=[]))
         completer, tool = completers[name]

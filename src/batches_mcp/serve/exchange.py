@@ -48,7 +48,7 @@ from batches_mcp.work.runtime import Runtime
 
 # https://platform.claude.com/docs/en/build-with-claude/batch-processing#batch-limitations
 MAX_CREATE_BYTES = 256_000_000
-# A JSON answer up to this size is looked into for links; a larger one is no batch, and no page of them.
+# A JSON answer up to this size is looked into for links; a larger one is not a batch, and no page of them.
 _LOOKED_INTO_BYTES = 16_000_000
 
 # Cookies, redirects and the rules for browsers are between this server and the upstream.

@@ -69,7 +69,7 @@ def _problems(plan: PromptPlan, arguments: Mapping[str, str]) -> Iterator[str]:
     for name in arguments:
         if name not in known:
             hint = did_you_mean(name, known) if known else "it takes none"
-            yield ", ".join(filter(None, [f"{excerpt(name, 60)} is no argument of it", hint]))
+            yield ", ".join(filter(None, [f"{excerpt(name, 60)} is not an argument of it", hint]))
 
 
 def _filled(template: Template, arguments: Mapping[str, str]) -> str:

@@ -44,7 +44,7 @@ def test_a_good_entry_is_one_line(tmp_path: Path, own: Launch) -> None:
 
 BAD = {
     "a venv that moved": ({"command": "/gone/.venv/bin/batches-mcp"}, "fix", "is not there any more"),
-    "no absolute path": ({"command": "sh", "args": ["batches-mcp"]}, "warn", "it is no absolute path"),
+    "no absolute path": ({"command": "sh", "args": ["batches-mcp"]}, "warn", "it is not an absolute path"),
     "not on the PATH": ({"command": "batches-mcp"}, "fix", "which is not on the PATH"),
     "another installation": (
         {"command": "/bin/sh", "args": ["-c", "batches-mcp"]},
