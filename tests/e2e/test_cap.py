@@ -82,7 +82,7 @@ def test_retries_of_a_job_are_under_the_cap_as_well(shell: Shell) -> None:
     """Rows that expired cost nothing, but what stands in for them until that is known counts."""
     write(shell, *(request(f"r{number}", "hello") for number in range(5)))
     plan = shell.run("run", "in.jsonl", "-o", "out.jsonl", "--max-cost-usd", "0.0000001")
-    high = float(plan.err.partition("may cost up to ")[2].split(" USD")[0])
+    high = float(plan.err.partition("the batch may cost up to ")[2].split(" USD")[0])
     with shell.running("run", "in.jsonl", "-o", "out.jsonl", "--max-cost-usd", str(high * 1.6)) as process:
         shell.until(1, "created")
         [first] = shell.batches()

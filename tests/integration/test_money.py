@@ -472,6 +472,17 @@ class TestTheCap:
             sandbox.clock.advance(86_401)
             await persist(client, {"requests": requests(3, "c")})
 
+    async def test_a_refusal_names_small_amounts(self, sandbox: Sandbox, key: str) -> None:
+        async with agent(sandbox.url, key) as client:
+            _, words = await create(client, {**THREE, "dry_run": True})
+        async with agent(sandbox.url, f"{key}-capped", batch=BatchSettings(max_cost_usd=0.0000001)) as client:
+            _, error = await create(client, THREE)
+        high = words["dry_run"]["estimate"]["cost_usd"]["high"]
+        assert error["message"] == (
+            f"the batch may cost up to {high:.6f} USD, and the last 24 hours came to 0.00 USD: together more than the "
+            "0.0000001 USD that this server may spend."
+        )
+
     async def test_it_counts_what_a_batch_really_cost_once_that_is_known(self, sandbox: Sandbox, key: str) -> None:
         async with agent(sandbox.url, key) as client:
             _, words = await create(client, {**THREE, "dry_run": True})

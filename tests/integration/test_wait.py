@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import anyio
@@ -114,6 +116,16 @@ async def test_without_a_wait_it_asks_once() -> None:
         "next_step": "It goes on without you; most batches end within an hour, all within 24. Tell the user its id, msgbatch_1, and "
         "come back in 1 minute, rather than ask over and over.",
     }
+
+
+@pytest.mark.parametrize(("status", "wait_seconds"), [("in_progress", 0), ("ended", 30)])
+async def test_the_time_an_answer_takes_is_no_wait(status: str, wait_seconds: int) -> None:
+    now_s = count(100.0, 0.4)  # each look at the clock finds it later
+    clock = replace(Time().clock(), now_s=lambda: next(now_s))
+    with scripted_upstream(state(status)) as upstream:
+        async with Client(server_for(upstream.url, clock=clock)) as client:
+            result = await client.call_tool(RETRIEVE, {"message_batch_id": ID, "wait_seconds": wait_seconds})
+    assert ours(result)["waited_s"] == 0
 
 
 async def test_it_returns_at_the_end_of_the_batch() -> None:

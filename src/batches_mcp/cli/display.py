@@ -17,6 +17,7 @@ from rich.text import Text
 from batches_mcp.core.redact import excerpt, printable
 from batches_mcp.job.asking import Silence, Watch
 from batches_mcp.job.steps import Job, Part
+from batches_mcp.requests.cost import dollars
 
 # In a pipe the state is told anew this often, so that a log shows that it goes on.
 _TELL_EVERY_S = 60.0
@@ -98,17 +99,13 @@ def count(number: int, one: str, many: str = "") -> str:
 
 
 def usd(amount: float | None) -> str:
-    """An amount of money, to the cent."""
-    if amount is None:
-        return "unknown"
-    if 0 < amount < 0.01:
-        return "under $0.01"
-    return f"${amount:,.2f}"
+    """An amount of money, or that it is unknown."""
+    return "unknown" if amount is None else f"${dollars(amount)}"
 
 
 def up_to(amount: float | None) -> str:
     """The most that something may cost."""
-    return usd(amount) if amount is None or amount < 0.01 else f"up to {usd(amount)}"
+    return f"up to {usd(amount)}" if amount else usd(amount)
 
 
 def span(seconds: float) -> str:

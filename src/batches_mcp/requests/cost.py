@@ -92,6 +92,15 @@ def estimate(demand: Mapping[Tariff, Demand]) -> dict[str, Any]:
     }
 
 
+def dollars(amount_usd: float) -> str:
+    """An amount as a person reads it: to the cent, below a dollar to two significant digits; without an exponent."""
+    if not 0 < amount_usd < 1:
+        return f"{amount_usd:,.2f}"
+    text = f"{amount_usd:.{max(2, 1 - math.floor(math.log10(amount_usd)))}f}"
+    to_the_cent = len("0.00")
+    return text[:to_the_cent] + text[to_the_cent:].rstrip("0")
+
+
 def actual_usd(used: Mapping[Tariff, Tokens]) -> float | None:
     """What a batch cost; None when the price of one of its models is not known, or a fee cannot be told."""
     categories = actual_usd_by_category(used)

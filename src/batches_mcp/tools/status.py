@@ -42,7 +42,7 @@ async def state(call: Call, cap_s: float) -> dict[str, Any]:
     doubted = await learn(call.account, [batch])
     remarks: dict[str, Any] = {
         "done": batch.ended,
-        "waited_s": round(waiting.waited_s(), 1),
+        "waited_s": round(waiting.passed_s(), 1) if waiting.paused else 0.0,
         "poll_after_s": _poll_after_s(batch, answer, waiting.clock.wall_s()),
         "next_step": _next_step(batch, answer, waiting.clock.wall_s()),
     }
@@ -63,9 +63,10 @@ class _Waiting:
         self._call = call
         self._wait_s = wait_s
         self.clock = call.account.upstream.clock
+        self.paused = False
         self._started_s = self.clock.now_s()
 
-    def waited_s(self) -> float:
+    def passed_s(self) -> float:
         return self.clock.now_s() - self._started_s
 
     async def until_ended(self) -> tuple[Batch, Answer]:
@@ -95,11 +96,11 @@ class _Waiting:
         return Batch.of(result.whole(self._call.tool.result, answer)), answer
 
     def _over(self) -> bool:
-        return self.waited_s() >= self._wait_s
+        return self.passed_s() >= self._wait_s
 
     def _left_s(self) -> float:
         """What a question after the first may take: the wait ends on time, whether the upstream answers or not."""
-        return max(0.0, self._wait_s - self.waited_s()) + _LAST_ANSWER_S
+        return max(0.0, self._wait_s - self.passed_s()) + _LAST_ANSWER_S
 
     def _passes(self, error: CallError) -> bool:
         """Whether asking again later may do."""
@@ -108,10 +109,11 @@ class _Waiting:
 
     async def _pause(self, pause_s: float, batch: Batch | None) -> None:
         """Sleep until it is time to ask again, telling now and then that the wait goes on."""
-        until_s = min(self.waited_s() + pause_s, self._wait_s)
-        while (waited_s := self.waited_s()) < until_s:
-            await self._call.progress(round(waited_s, 1), self._wait_s, _progress(batch))
-            await self.clock.sleep(min(_PROGRESS_S, until_s - waited_s))
+        self.paused = True
+        until_s = min(self.passed_s() + pause_s, self._wait_s)
+        while (passed_s := self.passed_s()) < until_s:
+            await self._call.progress(round(passed_s, 1), self._wait_s, _progress(batch))
+            await self.clock.sleep(min(_PROGRESS_S, until_s - passed_s))
 
 
 def _progress(batch: Batch | None) -> str:

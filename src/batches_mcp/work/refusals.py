@@ -9,6 +9,7 @@ from typing import Any
 
 from batches_mcp.core.errors import CallError, ErrorReport, Retry
 from batches_mcp.core.redact import excerpt
+from batches_mcp.requests.cost import dollars
 from batches_mcp.store.entry import Draft, Entry
 from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound, Unknown, Verdict
 
@@ -133,8 +134,8 @@ def duplicate(entry: Entry, now_s: float) -> CallError:
 def over_cap(spent_usd: float, draft: Draft, cap_usd: float) -> CallError:
     """The error for a create that might cost more than is left of the cap."""
     message = (
-        f"the batch may cost up to {draft.estimate_usd or 0:.4f} USD, and the last 24 hours came to {spent_usd:.4f} "
-        f"USD: together more than the {cap_usd:g} USD that this server may spend."
+        f"the batch may cost up to {dollars(draft.estimate_usd or 0)} USD, and the last 24 hours came to "
+        f"{dollars(spent_usd)} USD: together more than the {dollars(cap_usd)} USD that this server may spend."
     )
     next_step = (
         "Nothing was sent. Tell the user; fewer requests or a lower max_tokens cost less, and only the operator can "

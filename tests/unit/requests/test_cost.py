@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batches_mcp.requests.cost import actual_usd, actual_usd_by_category, estimate, price_table, prices_of
+from batches_mcp.requests.cost import actual_usd, actual_usd_by_category, dollars, estimate, price_table, prices_of
 from batches_mcp.requests.demand import Demand, Unbounded, asked, most_text_tokens
 from batches_mcp.requests.scan import Rules, scan
 from batches_mcp.requests.tokens import LONG_PROMPT_TOKENS, Tariff, Tokens
@@ -209,3 +209,24 @@ def test_the_cost_lies_between_low_and_high_wherever_the_tariff_changes(
         assert cost is not None
         assert expected["low"] <= cost + 1e-6
         assert cost <= expected["high"] + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("amount_usd", "words"),
+    [
+        (0, "0.00"),
+        (0.0000001, "0.0000001"),
+        (0.00071234, "0.00071"),
+        (0.0007, "0.0007"),
+        (0.00999, "0.01"),
+        (0.0345, "0.035"),
+        (0.0996, "0.10"),
+        (0.5, "0.50"),
+        (0.999, "1.00"),
+        (1.2375, "1.24"),
+        (1_234_567.5, "1,234,567.50"),
+        (1e16, "10,000,000,000,000,000.00"),
+    ],
+)
+def test_money_is_rounded_to_what_a_person_reads(amount_usd: float, words: str) -> None:
+    assert dollars(amount_usd) == words
