@@ -52,7 +52,8 @@ clean:  ## remove the virtual environment and caches
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "batches-mcp needs Python 3.11 or later; none was found. Set PYTHON=/path/to/python3." >&2; exit 1; }
 	@echo "Creating $(VENV) with $(PYTHON)"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo "The virtual environment could not be made. \
+	On Debian and Ubuntu: sudo apt install python3-venv. Then run make again." >&2; exit 1; }
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing batches-mcp into $(VENV) (the first time takes a minute)"
