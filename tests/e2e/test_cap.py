@@ -107,4 +107,4 @@ def test_a_retry_that_would_go_over_the_cap_is_not_sent(shell: Shell) -> None:
         shell.sandbox.expire(first["id"])
         _, err = process.communicate(timeout=30)
     assert (process.returncode, shell.creates) == (1, 2)
-    assert b"only the operator can raise --max-cost-usd" in err
+    assert b"or raise --max-cost-usd" in err

@@ -61,8 +61,10 @@ class Retry(StrEnum):
 class ErrorReport:
     """What a failed call tells its caller, as data.
 
-    `status` is the upstream's HTTP status and `request_id` its id for the exchange, where there was an answer.
-    `retry_after_s` is how long to wait before a retry that may help. `in_doubt`: the call may have been carried out.
+    `next_step` is for the model that made the call; `at_shell` is for the person who gave a command, empty where the
+    message says it all. `status` is the upstream's HTTP status and `request_id` its id for the exchange, where there
+    was an answer. `retry_after_s` is how long to wait before a retry that may help. `in_doubt`: the call may have been
+    carried out.
     """
 
     type: str
@@ -74,16 +76,25 @@ class ErrorReport:
     request_id: str | None = None
     error_code: str | None = None
     in_doubt: bool = False
+    at_shell: str = ""
 
-    def text(self) -> str:
-        """`type (HTTP status, request id): message`, then what to do next and whether a retry helps."""
+    def what(self) -> str:
+        """`type (HTTP status, request id): message`."""
         exchange = [f"HTTP {self.status}"] if self.status is not None else []
         exchange += [f"request {self.request_id}"] if self.request_id else []
         where = f" ({', '.join(exchange)})" if exchange else ""
+        return f"{self.type}{where}: {self.message}"
+
+    def text(self) -> str:
+        """What happened, then what a model does next and whether a retry helps."""
         retry = str(self.retry)
         if self.retry is Retry.HELPS:
             retry += "." if self.retry_after_s is None else f", after {round(self.retry_after_s, 3):.10g} s."
-        return f"{self.type}{where}: {self.message}\nNext: {self.next_step} {retry}"
+        return f"{self.what()}\nNext: {self.next_step} {retry}"
+
+    def text_at_shell(self) -> str:
+        """What happened, then what a person does next."""
+        return f"{self.what()}\nNext: {self.at_shell}" if self.at_shell else self.what()
 
     def data(self) -> dict[str, str | int | float | bool]:
         """The same for a program; keys without a value are left out."""
@@ -102,11 +113,11 @@ class ErrorReport:
 
 
 class CallError(BatchesMcpError):
-    """One call failed; `report` says how and what to do."""
+    """One call failed; `report` says how and what to do. Its own text is that for a shell."""
 
     def __init__(self, report: ErrorReport) -> None:
         self.report = report
-        super().__init__(report.text())
+        super().__init__(report.text_at_shell())
 
 
 class InvalidArguments(CallError):

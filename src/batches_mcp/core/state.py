@@ -98,9 +98,15 @@ def sync_folder(path: Path) -> None:
 
 def unusable(path: Path, error: OSError) -> StateUnusable:
     """The error for something in the state folder that cannot be made, read or written."""
+    return state_unusable(f"the server keeps its state in {path}, which it cannot use: {error.strerror or error}.")
+
+
+def state_unusable(message: str) -> StateUnusable:
+    """The error for a state folder that lacks room or access, or something like it."""
     report = ErrorReport(
         "state_unusable",
-        f"the server keeps its state in {path}, which it cannot use: {error.strerror or error}.",
+        message,
         "Tell the user to make room or give access there, or to start the server with another --state-dir.",
+        at_shell="Make room or give access there, or name another folder with --state-dir.",
     )
     return StateUnusable(report)

@@ -27,14 +27,26 @@ _YEAR_S = 365 * 86_400.0
 # Statuses that a server which is not the API gives as well.
 _WITHOUT_REASON = {403, 404, 405}
 _ELSEWHERE = "Check the base URL: that is not how the API answers, and so something else may be there."
-
+# The first for a model, the second for a person at a shell.
 _NEXT_STEPS = {
-    402: "Tell the user: the account's billing needs attention.",
-    403: "Tell the user: the credential has no permission for this.",
-    404: "Check the id: nothing answers to it for this credential, or not yet, or no longer.",
-    413: "Send less in one request: split it.",
-    429: "Wait, then call again. If the message speaks of a spend limit, tell the user instead.",
-    529: "The upstream is overloaded. Wait, then call again.",
+    402: (
+        "Tell the user: the account's billing needs attention.",
+        "See to the account's billing.",
+    ),
+    403: (
+        "Tell the user: the credential has no permission for this.",
+        "Use a credential that has permission for this.",
+    ),
+    404: ("Check the id: nothing answers to it for this credential, or not yet, or no longer.",) * 2,
+    413: ("Send less in one request: split it.",) * 2,
+    429: (
+        "Wait, then call again. If the message speaks of a spend limit, tell the user instead.",
+        "Wait, then give the same command again; if the message speaks of a spend limit, have it raised first.",
+    ),
+    529: (
+        "The upstream is overloaded. Wait, then call again.",
+        "The upstream is overloaded. Wait, then give the same command again.",
+    ),
 }
 
 
@@ -53,17 +65,18 @@ def failure(answer: Answer, *, repeatable: bool, variables: Collection[str]) -> 
         HTTPStatus(answer.status).phrase if answer.status in _PHRASES else _OTHER_PHRASES.get(answer.status, "error")
     )
     retry = retry_of(answer, repeatable=repeatable)
+    elsewhere = answer.status in _WITHOUT_REASON and not error
+    next_step, at_shell = (_ELSEWHERE, _ELSEWHERE) if elsewhere else _next_steps(answer.status, retry, variables)
     report = ErrorReport(
         type=_word(error.get("type")) or _word(phrase),
         message=excerpt(message, 2000),
-        next_step=_ELSEWHERE
-        if answer.status in _WITHOUT_REASON and not error
-        else _next_step(answer.status, retry, variables),
+        next_step=next_step,
         retry=retry,
         retry_after_s=retry_after_s(answer.headers),
         status=answer.status,
         request_id=excerpt(answer.request_id, 100) if answer.request_id else None,
         error_code=excerpt(code, 100) if isinstance(code, str) else None,
+        at_shell=at_shell,
     )
     return UpstreamError(report, answer.headers, answer.body)
 
@@ -108,19 +121,29 @@ def time_of(date: str | None) -> float | None:
         return None
 
 
-def _next_step(status: int, retry: Retry, variables: Collection[str]) -> str:
+def _next_steps(status: int, retry: Retry, variables: Collection[str]) -> tuple[str, str]:
+    """What a model does next, and what a person at a shell does."""
     if retry is Retry.UNSAFE:
-        return "The request may have been carried out. Look at what exists upstream now (list it) before anything else."
+        done = "The request may have been carried out. Look at what exists upstream now (list it) before anything else."
+        return done, done
     if status == HTTPStatus.UNAUTHORIZED:
         names = " or ".join(sorted(variables)) or "the credential"
-        return f"Tell the user that the upstream does not accept the value of {names} in the server's environment."
+        refused = f"the upstream does not accept the value of {names}"
+        return f"Tell the user that {refused} in the server's environment.", f"Correct it: {refused}."
     if status in _NEXT_STEPS:
         return _NEXT_STEPS[status]
     if status >= _SERVER_FAULT:
-        return "The fault is the upstream's. Wait a little; if it lasts, tell the user."
+        return (
+            "The fault is the upstream's. Wait a little; if it lasts, tell the user.",
+            "The fault is the upstream's. Wait a little, then give the same command again.",
+        )
     if status < _CLIENT_ERROR:
-        return "Redirects are not followed. Tell the user to check the base URL this server was started with."
-    return "Change the request as the message says."
+        return (
+            "Redirects are not followed. Tell the user to check the base URL this server was started with.",
+            "Redirects are not followed. Check the base URL.",
+        )
+    change = "Change the request as the message says."
+    return change, change
 
 
 def _envelope(body: bytes) -> dict[str, Any]:

@@ -126,7 +126,12 @@ def base_url(plan: RequestPlan, variables: Mapping[str, SecretStr]) -> str:
 def _bad_base(plan: RequestPlan, problem: str) -> CallError:
     names = " and ".join(dict.fromkeys(plan.base_variables.values()))
     found = f"{excerpt(plan.base_uri, 200)} with the value of {names} {problem}, so nothing was sent."
-    return CallError(ErrorReport("bad_variable", found, f"Tell the user to correct {names} and restart the server."))
+    return _bad_variable(found, names)
+
+
+def _bad_variable(found: str, names: str) -> CallError:
+    next_step = f"Tell the user to correct {names} and restart the server."
+    return CallError(ErrorReport("bad_variable", found, next_step, at_shell=f"Correct {names}."))
 
 
 def credential_header(credential: Feed | BasicCredential, variables: Mapping[str, SecretStr]) -> tuple[str, str]:
@@ -206,11 +211,13 @@ def missing_variable(
         else "is not set (or is empty)"
     )
     stored = "to run `batches-mcp key set` in a terminal, or " if name == API_KEY else ""
+    store = "Run `batches-mcp key set`, or set" if name == API_KEY else "Set"
     report = ErrorReport(
         "missing_variable",
         f"the environment variable {name}{purpose} {found} where this server runs, so nothing was sent.",
         f"Tell the user {stored}to set {name} in the server's environment (in a host's configuration: the `env` "
         f"block), or {name}_FILE to the path of a file that holds {instead} and to restart the server.",
+        at_shell=f"{store} {name}, or {name}_FILE to the path of a file that holds {instead.rstrip(',')}.",
     )
     return MissingVariable(report)
 
@@ -271,7 +278,7 @@ def _credential(credential: Feed | BasicCredential, render: _Renderer) -> tuple[
         found = (
             f"the value of {names} has characters that the header {credential.name} cannot hold, so nothing was sent."
         )
-        raise CallError(ErrorReport("bad_variable", found, f"Tell the user to correct {names} and restart the server."))
+        raise _bad_variable(found, names)
     return credential.name, value.strip()
 
 

@@ -482,7 +482,9 @@ class _Body:
             return self._head
         message = f"expected JSONL, found {excerpt(self._head.media_type, 80)}."
         next_step = "Check the base URL: something else than the API answers there."
-        raise UnusableAnswer(ErrorReport("unusable_answer", message, next_step, status=self._head.status))
+        raise UnusableAnswer(
+            ErrorReport("unusable_answer", message, next_step, status=self._head.status, at_shell=next_step)
+        )
 
     def take(self, chunk: bytes) -> bool:
         """Add a chunk; false when enough was there before it, so that it is known that there is more.
@@ -529,8 +531,12 @@ def _no_answer(
         next_step = (
             "The request may have been carried out. Look at what exists upstream now (list it) before anything else."
         )
-        return UpstreamUnreachable(ErrorReport(kind, f"{what}.", next_step, Retry.UNSAFE), maybe_accepted=True)
+        return UpstreamUnreachable(
+            ErrorReport(kind, f"{what}.", next_step, Retry.UNSAFE, at_shell=next_step), maybe_accepted=True
+        )
     next_step = (
         "Check that the upstream can be reached from where this server runs, and the base URL it was started with."
     )
-    return UpstreamUnreachable(ErrorReport(kind, f"{what}.", next_step, Retry.HELPS), maybe_accepted=maybe_accepted)
+    at_shell = "Check that the upstream can be reached from here, and the base URL; then give the same command again."
+    report = ErrorReport(kind, f"{what}.", next_step, Retry.HELPS, at_shell=at_shell)
+    return UpstreamUnreachable(report, maybe_accepted=maybe_accepted)

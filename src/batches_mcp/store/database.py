@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batches_mcp.core.errors import ErrorReport, Retry, StateUnusable
-from batches_mcp.core.state import unusable
+from batches_mcp.core.state import state_unusable, unusable
 from batches_mcp.store.entry import Draft, Entry, State
 
 _DAY_S = 86_400.0
@@ -122,7 +122,8 @@ def _upgrade(db: sqlite3.Connection, path: Path) -> None:
     elif version != _VERSION:
         message = f"the ledger {path} was made by a later version of batches-mcp, so nothing was sent."
         next_step = "Tell the user to use that version, or another --state-dir."
-        raise StateUnusable(ErrorReport("state_unusable", message, next_step))
+        at_shell = "Use that version, or another --state-dir."
+        raise StateUnusable(ErrorReport("state_unusable", message, next_step, at_shell=at_shell))
 
 
 def _code(error: sqlite3.Error) -> int:
@@ -135,22 +136,29 @@ def _is_busy(error: sqlite3.Error) -> bool:
 
 
 def _unusable(path: Path, error: sqlite3.Error) -> StateUnusable:
-    next_step = "Tell the user to make room or give access there, or to start the server with another --state-dir."
-    retry = Retry.USELESS
+    message = f"the ledger {path} cannot be used"
     match _code(error):
         case sqlite3.SQLITE_FULL:
-            problem = "there is no room left"
+            return state_unusable(f"{message}: there is no room left.")
         case _ if _is_busy(error):
-            problem = f"another process has been writing to it for {_BUSY_S:g} s"
-            next_step, retry = "Wait a little, then call again.", Retry.HELPS
+            report = ErrorReport(
+                "state_unusable",
+                f"{message}: another process has been writing to it for {_BUSY_S:g} s.",
+                "Wait a little, then call again.",
+                Retry.HELPS,
+                at_shell="Wait a little, then give the same command again.",
+            )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            problem = "the file is damaged"
-            next_step = (
-                "Tell the user to move that file away; what it held is then unknown here, so that batches of the last "
-                "days must be looked up in the list before anything is sent again."
+            away = (
+                "that file away; what it held is then unknown here, so that batches of the last days must be looked up "
+                "in the list before anything is sent again."
+            )
+            report = ErrorReport(
+                "state_unusable",
+                f"{message}: the file is damaged.",
+                f"Tell the user to move {away}",
+                at_shell=f"Move {away}",
             )
         case _:
-            problem = str(error)
-    return StateUnusable(
-        ErrorReport("state_unusable", f"the ledger {path} cannot be used: {problem}.", next_step, retry)
-    )
+            return state_unusable(f"{message}: {error}.")
+    return StateUnusable(report)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batches_mcp.core.errors import ErrorReport, StateUnusable
-from batches_mcp.core.state import StateFolder
+from batches_mcp.core.state import StateFolder, state_unusable
 from batches_mcp.store.entry import KEPT_DAYS, Baseline, Claim, Draft, Entry
 from batches_mcp.store.kept import KeptRequests
 from batches_mcp.store.ledger import Ledger
@@ -112,9 +112,7 @@ class Records:
         try:
             self.presence.enter()
         except (OSError, sqlite3.Error) as error:
-            message = f"the server cannot use its state in {self.ledger.path.parent}: {error}."
-            next_step = "Tell the user to make room or give access there, or to start it with another --state-dir."
-            raise StateUnusable(ErrorReport("state_unusable", message, next_step)) from error
+            raise state_unusable(f"the server cannot use its state in {self.ledger.path.parent}: {error}.") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,4 +157,8 @@ def _emptied(ledger: Path, kept: Path) -> StateUnusable:
         "Nothing was sent. Tell the user to put the ledger back from a backup; or, after looking at the list for what "
         "was sent in the last days, to move that folder away, which starts anew."
     )
-    return StateUnusable(ErrorReport("state_unusable", message, next_step))
+    at_shell = (
+        "Nothing was sent. Put the ledger back from a backup; or, after looking at the list for what was sent in the "
+        "last days, move that folder away, which starts anew."
+    )
+    return StateUnusable(ErrorReport("state_unusable", message, next_step, at_shell=at_shell))

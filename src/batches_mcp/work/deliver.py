@@ -127,7 +127,10 @@ async def _post(
     if not batch.id:
         message = f"the upstream accepted the create, but its answer has no batch id: {answer.description}."
         next_step = "Look at the list for the batch before anything else."
-        raise UnusableAnswer(ErrorReport("unusable_answer", message, next_step, Retry.UNSAFE, status=answer.status))
+        report = ErrorReport(
+            "unusable_answer", message, next_step, Retry.UNSAFE, status=answer.status, at_shell=next_step
+        )
+        raise UnusableAnswer(report)
     account.forward.recent.note(outgoing.tool.request, outgoing.arguments, shaped, upstream.clock.now_s())
     return batch
 

@@ -33,6 +33,7 @@ def unsettled(entry: Entry, verdict: Verdict, error: CallError | None = None) ->
                 status=error.report.status if error else None,
                 request_id=error.report.request_id if error else None,
                 in_doubt=wait_s is not None,
+                at_shell="The same command looks for the batch first, and sends nothing before it is known.",
             )
         )
 
@@ -91,6 +92,7 @@ def not_accepted(error: CallError) -> CallError:
             message=f"{report.message} The upload was not complete, so that no batch was made.",
             next_step="Make the same call again.",
             retry=Retry.HELPS,
+            at_shell="Give the same command again.",
         )
     )
 
@@ -141,7 +143,8 @@ def over_cap(spent_usd: float, draft: Draft, cap_usd: float) -> CallError:
         "Nothing was sent. Tell the user; fewer requests or a lower max_tokens cost less, and only the operator can "
         "raise --max-cost-usd."
     )
-    return CallError(ErrorReport("cost_cap", message, next_step))
+    at_shell = "This was not sent. Fewer requests or a lower max_tokens cost less, or raise --max-cost-usd."
+    return CallError(ErrorReport("cost_cap", message, next_step, at_shell=at_shell))
 
 
 def unpriced(estimate: Mapping[str, Any]) -> CallError:
@@ -153,7 +156,7 @@ def unpriced(estimate: Mapping[str, Any]) -> CallError:
         others = f" (and {each['requests'] - 1:,} other requests)" if each["requests"] > 1 else ""
         reasons.append(f"{each['where']} ({each['custom_id']!r}){others} asks for {each['reason']}")
     message = f"the cost of the batch cannot be estimated: {'; '.join(reasons)}."
-    return CallError(ErrorReport("cost_unknown", message, _ESTIMATED_ONLY))
+    return CallError(ErrorReport("cost_unknown", message, f"{_ESTIMATED_ONLY} {_LIFTED}", at_shell=_ESTIMATED_ONLY))
 
 
 def unknown_spent(entry: Entry) -> CallError:
@@ -167,12 +170,17 @@ def unknown_spent(entry: Entry) -> CallError:
         "Nothing was sent. Get the results of that batch once it has ended, which tell its cost, and call again; "
         "otherwise it counts for 24 hours from its creation."
     )
-    return CallError(ErrorReport("cost_unknown", message, next_step))
+    at_shell = (
+        "This was not sent. Get the results of that batch once it has ended, which tell its cost; otherwise it counts "
+        "for 24 hours from its creation."
+    )
+    return CallError(ErrorReport("cost_unknown", message, next_step, at_shell=at_shell))
 
 
 _MOST_NAMED = 5
 _ESTIMATED_ONLY = (
     "Nothing was sent: --max-cost-usd only allows batches whose cost can be estimated. Use a model whose price is "
     "known; give documents as text or in base64; give web_search and web_fetch a max_uses; leave out other server "
-    "tools, containers, MCP servers and compaction. Or ask the operator, who alone can lift the cap."
+    "tools, containers, MCP servers and compaction."
 )
+_LIFTED = "Or ask the operator, who alone can lift the cap."

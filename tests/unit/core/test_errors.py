@@ -42,6 +42,16 @@ LOOK = "Look first."
 )
 def test_the_text_says_what_happened_and_what_to_do(report: ErrorReport, text: str) -> None:
     assert report.text() == text
+
+
+@pytest.mark.parametrize(
+    ("report", "text"),
+    [
+        (ErrorReport("t", "m.", LOOK, status=404, request_id="req_1"), "t (HTTP 404, request req_1): m."),
+        (ErrorReport("t", "m.", LOOK, Retry.HELPS, at_shell="Correct it."), "t: m.\nNext: Correct it."),
+    ],
+)
+def test_at_a_shell_the_text_is_for_a_person(report: ErrorReport, text: str) -> None:
     assert str(CallError(report)) == text
 
 

@@ -21,12 +21,12 @@ ENVELOPE = {
 
 
 def told(reply: Answer, *, repeatable: bool = True, variables: tuple[str, ...] = ("API_KEY",)) -> str:
-    return str(failure(reply, repeatable=repeatable, variables=variables))
+    return failure(reply, repeatable=repeatable, variables=variables).report.text()
 
 
 def test_an_error_envelope_is_told_in_full() -> None:
     error = failure(answer(ENVELOPE, 404, headers={"request-id": "req_1"}), repeatable=True, variables=())
-    assert str(error) == (
+    assert error.report.text() == (
         "not_found_error (HTTP 404, request req_1): Batch not found\n"
         "Next: Check the id: nothing answers to it for this credential, or not yet, or no longer. "
         "Retrying the same call will not help."
