@@ -128,6 +128,15 @@ async def test_the_time_an_answer_takes_is_no_wait(status: str, wait_seconds: in
     assert ours(result)["waited_s"] == 0
 
 
+@pytest.mark.parametrize("time", [None, 1_800_000_000, {"seconds": 1}])
+async def test_times_that_are_no_text_are_handed_on(time: object) -> None:
+    names = ("created_at", "expires_at", "ended_at", "cancel_initiated_at", "archived_at")
+    times: dict[str, Any] = dict.fromkeys(names, time)
+    result, _, _ = await waited(state(**times), wait_seconds=0)
+    assert result.structured_content is not None
+    assert {name: result.structured_content[name] for name in names} == times
+
+
 async def test_it_returns_at_the_end_of_the_batch() -> None:
     time = Time()
     result, _, asked = await waited(state(retry_after="10"), state(retry_after="3"), state("ended"), time=time)
