@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import anthropic
 import pytest
 
 from batches_mcp.sandbox import Sandbox
-from tests.support.servers import LIST, Era, Transport, connected, text_of
+from tests.e2e.test_cli import run
+from tests.support.scripted import answer, scripted_upstream
+from tests.support.servers import CREATE, LIST, REQUEST, Era, Transport, connected, text_of
 
 pytestmark = pytest.mark.anyio
 
@@ -49,3 +53,19 @@ async def test_both_cursors_at_once_are_refused(sandbox: Sandbox, key: str) -> N
         result = await client.call_tool(LIST, {"after_id": "a", "before_id": "b"})
     assert result.is_error
     assert "after_id, before_id: only one of the two can be given." in text_of(result)
+
+
+@pytest.mark.parametrize("strange_id", [5, None, "", ["msgbatch_2"], {"id": "msgbatch_2"}])
+async def test_what_has_no_id_of_a_batch_is_handed_on_and_not_learned_from(strange_id: object, key: str) -> None:
+    known = {"id": "msgbatch_1", "type": "message_batch", "processing_status": "in_progress", "request_counts": {}}
+    ended = {**known, "processing_status": "ended"}
+    page = {"data": [{**ended, "id": strange_id}, ended], "has_more": False, "first_id": None, "last_id": "msgbatch_1"}
+    with scripted_upstream(answer(200, known), answer(200, page)) as upstream:
+        async with connected("memory", "auto", upstream.url, key) as client:
+            created = await client.call_tool(CREATE, {"requests": [REQUEST]})
+            assert created.structured_content["id"] == "msgbatch_1"
+            listed = await client.call_tool(LIST, {})
+    assert not listed.is_error, text_of(listed)
+    assert listed.structured_content == page
+    jobs = json.loads(run("jobs", "--json", ANTHROPIC_API_KEY=key, BATCHES_MCP_BASE_URL=upstream.url)[1])
+    assert [(job["batch_id"], job["status"]) for job in jobs] == [("msgbatch_1", "ended")]
