@@ -8,8 +8,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -162,7 +162,7 @@ def run(
                 "the tool that creates batches is not among those to be used (--read-only, --tools, --exclude)"
             )
         try:
-            code = anyio.run(_until_stopped, _Run(wish, prepared, tool), stopped)
+            code = anyio.run(_until_stopped, wish, prepared, tool, stopped)
         except BaseExceptionGroup as group:
             raise _first(group, prepared) from group
     if stopped:
@@ -172,7 +172,7 @@ def run(
 
 @dataclass(slots=True)
 class _Run:
-    """One run of the command."""
+    """One run of the command, made within its event loop."""
 
     wish: Wish
     ready: Ready
@@ -180,36 +180,26 @@ class _Run:
     started_s: float = field(default_factory=time.monotonic)
     drive: Drive | None = None
     runtime: Runtime | None = None
+    # All that a signal cancels: creates that are under way are not within it, and have their grace.
+    work: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
     async def main(self) -> int:
-        async with self._account() as (account, records):
-            cutting = await self._job(account, records)
-            if cutting is None:
-                return 1
-            job, folder, around, after = cutting
-            out = Out(self.wish.out, folder, self.wish.overwrite)
-            out.check()
-            drive = Drive(Asking(account), records, around, folder, job, self.wish.bounds, after)
-            await drive.find()
-            if not await self._agreed(drive):
-                return 1
-            if self.wish.fresh:
-                drive.after = await anyio.to_thread.run_sync(folder.begin_fresh, after)
-            self.drive = drive
-            with watching(quiet=self.wish.quiet) as drive.asking.watch:
-                await drive.run()
-                tally = await self._write(out, drive)
-            if not drive.given_up:
-                await anyio.to_thread.run_sync(_end_fresh, folder, job, records)
-            entries = [
-                await anyio.to_thread.run_sync(records.ledger.find, attempt.batch_id)
-                for part in drive.parts
-                for attempt in part.attempts
-            ]
-        report = self._report(drive, tally) | {
-            "out_rows": max(out.rows_there(), tally.rows),
-            "batches": [entry.job() for entry in entries if entry],
-        }
+        """Carry the job out, and tell what came of it; the exit code. Once it was told to `stop`, nothing is written.
+
+        Raises:
+            UsageError, UnreadableFile: what was asked for cannot be done, and nothing was sent.
+            CallError, ServeError: it could not be done to the end; the same command goes on.
+        """
+        prepared = self.ready
+        life = running(prepared.variables, prepared.state, account=prepared.batch.account, drain_s=lambda: _GRACE_S)
+        finished: tuple[Drive, dict[str, Any]] | None = None
+        async with life as runtime:
+            self.runtime = runtime
+            with self.work:
+                finished = await self._carry_out(Account(runtime, self.tool))
+        if finished is None:
+            return 1
+        drive, report = finished
         if not self.wish.quiet:
             show_table(console(error=True), (), outcome(report))
         if drive.given_up:
@@ -220,20 +210,46 @@ class _Run:
         if self.wish.report is not None:
             text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
             await anyio.to_thread.run_sync(replace_text, "--report", self.wish.report, text)
-        return 1 if tally.failed or tally.missing else 0
+        return 1 if report["rows"] - report["outcomes"]["succeeded"] or report["missing"]["rows"] else 0
 
-    @asynccontextmanager
-    async def _account(self) -> AsyncIterator[tuple[Account, Records]]:
-        """What a server would work with, for as long as this run lives."""
-        prepared = self.ready
-        life = running(prepared.variables, prepared.state, account=prepared.batch.account, drain_s=lambda: _GRACE_S)
-        async with life as runtime:
-            self.runtime = runtime
-            account = Account(runtime, self.tool)
-            await identify(account)
-            records = account.records()
-            assert records is not None  # noqa: S101 - there are records
-            yield account, records
+    def stop(self) -> None:
+        """Let everything end; creates that are under way get a moment to be answered."""
+        if self.runtime is not None and self.runtime.all_records is not None:
+            self.runtime.all_records.stopping.set()
+        self.work.cancel()
+
+    async def _carry_out(self, account: Account) -> tuple[Drive, dict[str, Any]] | None:
+        """The job as far as it went, and its report, once OUT is written; None when nothing was sent."""
+        await identify(account)
+        records = account.records()
+        assert records is not None  # noqa: S101 - there are records
+        cutting = await self._job(account, records)
+        if cutting is None:
+            return None
+        job, folder, around, after = cutting
+        out = Out(self.wish.out, folder, self.wish.overwrite)
+        out.check()
+        drive = Drive(Asking(account), records, around, folder, job, self.wish.bounds, after)
+        await drive.find()
+        if not await self._agreed(drive):
+            return None
+        if self.wish.fresh:
+            drive.after = await anyio.to_thread.run_sync(folder.begin_fresh, after)
+        self.drive = drive
+        with watching(quiet=self.wish.quiet) as drive.asking.watch:
+            await drive.run()
+            tally = await self._write(out, drive)
+        if not drive.given_up:
+            await anyio.to_thread.run_sync(_end_fresh, folder, job, records)
+        entries = [
+            await anyio.to_thread.run_sync(records.ledger.find, attempt.batch_id)
+            for part in drive.parts
+            for attempt in part.attempts
+        ]
+        return drive, self._report(drive, tally) | {
+            "out_rows": max(out.rows_there(), tally.rows),
+            "batches": [entry.job() for entry in entries if entry],
+        }
 
     async def _job(self, account: Account, records: Records) -> tuple[Job, JobFolder, Any, int] | None:
         """The job that FILE makes, as it was cut once; None when there are errors in it, which are shown.
@@ -348,23 +364,18 @@ class _Run:
         }
 
 
-async def _until_stopped(this: _Run, stopped: list[int]) -> int:
+async def _until_stopped(wish: Wish, prepared: Ready, tool: ToolPlan, stopped: list[int]) -> int:
     code = 1
+    this = _Run(wish, prepared, tool)
     async with anyio.create_task_group() as tasks:
-
-        def stop() -> None:
-            if this.runtime is not None and this.runtime.all_records is not None:
-                this.runtime.all_records.stopping.set()
-            tasks.cancel_scope.cancel()
-
-        tasks.start_soon(watch_signals, stopped, stop)
+        tasks.start_soon(watch_signals, stopped, this.stop)
         code = await this.main()
         tasks.cancel_scope.cancel()
     if stopped:
         if this.drive is not None:
             with suppress(CallError):
                 await this.drive.learn()
-        _tell(how_to_resume(this.drive.parts if this.drive else []))
+        _tell(how_to_resume(this.drive.parts, this.drive.submitting) if this.drive else how_to_resume([], False))
     return code
 
 

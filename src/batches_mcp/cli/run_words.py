@@ -39,11 +39,18 @@ def missing(report: Mapping[str, Any], parts: Sequence[Part], gave_up_after_s: f
         )
 
 
-def how_to_resume(parts: Sequence[Part]) -> str:
-    """What to know when a job was stopped."""
-    if not any(part.attempts for part in parts):
+def how_to_resume(parts: Sequence[Part], submitting: bool) -> str:
+    """What to know when a job was stopped; `submitting` tells that it is not known what became of a create."""
+    begun = any(part.attempts for part in parts)
+    if not begun and not submitting:
         return "Stopped. The same command starts it again."
-    return f"Stopped waiting; {_going_on(parts)} {_RESUME}"
+    said = f"Stopped waiting; {_going_on(parts)}" if begun else "Stopped."
+    under_way = (
+        " A create was under way: if it made a batch, the same command finds it, and sends nothing twice."
+        if submitting
+        else ""
+    )
+    return f"{said}{under_way} {_RESUME}"
 
 
 def _going_on(parts: Sequence[Part]) -> str:

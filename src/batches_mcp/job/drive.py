@@ -61,7 +61,8 @@ class Bounds:
 class Drive:
     """One job; batches of entries of the ledger up to the key `after` are none of it.
 
-    It is `given_up` when its time was over before it was finished.
+    It is `given_up` when its time was over before it was finished. It is `submitting` while it is not known what became
+    of its latest create, also after it was canceled: a create that has begun goes on.
     """
 
     asking: Asking
@@ -72,6 +73,7 @@ class Drive:
     bounds: Bounds
     after: int = 0
     given_up: bool = False
+    submitting: bool = False
     parts: list[Part] = field(default_factory=list)
     sent: int = 0
     _next_poll_s: float = 0.0
@@ -205,8 +207,8 @@ class Drive:
     async def learn(self) -> None:
         """Learn of the batches that have come into being while nobody was waiting for them."""
         for number, part in enumerate(self.parts):
-            if not part.attempts:
-                await self._taken_up(number)
+            if not part.attempts and await self._taken_up(number):
+                self.submitting = False
 
     async def _taken_up(self, number: int) -> bool:
         """Whether a batch of a part has come into being meanwhile, by another process with the same job."""
@@ -219,8 +221,14 @@ class Drive:
 
     async def _create(self, outgoing: OutgoingCreate, progress: Callable[..., Awaitable[None]]) -> Sent:
         rules = Rules(attach=True, certain=True, cap_usd=self.bounds.cap_usd, after=self.after)
-        with ExitStack() as stack:
-            sent = await submit(self._account, outgoing, rules, progress, stack, math.inf)
+        self.submitting = True
+        try:
+            with ExitStack() as stack:
+                sent = await submit(self._account, outgoing, rules, progress, stack, math.inf)
+        except CallError:
+            self.submitting = False
+            raise
+        self.submitting = False
         for warning in sent.warnings:
             self.asking.watch.note(warning)
         return sent
