@@ -208,6 +208,11 @@ def test_fewer_rows_never_replace_more(shell: Shell) -> None:
     assert (shell.folder / "out.jsonl").read_bytes() == written
     assert "not written  out.jsonl keeps the 7 rows that this job wrote before\n" in again.err
     assert report(shell)["out_rows"] == 7
+    # `--overwrite` is about what others wrote.
+    mine = shell.run(*_RUN, "--overwrite")
+    assert (mine.code, (shell.folder / "out.jsonl").read_bytes()) == (1, written)
+    assert "not written  out.jsonl keeps the 7 rows that this job wrote before\n" in mine.err
+    (shell.folder / "out.jsonl").write_text("another's\n" * 20)
     other = shell.run(*_RUN, "--overwrite")
     assert (other.code, (shell.folder / "out.jsonl").read_bytes()) == (1, b"")
 

@@ -21,7 +21,7 @@ _MOST_WRITTEN = 10
 
 @dataclass(frozen=True, slots=True)
 class Out:
-    """The OUT of a job that is kept in `folder`."""
+    """The OUT of a job that is kept in `folder`; `overwrite` lets it replace what this job did not write."""
 
     name: str
     folder: JobFolder
@@ -71,8 +71,8 @@ class Out:
             ) from error
 
     def rows_there(self) -> int:
-        """How many rows OUT has, if this job wrote it and may not replace whatever is there; else 0."""
-        if self.overwrite or _streamed(self.name) or not Path(self.name).exists():
+        """How many rows OUT has, if this job wrote it; else 0."""
+        if _streamed(self.name) or not Path(self.name).exists():
             return 0
         there = _identity(Path(self.name))
         return self._written().get(there, 0)

@@ -97,7 +97,7 @@ class Wish:
 )
 @flag("--yes", is_flag=True, help="Do not ask.")
 @flag("--skip-invalid", is_flag=True, help="Leave out the rows with errors, instead of sending none.")
-@flag("--overwrite", is_flag=True, help="Replace OUT, whatever wrote it.")
+@flag("--overwrite", is_flag=True, help="Replace OUT also when this job did not write it.")
 @flag("--fresh", is_flag=True, help="Send all rows again, also those that were answered before, and pay again.")
 @flag(
     "--give-up",
