@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import anyio
@@ -35,6 +36,7 @@ from batches_mcp.core.signals import leave, watch_signals
 from batches_mcp.job.asking import Asking
 from batches_mcp.job.drive import Bounds, Drive
 from batches_mcp.job.intake import JobFolder, cut, job_id, tidy
+from batches_mcp.job.made import Start
 from batches_mcp.job.outcome import Tally, write_part, writer
 from batches_mcp.job.steps import Job, together
 from batches_mcp.requests.problems import Severity
@@ -226,15 +228,15 @@ class _Run:
         cutting = await self._job(account, records)
         if cutting is None:
             return None
-        job, folder, around, after = cutting
+        job, folder, around, start = cutting
         out = Out(self.wish.out, folder, self.wish.overwrite)
         out.check()
-        drive = Drive(Asking(account), records, around, folder, job, self.wish.bounds, after)
+        drive = Drive(Asking(account), records, around, folder, job, self.wish.bounds, start)
         await drive.find()
         if not await self._agreed(drive):
             return None
         if self.wish.fresh:
-            drive.after = await anyio.to_thread.run_sync(folder.begin_fresh, after)
+            drive.start = await anyio.to_thread.run_sync(folder.begin_fresh, start)
         self.drive = drive
         with watching(quiet=self.wish.quiet) as drive.asking.watch:
             await drive.run()
@@ -251,34 +253,35 @@ class _Run:
             "batches": [entry.job() for entry in entries if entry],
         }
 
-    async def _job(self, account: Account, records: Records) -> tuple[Job, JobFolder, Any, int] | None:
+    async def _job(self, account: Account, records: Records) -> tuple[Job, JobFolder, Any, Start] | None:
         """The job that FILE makes, as it was cut once; None when there are errors in it, which are shown.
 
-        With it, the key of the ledger after which its batches come.
+        With it, where it starts.
         """
         around = frame(self.tool.request, {"requests": []}, account.forward.variables)
         jobs = account.folder(_JOBS)
         wish = self.wish
 
-        def read() -> tuple[Scan | None, Job, JobFolder, int]:
+        def read() -> tuple[Scan | None, Job, JobFolder, Start]:
             tidy(jobs, time.time())
             with opened(wish.file, jobs) as file:
                 name = job_id(file, wish.template, around, skip_invalid=wish.skip_invalid)
                 folder = JobFolder(jobs / name)
-                begun = folder.fresh()
-                after = (records.ledger.last_key() if begun is None else begun) if wish.fresh else 0
-                job = folder.load(records, after)
+                start = Start()
+                if wish.fresh:
+                    start = folder.fresh() or Start(records.ledger.last_key(), token_hex(4))
+                job = folder.load(records, start)
                 if job is not None:
-                    return None, job, folder, after
+                    return None, job, folder, start
                 template = None if wish.template is None else Template(wish.template)
                 source = in_file("FILE", row_name(wish.file, file), file, template)
-                found, job = cut(source, around, records, folder, skip_invalid=wish.skip_invalid, after=after)
-                return found, job, folder, after
+                found, job = cut(source, around, records, folder, skip_invalid=wish.skip_invalid, start=start)
+                return found, job, folder, start
 
-        found, job, folder, after = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
+        found, job, folder, start = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
         if found is not None and (found.problems or not job.parts):
             self._show_problems(found, job)
-        return (job, folder, around, after) if job.parts else None
+        return (job, folder, around, start) if job.parts else None
 
     def _show_problems(self, found: Scan, job: Job) -> None:
         for problem in found.problems:
@@ -381,9 +384,9 @@ async def _until_stopped(wish: Wish, prepared: Ready, tool: ToolPlan, stopped: l
 
 def _end_fresh(folder: JobFolder, job: Job, records: Records) -> None:
     """Note that a fresh job is finished, if each part of it has a batch of its own, or had one."""
-    after = folder.fresh()
-    if after is not None and all(records.ledger.standing(part.content, after) for part in job.parts):
-        folder.end_fresh(after)
+    start, made = folder.fresh(), folder.made(records)
+    if start is not None and all(made.of_part(part.content, part.rows, start) for part in job.parts):
+        folder.end_fresh(start)
 
 
 def _first(group: BaseExceptionGroup, prepared: Ready) -> BaseException:

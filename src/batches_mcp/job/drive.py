@@ -24,6 +24,7 @@ from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.job.again import write_again
 from batches_mcp.job.asking import LONGEST_PAUSE_S, Asking, never_comes
 from batches_mcp.job.intake import JobFolder
+from batches_mcp.job.made import Made, MadeBatches, Start
 from batches_mcp.job.steps import Attempt, Done, Job, JobPart, Part, Save, Submit, Wait, next_step, retryable
 from batches_mcp.requests.cost import actual_usd
 from batches_mcp.store.entry import Draft
@@ -59,7 +60,7 @@ class Bounds:
 
 @dataclass(slots=True)
 class Drive:
-    """One job; batches of entries of the ledger up to the key `after` are none of it.
+    """One job; batches from before its `start` are none of it.
 
     It is `given_up` when its time was over before it was finished. It is `submitting` while it is not known what became
     of its latest create, also after it was canceled: a create that has begun goes on.
@@ -71,7 +72,7 @@ class Drive:
     folder: JobFolder
     job: Job
     bounds: Bounds
-    after: int = 0
+    start: Start = Start()
     given_up: bool = False
     submitting: bool = False
     parts: list[Part] = field(default_factory=list)
@@ -83,10 +84,10 @@ class Drive:
     _waiting_since_s: float = 0.0
 
     async def find(self) -> None:
-        """Learn from the ledger which parts have a batch already; asks nobody."""
-        for part in self.job.parts:
-            entry = await anyio.to_thread.run_sync(self.records.ledger.standing, part.content, self.after)
-            self.parts.append(Part((Attempt(str(entry.batch_id), part.rows),) if entry else ()))
+        """Learn from the ledger, and from what was noted, which parts have a batch already; asks nobody."""
+        self.parts = [Part()] * len(self.job.parts)
+        for number in range(len(self.parts)):
+            await self._taken_up(number)
 
     async def run(self) -> None:
         """Carry the job out to its end, or until it is given up.
@@ -138,6 +139,10 @@ class Drive:
             return
         path = self.folder.body(number)
         parent = self.parts[number].attempts[-1] if again else None
+        if parent and (made := await anyio.to_thread.run_sync(self._made.retry_of, parent.batch_id)):
+            self._follow(number, Attempt(made.batch_id, made.rows))
+            self._next_poll_s = self.asking.now_s()
+            return
         if parent is None:
             part = self.job.parts[number]
         else:
@@ -196,7 +201,9 @@ class Drive:
         self._refused = 0
         self.sent += not sent.earlier
         attempt = Attempt(str(sent.batch and sent.batch.id), rows)
-        self.parts[number] = Part((*self.parts[number].attempts, attempt))
+        self._follow(number, attempt)
+        made = Made(part.content, attempt.batch_id, rows, about.parent, self.start.name)
+        await anyio.to_thread.run_sync(self._made.note, made)
         self._waiting_since_s = self.asking.now_s()
         # What was there before may have ended long ago.
         self._next_poll_s = min(self._next_poll_s, self.asking.now_s() + (0.0 if sent.earlier else self._pace_s))
@@ -211,16 +218,16 @@ class Drive:
                 self.submitting = False
 
     async def _taken_up(self, number: int) -> bool:
-        """Whether a batch of a part has come into being meanwhile, by another process with the same job."""
+        """Whether a part has a batch, of an earlier run or, meanwhile, of another process with the same job."""
         part = self.job.parts[number]
-        entry = await anyio.to_thread.run_sync(self.records.ledger.standing, part.content, self.after)
-        if entry is not None:
-            self.parts[number] = Part((Attempt(str(entry.batch_id), part.rows),))
+        batch_id = await anyio.to_thread.run_sync(self._made.of_part, part.content, part.rows, self.start)
+        if batch_id is not None:
+            self.parts[number] = Part((Attempt(batch_id, part.rows),))
             self._next_poll_s = self.asking.now_s()
-        return entry is not None
+        return batch_id is not None
 
     async def _create(self, outgoing: OutgoingCreate, progress: Callable[..., Awaitable[None]]) -> Sent:
-        rules = Rules(attach=True, certain=True, cap_usd=self.bounds.cap_usd, after=self.after)
+        rules = Rules(attach=True, certain=True, cap_usd=self.bounds.cap_usd, after=self.start.after)
         self.submitting = True
         try:
             with ExitStack() as stack:
@@ -271,13 +278,21 @@ class Drive:
         self.asking.watch.note(f"{why}: {error.report.message} Part {number + 1} of {len(self.job.parts)}; {here}")
         self.parts[number] = self.parts[number].with_last(ended=True, retryable=0, lost=None if whole else why)
         if following := await self._following(batch_id):
-            self.parts[number] = Part((*self.parts[number].attempts, following))
+            self._follow(number, following)
 
     async def _following(self, batch_id: str) -> Attempt | None:
-        """The latest batch that sent rows of a batch again, as the ledger knows it."""
+        """The latest batch that sent rows of a batch again, as the ledger knows it, or as this job noted it."""
         retries = await anyio.to_thread.run_sync(self.records.ledger.retries, batch_id)
-        made = [entry for entry in retries if entry.settled]
-        return Attempt(str(made[-1].batch_id), made[-1].rows) if made else None
+        if settled := [entry for entry in retries if entry.settled]:
+            latest = settled[-1]
+            made = Made(latest.content, str(latest.batch_id), latest.rows, batch_id, self.start.name)
+            await anyio.to_thread.run_sync(self._made.note, made)
+            return Attempt(made.batch_id, made.rows)
+        noted = await anyio.to_thread.run_sync(self._made.retry_of, batch_id)
+        return Attempt(noted.batch_id, noted.rows) if noted else None
+
+    def _follow(self, number: int, attempt: Attempt) -> None:
+        self.parts[number] = Part((*self.parts[number].attempts, attempt))
 
     def _keep_as_it_is(self, number: int, error: CallError) -> None:
         attempt = self.parts[number].attempts[-1]
@@ -322,8 +337,8 @@ class Drive:
         await learn(self._account, [seen[batch_id] for batch_id in of if batch_id in seen])
         for batch_id, number in of.items():
             if batch_id in seen and seen[batch_id].ended:
-                if await anyio.to_thread.run_sync(self.records.ledger.find, batch_id) is None:
-                    # It had been adopted unseen, and its custom_ids have shown it to be another's.
+                if not await anyio.to_thread.run_sync(self._made.has, batch_id):
+                    # It had been adopted, and the answer of another create has named it meanwhile.
                     self.parts[number] = Part(self.parts[number].attempts[:-1])
                     continue
                 self.parts[number] = self.parts[number].with_last(ended=True)
@@ -337,8 +352,12 @@ class Drive:
     async def _is_new(self, batch_id: str) -> bool:
         """Whether a batch is so new that the upstream may not find it yet."""
         entry = await anyio.to_thread.run_sync(self.records.ledger.find, batch_id)
-        created_s = entry.shown.created_s if entry else None
+        created_s = entry.shown.created_s if entry and not entry.deleted else None
         return created_s is not None and abs(self._account.upstream.time_s() - created_s) < _SETTLING_S
+
+    @property
+    def _made(self) -> MadeBatches:
+        return self.folder.made(self.records)
 
     @property
     def _account(self) -> Account:

@@ -26,6 +26,7 @@ from batches_mcp.core.errors import UsageError
 from batches_mcp.core.state import create, unusable
 from batches_mcp.exchange import result
 from batches_mcp.exchange.request import invalid
+from batches_mcp.job.made import MadeBatches, Start
 from batches_mcp.job.steps import Job, JobPart
 from batches_mcp.requests.cost import estimate
 from batches_mcp.requests.problems import Severity
@@ -35,7 +36,7 @@ from batches_mcp.store.entry import KEPT_DAYS
 from batches_mcp.store.kept import Copy, custom_id_of
 from batches_mcp.store.records import Records
 
-_JOB, _IDS, _FRESH = "job.json", "custom_ids", "fresh.json"
+_JOB, _IDS, _FRESH, _MADE = "job.json", "custom_ids", "fresh.json", "made.jsonl"
 _READ_BYTES = 1 << 20
 _DAY_S = 86_400.0
 
@@ -46,17 +47,19 @@ class JobFolder:
 
     path: Path
 
-    def load(self, records: Records, after: int = 0) -> Job | None:
-        """The job, unless it has to be cut anew: each part must have been sent, or still be here.
+    def made(self, records: Records) -> MadeBatches:
+        """The batches that the job made."""
+        return MadeBatches(self.path / _MADE, records)
 
-        What was sent up to the key `after` of the ledger does not count.
-        """
+    def load(self, records: Records, start: Start) -> Job | None:
+        """The job, unless it has to be cut anew: each part must have been sent since `start`, or still be here."""
         try:
             job = msgspec.json.decode((self.path / _JOB).read_bytes(), type=Job)
         except (OSError, msgspec.DecodeError):
             return None
+        made = self.made(records)
         whole = all(
-            _holds(self.body(number), part.body_bytes) or records.ledger.standing(part.content, after)
+            _holds(self.body(number), part.body_bytes) or made.of_part(part.content, part.rows, start)
             for number, part in enumerate(job.parts)
         )
         return job if whole and _holds(self.path / _IDS, job.ids_bytes) else None
@@ -74,32 +77,33 @@ class JobFolder:
         except OSError as error:
             raise unusable(self.path, error) from error
 
-    def fresh(self) -> int | None:
-        """The key of the ledger after which a fresh job that is not finished began; None when there is none."""
-        found = self.read(_FRESH)
-        return found if isinstance(found, int) else None
+    def fresh(self) -> Start | None:
+        """Where a fresh job that is not finished started; None when there is none."""
+        try:
+            return msgspec.json.decode((self.path / _FRESH).read_bytes(), type=Start)
+        except (OSError, msgspec.DecodeError):
+            return None
 
-    def begin_fresh(self, after: int) -> int:
-        """Note that a fresh job begins after a key of the ledger; that of another process, if it was faster.
+    def begin_fresh(self, start: Start) -> Start:
+        """Note where a fresh job starts; the start of another process's, if it was faster.
 
         Raises:
             StateUnusable: it cannot be written down.
         """
         name = f"{_FRESH}.{token_hex(4)}"
-        self.write(name, after)
+        self.write(name, start)
         try:
             os.link(self.path / name, self.path / _FRESH)
         except FileExistsError:
             pass
         except OSError:  # a file system without links
-            self.write(_FRESH, after)
+            self.write(_FRESH, start)
         (self.path / name).unlink(missing_ok=True)
-        found = self.fresh()
-        return after if found is None else found
+        return self.fresh() or start
 
-    def end_fresh(self, after: int) -> None:
-        """The fresh job that began after a key is finished."""
-        if self.fresh() == after:
+    def end_fresh(self, start: Start) -> None:
+        """The fresh job that started there is finished."""
+        if self.fresh() == start:
             (self.path / _FRESH).unlink(missing_ok=True)
 
     def body(self, part: int) -> Path:
@@ -148,11 +152,11 @@ def spooled_input(source: IO[bytes], path: Path) -> io.BufferedReader:
 
 
 def cut(
-    source: Source, around: Frame, records: Records, folder: JobFolder, *, skip_invalid: bool, after: int = 0
+    source: Source, around: Frame, records: Records, folder: JobFolder, *, skip_invalid: bool, start: Start
 ) -> tuple[Scan, Job]:
     """Check the requests of a source and write down the parts they make; with errors in them the job has no parts.
 
-    It takes its place when it is whole: of two processes that cut the same job, one finds it done. `after` is that of
+    It takes its place when it is whole: of two processes that cut the same job, one finds it done. `start` is that of
     `JobFolder.load`.
 
     Raises:
@@ -178,7 +182,7 @@ def cut(
         job = Job(folder.path.name, str(source.file), len(found.invalid), parts, ids_bytes)
         if usable:
             draft.write(_JOB, job)
-            _put(draft, folder, records, after)
+            _put(draft, folder, records, start)
     except OSError as error:
         raise unusable(folder.path, error) from error
     finally:
@@ -208,7 +212,7 @@ def _accepted(source: Source, found: Scan, ids: IO[bytes]) -> Iterator[tuple[int
             yield found.part, row
 
 
-def _put(draft: JobFolder, folder: JobFolder, records: Records, after: int) -> None:
+def _put(draft: JobFolder, folder: JobFolder, records: Records, start: Start) -> None:
     """Put a job in its place, unless another process was faster.
 
     A folder that is there already keeps what else it holds, and loses nothing that another process may be reading.
@@ -216,7 +220,7 @@ def _put(draft: JobFolder, folder: JobFolder, records: Records, after: int) -> N
     try:
         draft.path.rename(folder.path)
     except OSError:
-        if folder.load(records, after) is None:
+        if folder.load(records, start) is None:
             for path in sorted(draft.path.iterdir(), key=lambda path: path.name == _JOB):
                 path.replace(folder.path / path.name)
 
