@@ -115,6 +115,7 @@ def _nodes(node: ast.AST) -> Iterator[ast.AST]:
         yield from _nodes(child)
 
 
+@cache
 def _known(name: str) -> str:
     """`a.b.function` -> the module `a.b`: the longest beginning that is a module."""
     parts = name.split(".") if name else []
@@ -126,10 +127,8 @@ def _known(name: str) -> str:
 
 
 def _modules() -> list[Module]:
-    return [
-        Module(".".join(path.relative_to(SOURCE).with_suffix("").parts), ast.parse(path.read_text("utf-8")))
-        for path in sorted(SOURCE.rglob("*.py"))
-    ]
+    names = [".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in sorted(SOURCE.rglob("*.py"))]
+    return [Module(name, _tree(name)) for name in names]
 
 
 def _within(name: str, places: tuple[str, ...]) -> bool:
@@ -159,11 +158,15 @@ def _needs(name: str) -> frozenset[str]:
     """Every module of ours that a module imports, and all that those import."""
     found, ahead = set[str](), [name]
     while ahead:
-        for each, _ in Module(here := ahead.pop(), _tree(here)).ours():
-            if each not in found:
-                found.add(each)
-                ahead.append(each)
+        fresh = _direct(ahead.pop()) - found
+        found |= fresh
+        ahead += fresh
     return frozenset(found)
+
+
+@cache
+def _direct(name: str) -> frozenset[str]:
+    return frozenset(each for each, _ in Module(name, _tree(name)).ours())
 
 
 # The rules: each yields the lines that break it
