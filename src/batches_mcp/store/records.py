@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from batches_mcp.core.errors import ErrorReport, StateUnusable
 from batches_mcp.core.state import StateFolder, state_unusable
-from batches_mcp.store.entry import KEPT_DAYS, Baseline, Claim, Draft, Entry
+from batches_mcp.store.database import Database
+from batches_mcp.store.entry import KEPT_DAYS, Baseline, Claim, ClaimRules, Draft, Entry
 from batches_mcp.store.kept import KeptRequests
 from batches_mcp.store.ledger import Ledger
 from batches_mcp.store.presence import Presence
@@ -43,30 +46,10 @@ class Records:
         if not self.ledger.used() and copies:
             raise _emptied(self.ledger.path, self.kept.folder)
 
-    def claim(
-        self,
-        draft: Draft,
-        upstream: Baseline,
-        *,
-        again: bool = False,
-        attach: bool = False,
-        repeated: bool = False,
-        cap_usd: float | None = None,
-        after: int = 0,
-    ) -> Claim:
+    def claim(self, draft: Draft, upstream: Baseline, rules: ClaimRules) -> Claim:
         """`Ledger.claim` in the name of this process."""
         self._enter()
-        return self.ledger.claim(
-            draft,
-            self.presence.name,
-            upstream,
-            self.presence.alive,
-            again=again,
-            attach=attach,
-            repeated=repeated,
-            cap_usd=cap_usd,
-            after=after,
-        )
+        return self.ledger.claim(draft, self.presence.name, upstream, self.presence.alive, rules)
 
     def left_behind(self) -> list[Entry]:
         """`Ledger.left_behind` for this process."""
@@ -135,7 +118,7 @@ class AllRecords:
         if account not in self._open:
             folder = self.state.folder(account)
             self._open[account] = Records(
-                Ledger(folder / LEDGER),
+                Ledger(Database(folder / LEDGER)),
                 KeptRequests(self.state.folder(account, "kept")),
                 Presence(self.state.folder(account, "owners")),
             )
@@ -149,6 +132,16 @@ class AllRecords:
         """Leave what is unsettled to others."""
         for records in self._open.values():
             records.presence.leave()
+            records.ledger.database.close()
+
+
+@contextmanager
+def all_ledgers(state: StateFolder) -> Iterator[dict[str, Ledger]]:
+    """The ledgers that there are, by account, until the end of the block."""
+    paths = sorted(state.path.glob(f"*/{LEDGER}"))
+    with ExitStack() as open_files:
+        databases = [open_files.enter_context(closing(Database(path))) for path in paths]
+        yield {database.path.parent.name: Ledger(database) for database in databases}
 
 
 def _emptied(ledger: Path, kept: Path) -> StateUnusable:

@@ -17,14 +17,15 @@ import pytest
 from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import StateUnusable
 from batches_mcp.core.state import StateFolder
-from batches_mcp.store import database
-from batches_mcp.store.entry import Baseline, Begun, Busy, Draft, Made, OverCap, State, Unsettled
+from batches_mcp.store.database import Database
+from batches_mcp.store.entry import Baseline, Begun, Busy, ClaimRules, Draft, Made, OverCap, State, Unsettled
 from batches_mcp.store.kept import Copy
 from batches_mcp.store.presence import Presence
 from batches_mcp.store.records import AllRecords, Records
 
 NOW_S = 1_800_000_000.0
 DAY_S = 86_400.0
+RULES = ClaimRules()
 BODY = b'{"requests":[{"custom_id":"a"},{"custom_id":"b"}]}'
 
 
@@ -49,7 +50,7 @@ def at(now_s: float = NOW_S) -> Baseline:
 
 
 def begin(records: Records, content: str = "c", now_s: float = NOW_S, **more: Any) -> int:
-    claim = records.claim(draft(content, **more), at(now_s))
+    claim = records.claim(draft(content, **more), at(now_s), RULES)
     assert isinstance(claim, Begun), claim
     return claim.entry.key
 
@@ -65,14 +66,14 @@ def test_a_claim_is_a_lock_until_its_owner_ends(records: Records) -> None:
     key = begin(records)
     records.ledger.sent(key, NOW_S)
     other = another(records)
-    assert isinstance(other.claim(draft(), at()), Busy)
-    assert isinstance(records.claim(draft(), at()), Busy)
+    assert isinstance(other.claim(draft(), at(), RULES), Busy)
+    assert isinstance(records.claim(draft(), at(), RULES), Busy)
     records.presence.leave()
-    claim = other.claim(draft(), at())
+    claim = other.claim(draft(), at(), RULES)
     assert isinstance(claim, Unsettled)
     assert claim.entry.key == key
     other.ledger.settled(key, State.NONE_FOUND)
-    assert isinstance(other.claim(draft(), at()), Begun)
+    assert isinstance(other.claim(draft(), at(), RULES), Begun)
     other.presence.leave()
 
 
@@ -80,7 +81,7 @@ def test_a_create_that_was_never_sent_whole_stands_against_nothing(records: Reco
     begin(records, "claimed"), begin(records, "left behind")
     records.presence.leave()
     other = another(records)
-    assert isinstance(other.claim(draft("claimed"), at()), Begun)
+    assert isinstance(other.claim(draft("claimed"), at(), RULES), Begun)
     assert other.left_behind() == []
     assert {entry.state for entry in other.ledger.entries() if entry.content == "left behind"} == {State.REFUSED}
     other.presence.leave()
@@ -90,44 +91,44 @@ def test_who_accepts_to_pay_twice_passes_what_is_unsettled(records: Records) -> 
     key = begin(records)
     records.ledger.sent(key, NOW_S)
     records.ledger.released(key)
-    assert isinstance(records.claim(draft(), at(), again=True), Begun)
+    assert isinstance(records.claim(draft(), at(), ClaimRules(again=True)), Begun)
 
 
 def test_the_same_body_is_the_same_create_whatever_its_content_is_called(records: Records) -> None:
     made(records, "b1")
-    assert isinstance(records.claim(replace(draft(), content="by another rule"), at()), Made)
+    assert isinstance(records.claim(replace(draft(), content="by another rule"), at(), RULES), Made)
 
 
 def test_what_was_made_is_told_once_and_then_a_duplicate(records: Records) -> None:
     key = made(records, "b1")
-    claim = records.claim(draft(), at())
+    claim = records.claim(draft(), at(), RULES)
     assert isinstance(claim, Made)
     assert not claim.entry.told
     records.ledger.told(key)
-    claim = records.claim(draft(), at(NOW_S + DAY_S - 1))
+    claim = records.claim(draft(), at(NOW_S + DAY_S - 1), RULES)
     assert isinstance(claim, Made)
     assert claim.entry.told
-    assert isinstance(records.claim(draft("other"), at()), Begun)
-    assert isinstance(records.claim(draft(), at(), again=True), Begun)
+    assert isinstance(records.claim(draft("other"), at(), RULES), Begun)
+    assert isinstance(records.claim(draft(), at(), ClaimRules(again=True)), Begun)
 
 
 def test_a_clock_set_back_forgets_no_duplicate(records: Records) -> None:
     made(records, "b1")
-    assert isinstance(records.claim(draft(), at(NOW_S - 30 * DAY_S)), Made)
+    assert isinstance(records.claim(draft(), at(NOW_S - 30 * DAY_S), RULES), Made)
 
 
 def test_a_retry_of_all_of_a_batch_is_no_duplicate_of_it(records: Records) -> None:
     made(records, "b1")
     made(records, "b2", parent="b1")
-    claim = records.claim(draft(parent="b1"), at())
+    claim = records.claim(draft(parent="b1"), at(), RULES)
     assert isinstance(claim, Made)
     assert claim.entry.batch_id == "b2"
-    assert isinstance(records.claim(draft(parent="b2"), at()), Begun)
+    assert isinstance(records.claim(draft(parent="b2"), at(), RULES), Begun)
 
 
 def test_the_cap_counts_what_was_reserved_or_spent(records: Records) -> None:
     def claim(content: str, now_s: float = NOW_S) -> Any:
-        return records.claim(draft(content, estimate_usd=2.0), at(now_s), cap_usd=5.0)
+        return records.claim(draft(content, estimate_usd=2.0), at(now_s), ClaimRules(cap_usd=5.0))
 
     first = claim("a")
     assert isinstance(first, Begun)
@@ -323,17 +324,17 @@ def test_a_disk_that_fills_while_compressing_loses_nothing(records: Records, mon
 
 def test_a_full_disk_writes_no_half_a_record(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     made(records, "b1")
-    begin_transaction = database._begin
+    begin_transaction = Database._begin
 
-    def small(path: Path) -> sqlite3.Connection:
-        db = begin_transaction(path)
+    def small(database: Database) -> sqlite3.Connection:
+        db = begin_transaction(database)
         db.execute("PRAGMA max_page_count = 1")  # never less than it has already
         return db
 
     with monkeypatch.context() as patch:
-        patch.setattr(database, "_begin", small)
+        patch.setattr(Database, "_begin", small)
         with pytest.raises(StateUnusable, match="there is no room left"):
-            records.claim(draft("x" * 100_000), at())
+            records.claim(draft("x" * 100_000), at(), RULES)
     assert [entry.content for entry in records.ledger.entries()] == ["c"]
 
 
@@ -372,6 +373,6 @@ def test_a_ledger_of_the_version_before_is_brought_up_to_date(records: Records) 
             """
         )
     db.close()
-    assert isinstance(records.claim(draft(), at()), Made)
+    assert isinstance(records.claim(draft(), at(), RULES), Made)
     states = {entry.content: entry.state for entry in records.ledger.entries()}
     assert states == {"body of c": State.ACCEPTED, "guess": State.AMBIGUOUS, "sent": State.AMBIGUOUS}
