@@ -13,11 +13,11 @@ from batches_mcp.core.errors import ErrorReport, StateUnusable
 from batches_mcp.core.state import StateFolder, state_unusable
 from batches_mcp.store.database import Database
 from batches_mcp.store.entry import KEPT_DAYS, Baseline, Claim, ClaimRules, Draft, Entry
+from batches_mcp.store.folders import AccountFolder, with_ledger
 from batches_mcp.store.kept import KeptRequests
 from batches_mcp.store.ledger import Ledger
 from batches_mcp.store.presence import Presence
 
-LEDGER = "ledger.sqlite"
 # Older than any create that may be under way.
 _DAY_S = 86_400.0
 _ABANDONED_S = _DAY_S
@@ -116,17 +116,14 @@ class AllRecords:
             StateUnusable: the folder cannot be used.
         """
         if account not in self._open:
-            folder = self.state.folder(account)
-            self._open[account] = Records(
-                Ledger(Database(folder / LEDGER)),
-                KeptRequests(self.state.folder(account, "kept")),
-                Presence(self.state.folder(account, "owners")),
-            )
+            folder = AccountFolder(self.state, account)
+            ledger = Ledger(Database(folder.ledger()))
+            self._open[account] = Records(ledger, folder.kept_requests(), folder.presence())
         return self._open[account]
 
     def begun(self, account: str) -> bool:
         """Whether there is anything to remember of an account."""
-        return Path(self.state.path, account, LEDGER).exists()
+        return AccountFolder(self.state, account).has_ledger
 
     def close(self) -> None:
         """Leave what is unsettled to others."""
@@ -138,10 +135,11 @@ class AllRecords:
 @contextmanager
 def all_ledgers(state: StateFolder) -> Iterator[dict[str, Ledger]]:
     """The ledgers that there are, by account, until the end of the block."""
-    paths = sorted(state.path.glob(f"*/{LEDGER}"))
     with ExitStack() as open_files:
-        databases = [open_files.enter_context(closing(Database(path))) for path in paths]
-        yield {database.path.parent.name: Ledger(database) for database in databases}
+        yield {
+            folder.account: Ledger(open_files.enter_context(closing(Database(folder.ledger()))))
+            for folder in with_ledger(state)
+        }
 
 
 def _emptied(ledger: Path, kept: Path) -> StateUnusable:
