@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,8 @@ DROP TABLE creates_1
 class Database:
     """The file of a ledger, and one connection to it: opened when first needed, kept, and used by one thread at a time.
 
-    A connection that had any trouble is not kept, nor one to a file that is no longer the one at `path`.
+    A connection that had any trouble is not kept, nor one to a file that is no longer the one at `path`, or that has a
+    write-ahead log.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,6 +80,8 @@ class Database:
                     _upgrade(db, self.path)
                     yield db
                     db.execute("COMMIT")
+                    if db.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+                        self._disconnect()
                 except BaseException:
                     self._disconnect()
                     raise
@@ -133,10 +136,12 @@ class Database:
             if not self.path.exists():
                 self.path.touch(0o600)
             self._file = _identity(self.path)
-            self._db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
             # Every transaction writes or may, so that a write-ahead log would let nobody read meanwhile; and it would
             # keep what was written out of the file, which can be copied or moved away as long as we are connected.
-            self._db.execute("PRAGMA journal_mode = TRUNCATE")
+            with suppress(sqlite3.OperationalError):  # an earlier version has the file open, which turns it on
+                self._db.execute("PRAGMA journal_mode = TRUNCATE")
+            self._db.execute(f"PRAGMA busy_timeout = {_BUSY_S * 1_000:.0f}")
             # A create that was paid must not be forgotten, not even when the power fails.
             self._db.execute("PRAGMA synchronous = FULL")
         return self._db

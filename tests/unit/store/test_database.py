@@ -178,6 +178,27 @@ def test_a_ledger_with_a_write_ahead_log_of_an_earlier_version_loses_nothing(led
     assert contents(ledger.path) == ["in the log", "after"]
 
 
+def test_an_earlier_version_that_runs_beside_turns_its_log_on_and_nothing_is_lost(ledger: Ledger) -> None:
+    begin(ledger, "before")
+    subprocess.run([sys.executable, "-c", KILLED, ledger.path], check=True)
+    begin(ledger, "after")
+    assert contents(ledger.path) == ["in the log", "after"]
+    assert [entry.content for entry in ledger.entries()] == ["after", "in the log"]
+    assert not ledger.path.with_name("ledger.sqlite-wal").exists()
+
+
+def test_whoever_looks_into_a_ledger_with_a_log_is_in_nobodys_way(ledger: Ledger) -> None:
+    begin(ledger, "before")
+    with closing(sqlite3.connect(ledger.path)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        for content in ("one", "two"):
+            begin(ledger, content)
+        assert other.execute("SELECT count(*) FROM creates").fetchone() == (3,)
+        assert contents(ledger.path) == ["before", "one", "two"]
+    begin(ledger, "after")
+    assert not ledger.path.with_name("ledger.sqlite-wal").exists()
+
+
 FORKING = """
 import os, sys
 from pathlib import Path
