@@ -265,6 +265,19 @@ def the_api_stands_in_the_capability_file(module: Module) -> Iterator[str]:
                     yield f"{module.name}:{node.lineno}: {word!r} in {node.value[:60]!r}"
 
 
+def accounts_are_kept_by_the_store(module: Module) -> Iterator[str]:
+    if module.package in {"core", "store"} or module.package in APART:
+        return
+    for node in ast.walk(module.tree):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="folder"), args=[*_, _, _]):
+                yield f"{module.name}:{node.lineno}: names what is in a folder of the state folder; see store.folders"
+            case ast.Attribute(value=ast.Attribute(attr="state"), attr="path") if module.name != "api.identity":
+                yield f"{module.name}:{node.lineno}: looks into the state folder; see store.folders"
+            case _:
+                pass
+
+
 def nothing_prints(module: Module) -> Iterator[str]:
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
@@ -280,6 +293,7 @@ RULES: tuple[Callable[[Module], Iterator[str]], ...] = (
     the_environment_is_read_in_settings,
     the_middle_is_pure,
     the_api_stands_in_the_capability_file,
+    accounts_are_kept_by_the_store,
     nothing_prints,
 )
 
@@ -333,6 +347,8 @@ def test_the_tables_name_modules_that_exist() -> None:
             "exchange.upstream",
             "def f():\n    'Docs.'\n    return '/v1/messages/batches'",
         ),
+        (accounts_are_kept_by_the_store, "work.download", "runtime.state.folder(account.name, 'spool')"),
+        (accounts_are_kept_by_the_store, "cli.jobs", "prepared.state.path.glob('*/ledger.sqlite')"),
         (nothing_prints, "serve.mcp", "print('x')"),
     ],
 )

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
+from batches_mcp.core.state import StateFolder
 from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
 from batches_mcp.store.entry import Entry, State
-from batches_mcp.store.ledger import Ledger
-from batches_mcp.store.records import LEDGER
+from batches_mcp.store.records import all_ledgers
 from tests.support.jobs import Done, Shell, ids
 from tests.support.servers import DELETE
 
@@ -40,10 +40,10 @@ def shell(held: Sandbox, tmp_path: Path) -> Shell:
     return Shell(tmp_path, held, f"sk-ant-{uuid.uuid4().hex}")
 
 
-def ledger(state: Path) -> Ledger:
-    """The only one there is."""
-    [path] = state.glob(f"*/{LEDGER}")
-    return Ledger(path)
+def entries(state: Path) -> list[Entry]:
+    """What the ledgers hold."""
+    with all_ledgers(StateFolder(state)) as ledgers:
+        return [entry for ledger in ledgers.values() for entry in ledger.entries()]
 
 
 def ended(shell: Shell, process: subprocess.Popen[bytes]) -> Done:
@@ -75,7 +75,9 @@ def delete_with_the_tool(shell: Shell, batch_id: str) -> None:
 
 def forget(state: Path) -> None:
     """What is left when the ledger and the copies of results and requests are past their time."""
-    ledger(state).drop([entry.key for entry in ledger(state).entries()])
+    with all_ledgers(StateFolder(state)) as ledgers:
+        for ledger in ledgers.values():
+            ledger.drop([entry.key for entry in ledger.entries()])
     for folder in (*state.glob("*/spool"), *state.glob("*/kept")):
         shutil.rmtree(folder)
 
@@ -83,7 +85,7 @@ def forget(state: Path) -> None:
 def whole_body_sent(state: Path) -> None:
     """Wait until the last byte of a create is on its way."""
     deadline_s = time.monotonic() + 30
-    while not any(entry.sent_s is not None for path in state.glob(f"*/{LEDGER}") for entry in Ledger(path).entries()):
+    while not any(entry.sent_s is not None for entry in entries(state)):
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
 
@@ -100,7 +102,7 @@ class TestStoppedWhileACreateIsUnderWay:
             whole_body_sent(state)
             done = shell.stopped(process, number)
         assert done.code == code, done.err
-        [entry] = ledger(state).entries()
+        [entry] = entries(state)
         assert entry.state is State.ACCEPTED, done.err
         [batch] = shell.batches()
         assert batch["id"] == entry.batch_id
@@ -119,7 +121,7 @@ class TestStoppedWhileACreateIsUnderWay:
             done = shell.stopped(process, signal.SIGINT)
         assert done.code == 130, done.err
         entry: Entry
-        [entry] = ledger(state).entries()
+        [entry] = entries(state)
         assert not entry.settled
         assert done.err.splitlines()[-1] == f"Stopped. {UNDER_WAY} To resume, give the same command again."
 

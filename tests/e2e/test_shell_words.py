@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batches_mcp.sandbox import Sandbox
-from batches_mcp.store.records import LEDGER
+from batches_mcp.store.folders import LEDGER
 from tests.e2e.test_cli import run
 from tests.support.jobs import request
 from tests.support.scripted import answer, failure, scripted_upstream

@@ -578,13 +578,23 @@ class TestStateThatWasDamaged:
             assert given == batch_id
         assert len(existing(sandbox.url, key)) == 3
 
-    async def test_a_lost_ledger_is_told_before_anything_is_sent(self, sandbox: Sandbox, key: str, state: Path) -> None:
+    @pytest.mark.parametrize("running", [False, True])
+    async def test_a_lost_ledger_is_told_before_anything_is_sent(
+        self, running: bool, sandbox: Sandbox, key: str, state: Path
+    ) -> None:
+        def lose(state: Path) -> None:
+            for path in state.glob("*/ledger.sqlite*"):
+                path.unlink()
+
         async with agent(sandbox.url, key) as client:
             await persist(client, THREE)
-        for path in state.glob("*/ledger.sqlite*"):
-            path.unlink()
-        async with agent(sandbox.url, key) as client:
-            batch_id, error = await create(client, THREE)
+            if running:
+                lose(state)
+                batch_id, error = await create(client, THREE)
+        if not running:
+            lose(state)
+            async with agent(sandbox.url, key) as client:
+                batch_id, error = await create(client, THREE)
         assert (batch_id, error["type"]) == (None, "state_unusable")
         assert "copies of requests that were sent are in" in error["message"]
         assert posts_of(sandbox, key) == 1

@@ -28,6 +28,7 @@ from batches_mcp.core.state import create
 from batches_mcp.exchange.upstream import Clock, Limits
 from batches_mcp.sandbox import ManualClock, Sandbox
 from batches_mcp.store import spool, spooling
+from batches_mcp.store.spools import Spools
 from batches_mcp.tools import results
 from tests.support.results import ID, batch, cut, get, jsonl, row, walk
 from tests.support.scripted import HANG, Step, answer, failure, scripted_upstream
@@ -488,15 +489,16 @@ async def test_a_file_over_http_is_behind_the_same_gate(sandbox: Sandbox, key: s
 
 
 async def test_what_was_read_least_recently_makes_room(tmp_path: Path) -> None:
+    spools = Spools(tmp_path)
     for number in range(3):
-        writer = spooling.Writer(tmp_path, f"batch{number}", 1)
+        writer = spools.writer(f"batch{number}", 1)
         writer.begin()
         writer.take(row(number, "x" * 10_000))
         writer.end()
         writer.save()
         os.utime(spool.index_path(tmp_path, f"batch{number}"), (number, number))
-    assert spool.load(tmp_path, "batch0") is not None  # read just now
-    spool.make_room(tmp_path, now_s=1_000.0, most_bytes=25_000)
-    assert [spool.load(tmp_path, f"batch{number}") is not None for number in range(3)] == [True, False, True]
-    spool.forget(tmp_path, "batch0")
-    assert spool.load(tmp_path, "batch0") is None
+    assert spools.load("batch0") is not None  # read just now
+    spools.make_room(now_s=1_000.0, most_bytes=25_000)
+    assert [spools.load(f"batch{number}") is not None for number in range(3)] == [True, False, True]
+    spools.forget("batch0")
+    assert spools.load("batch0") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from email.utils import formatdate
@@ -18,7 +19,8 @@ from mcp.client.client import Client
 
 from batches_mcp.exchange.upstream import Clock, Limits
 from batches_mcp.sandbox import ManualClock, Sandbox
-from batches_mcp.store import spool
+from batches_mcp.store.spool import index_path
+from batches_mcp.store.spools import Spools
 from batches_mcp.tools import picking
 from tests.support.creates import INSTANT, create, requests
 from tests.support.results import ID, batch, get, jsonl, relaying, row, serving
@@ -114,20 +116,19 @@ async def test_a_file_of_an_old_copy_stays_its_own_thirty_days(state: Path) -> N
 
 
 async def test_what_was_read_just_now_is_not_removed_for_its_age(tmp_path: Path) -> None:
-    from batches_mcp.store.spooling import Writer
-
-    writer = Writer(tmp_path, ID, 3)
+    spools = Spools(tmp_path)
+    writer = spools.writer(ID, 3)
     writer.begin()
     writer.take(STREAM)
     writer.end()
     writer.save(time.time())
     ahead_s = time.time() + 40 * _DAY_S
-    index = spool.index_path(tmp_path, ID)
+    index = index_path(tmp_path, ID)
     os.utime(index, (ahead_s, ahead_s))
-    spool.remove_expired(tmp_path, ahead_s + 1)
-    assert spool.load(tmp_path, ID) is not None
+    spools.remove_expired(ahead_s + 1)
+    assert spools.load(ID) is not None
     os.utime(index, (ahead_s, ahead_s))
-    spool.remove_expired(tmp_path, ahead_s + 1_000)
+    spools.remove_expired(ahead_s + 1_000)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -213,6 +214,22 @@ async def test_a_copy_that_vanishes_while_it_is_read_is_made_again(
     with scripted_upstream(*[batch(3), jsonl(STREAM)] * 2) as upstream:
         async with Client(server_for(upstream.url, clock=INSTANT)) as client:
             assert len((await get(client))["rows"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("whole", "damaged"),
+    [(rb'"batch_id":"...', b'"batch_id":"\xff\xff\xff'), (rb'"data":"......', rb'"data":"\\u0000')],
+)
+async def test_a_damaged_index_is_in_nobodys_way(state: Path, whole: bytes, damaged: bytes) -> None:
+    with scripted_upstream(*[batch(3), jsonl(STREAM)] * 3) as upstream:
+        async with Client(server_for(upstream.url, clock=INSTANT)) as client:
+            await get(client, message_batch_id=ID)
+            [index] = state.glob("*/spool/*.index")
+            content, times = re.subn(whole, damaged, index.read_bytes(), count=1)
+            assert times == 1
+            index.write_bytes(content)
+            assert len((await get(client, message_batch_id=f"{ID}2"))["rows"]) == 3
+            assert len((await get(client, message_batch_id=ID))["rows"]) == 3
 
 
 async def test_deleting_a_batch_leaves_files_that_were_asked_for(sandbox: Sandbox, key: str, state: Path) -> None:

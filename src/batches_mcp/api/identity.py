@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -56,8 +55,8 @@ class Accounts:
         """
         return self.named is not None or self._name(self._credential(plan)[1]) is not None
 
-    def learn(self, plan: RequestPlan, headers: Mapping[str, str], begun: str) -> None:
-        """Remember the workspace that an answer names. An account in whose folder `begun` is there stays what it is.
+    def learn(self, plan: RequestPlan, headers: Mapping[str, str], begun: Callable[[str], bool]) -> None:
+        """Remember the workspace that an answer names. An account that has `begun`, by its name, stays what it is.
 
         Raises:
             StateUnusable: the state folder cannot be written to.
@@ -67,7 +66,7 @@ class Accounts:
             return
         origin, credential = self._credential(plan)
         shared = self._remember(_hash(origin, "workspace", workspace), credential)
-        own = Path(self.state.path, credential, begun).exists()
+        own = begun(credential)
         self._names[credential] = self._remember(credential, credential if own else shared)
 
     def _credential(self, plan: RequestPlan) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import anyio
@@ -24,7 +24,7 @@ from batches_mcp.exchange.forward import Forward
 from batches_mcp.exchange.upstream import Upstream
 from batches_mcp.store.entry import Entry, State
 from batches_mcp.store.ledger import Ledger
-from batches_mcp.store.records import LEDGER
+from batches_mcp.store.records import all_ledgers
 
 _LIST_LIMIT = 100
 
@@ -45,9 +45,9 @@ def jobs(
     """
     if what and (what[0] != "show" or len(what) != 2):
         raise UsageError(f"jobs: expected nothing or `show ID`, found {' '.join(what)!r}")
-    with ready(upstream, Environment(warn=say), log_level, batch) as prepared:
-        say(anyio.run(_refresh, prepared))
-        entries = [entry for ledger in _ledgers(prepared).values() for entry in ledger.entries() if _counts(entry)]
+    with ready(upstream, Environment(warn=say), log_level, batch) as prepared, all_ledgers(prepared.state) as ledgers:
+        say(anyio.run(_refresh, prepared, ledgers))
+        entries = [entry for ledger in ledgers.values() for entry in ledger.entries() if _counts(entry)]
     entries.sort(key=lambda entry: entry.started_s, reverse=True)
     if what:
         _show(_one(entries, what[1]), entries, as_json=as_json)
@@ -59,24 +59,19 @@ def jobs(
         say("the ledger is empty")
 
 
-def _ledgers(prepared: Ready) -> dict[str, Ledger]:
-    """The ledgers of the state folder, by account."""
-    return {path.parent.name: Ledger(path) for path in sorted(prepared.state.path.glob(f"*/{LEDGER}"))}
-
-
 def _counts(entry: Entry) -> bool:
     """Whether there is, or may be, a batch of it."""
     return entry.state not in (State.REFUSED, State.NONE_FOUND)
 
 
-async def _refresh(prepared: Ready) -> str:
+async def _refresh(prepared: Ready, ledgers: Mapping[str, Ledger]) -> str:
     """Ask once for the batches in progress of the account whose key is set; in words, what that came to."""
     tool = next((tool for tool in prepared.plan.tools if BehaviorName.LIST in tool.beside), None)
     if tool is None:
         return "as last seen: no tool to ask the API with is served"
     accounts = Accounts(prepared.state, prepared.variables, prepared.batch.account)
     try:
-        ledger = _ledgers(prepared).get(accounts.name_of(tool.request))
+        ledger = ledgers.get(accounts.name_of(tool.request))
     except MissingVariable as error:
         return f"as last seen: {error.report.message}"
     running = [] if ledger is None else [entry for entry in ledger.entries() if _counts(entry) and _open(entry)]

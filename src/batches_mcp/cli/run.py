@@ -50,7 +50,6 @@ from batches_mcp.work.refusals import unpriced
 from batches_mcp.work.runtime import Runtime, running
 
 # Below the folder of each account.
-_JOBS = "runs"
 # The largest queue of a usage tier holds five whole batches; in a smaller one, creates wait for room.
 _MAX_OPEN = 5
 _CONFIRM_OVER_USD = 20.0
@@ -259,7 +258,7 @@ class _Run:
         With it, where it starts.
         """
         around = frame(self.tool.request, {"requests": []}, account.forward.variables)
-        jobs = account.folder(_JOBS)
+        jobs = account.folder.jobs()
         wish = self.wish
 
         def read() -> tuple[Scan | None, Job, JobFolder, Start]:

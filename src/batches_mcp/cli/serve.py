@@ -31,6 +31,7 @@ from batches_mcp.core.signals import leave
 if TYPE_CHECKING:
     from batches_mcp.sandbox import Tier
     from batches_mcp.serve.toolarge import WaysOn
+    from batches_mcp.store.files import ResultFiles
     from batches_mcp.work.runtime import Runtime
 
 DEFAULT_PORT = 9090
@@ -148,19 +149,18 @@ def _serve_http(prepared: Ready, settings: HttpSettings, batch: BatchSettings, d
         app = http.RestApp(answering, rest.port or DEFAULT_REST_PORT, key_headers(rest))
     _settle()
     ways, port = _ways_on(prepared), prepared.plan.port or DEFAULT_PORT
-    return http.run(server, settings, lambda: _result_folders(prepared, runtimes), port, say, ways, draining, app)
+    return http.run(server, settings, lambda: _result_files(prepared, runtimes), port, say, ways, draining, app)
 
 
-def _result_folders(prepared: Ready, runtimes: Sequence[Runtime]) -> Iterator[Path]:
-    """Where the files of `as_file` are, for each account that a tool works for."""
-    from batches_mcp.store.files import FOLDER
+def _result_files(prepared: Ready, runtimes: Sequence[Runtime]) -> Iterator[ResultFiles]:
+    """The files of `as_file` of each account that a tool works for."""
     from batches_mcp.work.account import Account
 
     for runtime in runtimes[-1:]:
         for tool in prepared.plan.tools:
             with suppress(CallError):  # without a credential there is no account
                 if tool.behavior is BehaviorName.RESULTS:
-                    yield Account(runtime, tool).folder(FOLDER)
+                    yield Account(runtime, tool).folder.result_files()
 
 
 def _ways_on(prepared: Ready) -> WaysOn:

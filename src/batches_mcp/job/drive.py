@@ -29,7 +29,7 @@ from batches_mcp.job.steps import Attempt, Done, Job, JobPart, Part, Save, Submi
 from batches_mcp.requests.cost import actual_usd
 from batches_mcp.store.entry import Draft
 from batches_mcp.store.records import Records
-from batches_mcp.store.spool import Spool, load
+from batches_mcp.store.spool import Spool
 from batches_mcp.work.account import Account
 from batches_mcp.work.deliver import OutgoingCreate
 from batches_mcp.work.learn import learn
@@ -131,8 +131,7 @@ class Drive:
         return found
 
     async def _stored(self, batch_id: str) -> Spool | None:
-        folder = self._account.folder("spool")
-        return await anyio.to_thread.run_sync(load, folder, batch_id)
+        return await anyio.to_thread.run_sync(self._account.folder.spools().load, batch_id)
 
     async def _submit(self, number: int, again: bool) -> None:
         if not again and await self._taken_up(number):

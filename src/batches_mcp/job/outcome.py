@@ -14,8 +14,9 @@ from batches_mcp.core.redact import excerpt
 from batches_mcp.job.steps import Kind, retryable
 from batches_mcp.requests.cost import actual_usd_by_category
 from batches_mcp.requests.tokens import Tariff, Tokens
+from batches_mcp.store.index import OUTCOMES
 from batches_mcp.store.rows import loads, read_row
-from batches_mcp.store.spool import OUTCOMES, Spool
+from batches_mcp.store.spool import Spool
 from batches_mcp.tools.export import COLUMNS, Format, cells
 from batches_mcp.tools.view import ATTENTION, error_of
 from batches_mcp.work.retryable import kind_of

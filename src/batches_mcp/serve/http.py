@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -37,8 +36,8 @@ PATH = "/mcp"
 _RESULTS_PATH = f"/{results_files.FOLDER}/{{account}}/{{name}}"
 # An answer that is still on its way to a slow client gets this long.
 _LAST_BYTES_S = 5.0
-# Gives the folders of which files with results may be fetched.
-Folders = Callable[[], Iterable[Path]]
+# Gives the files with results that may be fetched.
+Folders = Callable[[], Iterable[results_files.ResultFiles]]
 
 
 @dataclass(frozen=True, slots=True)

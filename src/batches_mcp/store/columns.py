@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass, field
 
 from batches_mcp.requests.tokens import BATCH_TIER, LONG_PROMPT_TOKENS, PLAIN_GEOS, Tariff, Tokens
+from batches_mcp.store.index import OUTCOMES, Head, Index, check_of
 from batches_mcp.store.rows import Row
-from batches_mcp.store.spool import OUTCOMES, Spool, check_of
 
 # A kind is one byte of the index; what no API ever had so many of is named "other".
 _MOST_CLASSES = 200
@@ -28,15 +28,19 @@ class Columns:
     sums: dict[tuple[str, bool, str | None, str | None], list[int]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, spool: Spool) -> Columns:
+    def of(cls, index: Index) -> Columns:
         return cls(
-            array("Q", spool.offsets),
-            array("I", spool.lengths),
-            array("I", spool.checks),
-            bytearray(spool.kinds),
-            {kind: code for code, kind in enumerate(spool.head.classes, 1)},
-            {tariff: list(astuple(tokens)) for tariff, tokens in spool.tokens.items()},
+            array("Q", index.offsets),
+            array("I", index.lengths),
+            array("I", index.checks),
+            bytearray(index.kinds),
+            {kind: code for code, kind in enumerate(index.head.classes, 1)},
+            {tariff: list(astuple(tokens)) for tariff, tokens in index.tokens.items()},
         )
+
+    def index(self, head: Head) -> Index:
+        """The index with this head."""
+        return Index(head, self.offsets, self.lengths, self.checks, self.kinds)
 
     @property
     def rows(self) -> int:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from batches_mcp.core.errors import ErrorReport, Retry, StateUnusable
 from batches_mcp.core.state import state_unusable, unusable
-from batches_mcp.store.entry import Draft, Entry, State
+from batches_mcp.store.entry import Entry, State
 
 _DAY_S = 86_400.0
 # SQLite waits so long for another process's transaction; ours take milliseconds.
@@ -21,26 +23,25 @@ _PAUSE_S = 0.02
 _VERSION = 2
 
 _COLUMNS = ", ".join(field.name for field in fields(Entry))
-DRAFT_COLUMNS = ", ".join(field.name for field in fields(Draft))
-_SCHEMA = f"""
+SCHEMA = """
 CREATE TABLE creates (
   key INTEGER PRIMARY KEY, content TEXT NOT NULL, body TEXT NOT NULL, rows INTEGER NOT NULL,
   body_bytes INTEGER NOT NULL, source TEXT, label TEXT, part INTEGER, parts INTEGER, source_hash TEXT, parent TEXT,
-  betas TEXT NOT NULL, estimate_usd REAL, state TEXT NOT NULL, owner TEXT, started_s REAL NOT NULL,
-  since_s REAL NOT NULL, newest_id TEXT, sent_s REAL, batch_id TEXT, batch TEXT, cost_usd REAL,
-  told INTEGER NOT NULL DEFAULT 0, deleted INTEGER NOT NULL DEFAULT 0
+  betas TEXT NOT NULL, estimate_usd DOUBLE PRECISION, state TEXT NOT NULL, owner TEXT,
+  started_s DOUBLE PRECISION NOT NULL, since_s DOUBLE PRECISION NOT NULL, newest_id TEXT, sent_s DOUBLE PRECISION,
+  batch_id TEXT, batch TEXT, cost_usd DOUBLE PRECISION,
+  told BOOLEAN NOT NULL DEFAULT FALSE, deleted BOOLEAN NOT NULL DEFAULT FALSE
 );
 CREATE INDEX creates_content ON creates (content);
 CREATE INDEX creates_body ON creates (body);
-CREATE INDEX creates_batch_id ON creates (batch_id);
-PRAGMA user_version = {_VERSION}
+CREATE INDEX creates_batch_id ON creates (batch_id)
 """
 # In version 1 a content was the name of its copy, and a batch that was adopted unseen stood as adopted.
 _FROM_1 = f"""
 ALTER TABLE creates RENAME TO creates_1;
 DROP INDEX creates_content;
 DROP INDEX creates_batch_id;
-{_SCHEMA};
+{SCHEMA};
 INSERT INTO creates (key, content, body, rows, body_bytes, source, label, part, parent, betas, estimate_usd, state,
   owner, started_s, since_s, sent_s, batch_id, batch, cost_usd, told, deleted)
   SELECT key, content, content, rows, body_bytes, source, label, part, parent, betas, estimate_usd,
@@ -51,52 +52,131 @@ DROP TABLE creates_1
 """  # noqa: S608 - our own text
 
 
-@contextmanager
-def transaction(path: Path) -> Iterator[sqlite3.Connection]:
-    """A transaction on the file at `path`, which is made if need be; what is done in it is done wholly or not at all.
+class Database:
+    """The file of a ledger, and one connection to it: opened when first needed, kept, and used by one thread at a time.
 
-    Raises:
-        StateUnusable: the file cannot be used.
+    A connection that had any trouble is not kept, nor one to a file that is no longer the one at `path`, or that has a
+    write-ahead log.
     """
-    try:
-        with closing(_begin(path)) as db:
-            _upgrade(db, path)
-            yield db
-            db.execute("COMMIT")
-    except sqlite3.Error as error:
-        raise _unusable(path, error) from error
-    except OSError as error:
-        raise unusable(path, error) from error
 
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._db: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        self._turn = threading.Lock()
+        self._process = os.getpid()
 
-def _begin(path: Path) -> sqlite3.Connection:
-    """A connection with a transaction begun."""
-    if not path.exists():
-        path.touch(0o600)
-    # SQLite does not wait when another process is just opening or leaving the file: so we do.
-    deadline_s = time.monotonic() + _BUSY_S
-    while True:
-        db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A transaction on the file, which is made if need be; what is done in it is done wholly or not at all.
+
+        Raises:
+            StateUnusable: the file cannot be used.
+        """
         try:
-            db.execute("PRAGMA journal_mode = WAL")
+            with self._alone():
+                try:
+                    db = self._begin()
+                    _upgrade(db, self.path)
+                    yield db
+                    db.execute("COMMIT")
+                    if db.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+                        self._disconnect()
+                except BaseException:
+                    self._disconnect()
+                    raise
+        except sqlite3.Error as error:
+            raise _unusable(self.path, _code(error), str(error)) from error
+        except OSError as error:
+            raise unusable(self.path, error) from error
+
+    def close(self) -> None:
+        """Let go of the file; the next transaction opens it anew."""
+        with self._alone():
+            self._disconnect()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no other thread has its turn."""
+        if self._process != os.getpid():
+            # A fork must not even close what its parent opened:
+            # https://sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_
+            _OF_PARENTS.append(self._db)
+            self._db, self._turn, self._process = None, threading.Lock(), os.getpid()
+        if not self._turn.acquire(timeout=_BUSY_S):
+            raise _unusable(self.path, sqlite3.SQLITE_BUSY)
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _begin(self) -> sqlite3.Connection:
+        """The connection, with a transaction begun."""
+        # SQLite does not wait when another process is just opening or leaving the file: so we do.
+        deadline_s = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                db = self._connected()
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                self._disconnect()
+                if not _is_busy(_code(error)) or time.monotonic() > deadline_s:
+                    raise
+                time.sleep(_PAUSE_S)
+                continue
+            if self._file == _identity(self.path):
+                return db
+            # It was moved away or removed: nobody would ever see what is written to it.
+            self._disconnect()
+            if time.monotonic() > deadline_s:
+                raise OSError("it is replaced again and again")
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._db is None:
+            if not self.path.exists():
+                self.path.touch(0o600)
+            self._file = _identity(self.path)
+            self._db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
+            # Every transaction writes or may, so that a write-ahead log would let nobody read meanwhile; and it would
+            # keep what was written out of the file, which can be copied or moved away as long as we are connected.
+            with suppress(sqlite3.OperationalError):  # an earlier version has the file open, which turns it on
+                self._db.execute("PRAGMA journal_mode = TRUNCATE")
+            self._db.execute(f"PRAGMA busy_timeout = {_BUSY_S * 1_000:.0f}")
             # A create that was paid must not be forgotten, not even when the power fails.
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
+            self._db.execute("PRAGMA synchronous = FULL")
+        return self._db
+
+    def _disconnect(self) -> None:
+        """Close the connection, which ends its transaction with nothing done."""
+        db, self._db = self._db, None
+        if db is not None:
             db.close()
-            if not _is_busy(error) or time.monotonic() > deadline_s:
-                raise
-            time.sleep(_PAUSE_S)
-        except BaseException:
-            db.close()
-            raise
-        else:
-            return db
+
+
+_OF_PARENTS: list[sqlite3.Connection | None] = []
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file is at a path; None when there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def insert(db: sqlite3.Connection, **values: Any) -> Entry:
+    """A new row, whose key is the next after those there are: nobody else writes meanwhile."""
+    [(key,)] = db.execute("SELECT coalesce(max(key), 0) + 1 FROM creates")
+    columns, marks = ", ".join(values), ", ?" * len(values)
+    db.execute(f"INSERT INTO creates (key, {columns}) VALUES (?{marks})", (key, *values.values()))  # noqa: S608 - our own names
+    [entry] = select(db, "key = ?", key)
+    return entry
 
 
 def update(db: sqlite3.Connection, key: int, **values: Any) -> None:
-    changes = ", ".join(f"{name} = :{name}" for name in values)
-    db.execute(f"UPDATE creates SET {changes} WHERE key = :key", {**values, "key": key})  # noqa: S608 - our own names
+    changes = ", ".join(f"{name} = ?" for name in values)
+    db.execute(f"UPDATE creates SET {changes} WHERE key = ?", (*values.values(), key))  # noqa: S608 - our own names
 
 
 def select(db: sqlite3.Connection, condition: str, *values: Any) -> list[Entry]:
@@ -117,8 +197,9 @@ def _upgrade(db: sqlite3.Connection, path: Path) -> None:
     """
     [(version,)] = db.execute("PRAGMA user_version")
     if version in (0, 1):
-        for statement in (_FROM_1 if version else _SCHEMA).split(";"):
+        for statement in (_FROM_1 if version else SCHEMA).split(";"):
             db.execute(statement)
+        db.execute(f"PRAGMA user_version = {_VERSION}")
     elif version != _VERSION:
         message = f"the ledger {path} was made by a later version of batches-mcp, so nothing was sent."
         next_step = "Tell the user to use that version, or another --state-dir."
@@ -131,16 +212,17 @@ def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def _is_busy(error: sqlite3.Error) -> bool:
-    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+def _is_busy(code: int) -> bool:
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _unusable(path: Path, error: sqlite3.Error) -> StateUnusable:
+def _unusable(path: Path, code: int, found: str = "") -> StateUnusable:
+    """The error for one of SQLite's, of which `found` is the text."""
     message = f"the ledger {path} cannot be used"
-    match _code(error):
+    match code:
         case sqlite3.SQLITE_FULL:
             return state_unusable(f"{message}: there is no room left.")
-        case _ if _is_busy(error):
+        case _ if _is_busy(code):
             report = ErrorReport(
                 "state_unusable",
                 f"{message}: another process has been writing to it for {_BUSY_S:g} s.",
@@ -160,5 +242,5 @@ def _unusable(path: Path, error: sqlite3.Error) -> StateUnusable:
                 at_shell=f"Move {away}",
             )
         case _:
-            return state_unusable(f"{message}: {error}.")
+            return state_unusable(f"{message}: {found}.")
     return StateUnusable(report)

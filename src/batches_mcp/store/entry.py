@@ -69,6 +69,23 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimRules:
+    """What stands against a create.
+
+    To `attach` is to take the batch there is of the same content and parent, however old, if it was not deleted.
+    `again` lets the same content be sent a second time, also while it is not known what became of the first;
+    `repeated` only when that is known. Only entries whose key is higher than `after` count as the same. With `cap_usd`,
+    what the create may cost is reserved.
+    """
+
+    again: bool = False
+    attach: bool = False
+    repeated: bool = False
+    cap_usd: float | None = None
+    after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Entry(Draft):
     """A row of the ledger. Times are Unix times by the upstream's clock.
 

@@ -1,4 +1,4 @@
-"""Where files with results are, and which names they can have."""
+"""Files with results that somebody asked for: where they are, which names they can have, and how long they stay."""
 
 from __future__ import annotations
 
@@ -6,24 +6,54 @@ import re
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-# Below the folder of each account.
+# Below the folder of each account, and in the URLs of files.
 FOLDER = "results"
 # A batch's id can be the name of its file.
 SAFE_NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+# A file may be as old as the spool that it is another name for; see `export`.
+NEW_S = 86_400.0
 
 _FILE = re.compile(rf"{SAFE_NAME.pattern}(\.[a-z0-9-]{{1,80}})?\.(jsonl|csv)")
+_KEPT_S = 30 * 86_400.0 + NEW_S
 
 
-def file_of(folders: Iterable[Path], account: str, name: str) -> Path | None:
-    """The file with this name, in one of these folders for files of an account; None where there is none."""
+@dataclass(frozen=True, slots=True)
+class ResultFiles:
+    """The files of one account, in a folder of their own."""
+
+    folder: Path
+
+    @property
+    def account(self) -> str:
+        return self.folder.parent.name
+
+    def path(self, name: str) -> Path:
+        """Where the file with this name is, if there is one."""
+        return self.folder / name
+
+    def url_path(self, name: str) -> str:
+        """Where a server shows the file with this name, below its own URL."""
+        return f"{FOLDER}/{self.account}/{name}"
+
+    def remove_expired(self, now_s: float) -> None:
+        """Remove the files that are past their time."""
+        for path in list(self.folder.glob("*")):
+            with suppress(OSError):
+                if now_s - path.stat().st_mtime > _KEPT_S:
+                    path.unlink()
+
+
+def file_of(every: Iterable[ResultFiles], account: str, name: str) -> Path | None:
+    """The file of an account with this name, among the files of these accounts; None where there is none."""
     if not _FILE.fullmatch(name):
         return None
-    for folder in folders:
-        path = folder / name
+    for files in every:
+        path = files.path(name)
         with suppress(OSError):
-            if folder.parent.name == account and stat.S_ISREG(path.lstat().st_mode):
+            if files.account == account and stat.S_ISREG(path.lstat().st_mode):
                 return path
     return None
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from batches_mcp.api.batch import Batch
 from batches_mcp.exchange import result
-from batches_mcp.store.database import DRAFT_COLUMNS, select, transaction, update
+from batches_mcp.store.database import Database, insert, select, update
 from batches_mcp.store.entry import (
     KEPT_DAYS,
     Baseline,
@@ -22,6 +22,7 @@ from batches_mcp.store.entry import (
     Busy,
     Changed,
     Claim,
+    ClaimRules,
     Draft,
     Entry,
     Made,
@@ -40,83 +41,62 @@ _WANTED = f"NOT deleted AND ({_MADE} OR {_UNSETTLED})"
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """One ledger file. Every method is one transaction, and raises StateUnusable when the file cannot be used."""
+    """One ledger. Every method is one transaction, and raises StateUnusable when its file cannot be used."""
 
-    path: Path
+    database: Database
+
+    @property
+    def path(self) -> Path:
+        return self.database.path
 
     def claim(
-        self,
-        draft: Draft,
-        owner: str,
-        upstream: Baseline,
-        alive: Callable[[str], bool],
-        *,
-        again: bool = False,
-        attach: bool = False,
-        repeated: bool = False,
-        cap_usd: float | None = None,
-        after: int = 0,
+        self, draft: Draft, owner: str, upstream: Baseline, alive: Callable[[str], bool], rules: ClaimRules
     ) -> Claim:
         """Begin a create, unless something stands against it; its times are those of `upstream`.
 
         A retry is not the same as its parent, nor as what came before that, even if it is of all the parent's requests.
-        To `attach` is to take the batch there is of the same content and parent, however old, if it was not deleted.
-        `again` lets the same content be sent a second time, also while it is not known what became of the first;
-        `repeated` only when that is known. Only entries whose key is higher than `after` count as the same. With
-        `cap_usd`, what the create may cost is reserved in the transaction.
         """
-        with transaction(self.path) as db:
-            for entry in select(
-                db, f"{_SAME} AND {_UNSETTLED} AND key > ? ORDER BY key", draft.content, draft.body, after
-            ):
+        with self.database.transaction() as db:
+            open_ones = f"{_SAME} AND {_UNSETTLED} AND key > ? ORDER BY key"
+            for entry in select(db, open_ones, draft.content, draft.body, rules.after):
                 if entry.owner is not None and alive(entry.owner):
                     return Busy(entry)
                 if entry.state is State.SENDING and entry.sent_s is None:
                     update(db, entry.key, state=State.REFUSED, owner=None)
-                elif not again:
+                elif not rules.again:
                     update(db, entry.key, state=State.AMBIGUOUS, owner=owner)
                     return Unsettled(entry)
             recent_s = upstream.now_s - RECENT_S
-            if not again:
-                if attach:
-                    made = _standing(db, draft.content, draft.body, draft.parent, after)
+            if not rules.again:
+                if rules.attach:
+                    made = _standing(db, draft.content, draft.body, draft.parent, rules.after)
                 else:
                     later = "key > (SELECT coalesce(max(key), 0) FROM creates WHERE batch_id = ?)"
                     condition = f"{_SAME} AND {_MADE} AND started_s > ? AND {later} ORDER BY key DESC"
                     made = select(db, condition, draft.content, draft.body, recent_s, draft.parent)
-                if made and not repeated:
+                if made and not rules.repeated:
                     return Made(made[0])
                 if changed := _other_version(db, draft, upstream.now_s - KEPT_DAYS * _DAY_S):
                     return Changed(changed)
-            if cap_usd is not None:
+            if rules.cap_usd is not None:
                 unknown = f"started_s > ? AND cost_usd IS NULL AND estimate_usd IS NULL AND ({_MADE} OR {_UNSETTLED})"
                 if found := select(db, unknown, recent_s):
                     return OverCap(unknown=found[0])
                 spent_usd = _spent_usd(db, recent_s)
-                if spent_usd + (draft.estimate_usd or 0.0) > cap_usd:
+                if spent_usd + (draft.estimate_usd or 0.0) > rules.cap_usd:
                     return OverCap(spent_usd)
-            values = (
-                *(getattr(draft, field.name) for field in fields(Draft)),
-                State.SENDING,
-                owner,
-                upstream.now_s,
-                upstream.newest_s,
-                upstream.newest_id,
-            )
-            marks = ", ".join("?" * len(values))
-            insert = (
-                f"INSERT INTO creates ({DRAFT_COLUMNS}, state, owner, started_s, since_s, newest_id) VALUES ({marks})"  # noqa: S608
-            )
-            return Begun(select(db, "key = ?", db.execute(insert, values).lastrowid)[0])
+            about = {field.name: getattr(draft, field.name) for field in fields(Draft)}
+            times = {"started_s": upstream.now_s, "since_s": upstream.newest_s, "newest_id": upstream.newest_id}
+            return Begun(insert(db, **about, state=State.SENDING, owner=owner, **times))
 
     def sent(self, key: int, sent_s: float) -> None:
         """The last byte of a create is about to be sent; from here on a batch of it may exist."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             update(db, key, sent_s=sent_s)
 
     def accepted(self, key: int, batch: Batch) -> None:
         """The upstream answered with a batch, which is no other entry's."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             others = select(db, f"batch_id = ? AND key != ? AND state != '{State.ACCEPTED}'", batch.id, key)
             for other in others:
                 update(db, other.key, state=State.AMBIGUOUS, **_NO_BATCH)
@@ -124,7 +104,7 @@ class Ledger:
 
     def adopted(self, key: int, batch: Batch) -> bool:
         """A batch was proven to be an entry's; false when it has become known as another's."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             if select(db, f"batch_id = ? AND key != ? AND NOT {_UNSETTLED}", batch.id, key):
                 return False
             update(db, key, state=State.ADOPTED, owner=None, **_batch(batch))
@@ -132,36 +112,36 @@ class Ledger:
 
     def candidate(self, key: int, batch: Batch | None) -> None:
         """Note the one batch that may be an unsettled entry's; None: there is none, or there are several."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             update(db, key, **(_batch(batch) if batch else _NO_BATCH))
 
     def settled(self, key: int, state: State) -> None:
         """No batch of an entry is known, for a reason that `state` tells."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             update(db, key, state=state, owner=None, **_NO_BATCH)
 
     def told(self, key: int) -> None:
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             update(db, key, told=True)
 
     def saw(self, batches: Iterable[Batch]) -> list[Entry]:
         """Learn how batches are now; the unsettled entries that have one of them as a candidate are returned."""
-        shown = [{"batch": result.encode(batch.raw), "id": batch.id} for batch in batches]
-        with transaction(self.path) as db:
-            # What has not changed is not written, which would cost each look some milliseconds.
-            change = "UPDATE creates SET batch = :batch WHERE batch_id = :id AND batch IS NOT :batch AND NOT deleted"
-            db.executemany(change, shown)
-            ids = {each["id"] for each in shown}
-            return [entry for entry in select(db, f"batch_id IS NOT NULL AND {_UNSETTLED}") if entry.batch_id in ids]
+        shown = {batch.id: result.encode(batch.raw) for batch in batches}
+        with self.database.transaction() as db:
+            for batch_id, batch in shown.items():
+                # What has not changed is not written, which would cost each look some milliseconds.
+                changed = "batch_id = ? AND (batch IS NULL OR batch <> ?) AND NOT deleted"
+                db.execute(f"UPDATE creates SET batch = ? WHERE {changed}", (batch, batch_id, batch))  # noqa: S608
+            return [entry for entry in select(db, f"batch_id IS NOT NULL AND {_UNSETTLED}") if entry.batch_id in shown]
 
     def cost(self, batch_id: str, cost_usd: float) -> None:
         """Learn what a batch really cost."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             db.execute(f"UPDATE creates SET cost_usd = ? WHERE batch_id = ? AND {_MADE}", (cost_usd, batch_id))  # noqa: S608
 
     def deleted(self, batch_id: str) -> str | None:
         """Learn that a batch is gone; the name of the copy of its body is returned."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             entry = next(iter(select(db, f"batch_id = ? AND {_MADE}", batch_id)), None)
             if entry is None:
                 return None
@@ -170,58 +150,58 @@ class Ledger:
 
     def wanted(self, body: str) -> bool:
         """Whether there is, or may be, a batch of a body."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             return bool(select(db, f"body = ? AND {_WANTED}", body))
 
     def find(self, batch_id: str) -> Entry | None:
         """The entry of a batch that is certainly ours."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             return next(iter(select(db, f"batch_id = ? AND {_MADE}", batch_id)), None)
 
     def doubted(self, batch_id: str) -> Entry | None:
         """An unsettled entry that a batch may be the batch of."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             return next(iter(select(db, f"batch_id = ? AND {_UNSETTLED}", batch_id)), None)
 
     def standing(self, content: str, after: int = 0) -> Entry | None:
         """The latest batch of a content that is no retry, was not deleted, and whose key is higher than `after`."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             return next(iter(_standing(db, content, content, None, after)), None)
 
     def last_key(self) -> int:
         """The key of the latest entry; 0 when there is none."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             return max((entry.key for entry in select(db, "1 = 1 ORDER BY key DESC LIMIT 1")), default=0)
 
     def retries(self, batch_id: str) -> list[Entry]:
         """The creates that sent rows of a batch again, or may have."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             return select(db, f"parent = ? AND {_WANTED} ORDER BY key", batch_id)
 
     def entries(self) -> list[Entry]:
         """All of them, newest first."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             return select(db, "1 = 1 ORDER BY key DESC")
 
     def known(self, batch_ids: Iterable[str]) -> set[str]:
         """Those of the batches that are certainly an entry's."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             return {each for each in batch_ids if select(db, f"batch_id = ? AND {_MADE}", each)}
 
     def rivals(self, entry: Entry) -> list[Entry]:
         """The other unsettled creates of the same size and of other content: a batch of that size may be theirs."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             condition = f"rows = ? AND content != ? AND {_UNSETTLED}"
             return select(db, condition, entry.rows, entry.content)
 
     def alike(self, entry: Entry) -> int:
         """How many unsettled creates there are of an entry's content, itself among them."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             return len(select(db, f"content = ? AND {_UNSETTLED}", entry.content))
 
     def left_behind(self, owner: str, alive: Callable[[str], bool]) -> list[Entry]:
         """Take over what processes that died left unsettled; what they had not sent whole is settled by that."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             found = [
                 entry
                 for entry in select(db, f"owner IS NOT NULL AND {_UNSETTLED} ORDER BY key")
@@ -234,7 +214,7 @@ class Ledger:
 
     def released(self, key: int) -> None:
         """Give an entry that is still unsettled to whoever wants to look next."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             db.execute(
                 f"UPDATE creates SET state = ?, owner = NULL WHERE key = ? AND {_UNSETTLED}",  # noqa: S608
                 (State.AMBIGUOUS, key),
@@ -242,18 +222,19 @@ class Ledger:
 
     def expired(self, now_s: float) -> list[Entry]:
         """The entries whose batch's results the API no longer keeps; an unsettled one can no longer be told."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             return select(db, "started_s < ? AND owner IS NULL", now_s - KEPT_DAYS * _DAY_S)
 
     def drop(self, keys: Iterable[int]) -> set[str]:
         """Drop entries; the names of the copies that are still wanted are returned."""
-        with transaction(self.path) as db:
-            db.executemany("DELETE FROM creates WHERE key = ?", [(key,) for key in keys])
+        with self.database.transaction() as db:
+            for key in keys:
+                db.execute("DELETE FROM creates WHERE key = ?", (key,))
             return {entry.body for entry in select(db, _WANTED)}
 
     def used(self) -> bool:
         """Whether the ledger holds anything at all."""
-        with transaction(self.path) as db:
+        with self.database.transaction() as db:
             return bool(select(db, "1 = 1 LIMIT 1"))
 
 
@@ -267,8 +248,9 @@ def _batch(batch: Batch) -> Mapping[str, Any]:
 
 
 def _standing(db: sqlite3.Connection, content: str, body: str, parent: str | None, after: int) -> list[Entry]:
-    condition = f"{_SAME} AND parent IS ? AND key > ? AND NOT deleted AND {_MADE} ORDER BY key DESC"
-    return select(db, condition, content, body, parent, after)
+    of_parent, parents = ("parent IS NULL", ()) if parent is None else ("parent = ?", (parent,))
+    condition = f"{_SAME} AND {of_parent} AND key > ? AND NOT deleted AND {_MADE} ORDER BY key DESC"
+    return select(db, condition, content, body, *parents, after)
 
 
 def _other_version(db: sqlite3.Connection, draft: Draft, since_s: float) -> Entry | None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from batches_mcp.core.errors import ErrorReport, StateUnusable
 from batches_mcp.core.state import StateFolder, state_unusable
-from batches_mcp.store.entry import KEPT_DAYS, Baseline, Claim, Draft, Entry
+from batches_mcp.store.database import Database
+from batches_mcp.store.entry import KEPT_DAYS, Baseline, Claim, ClaimRules, Draft, Entry
+from batches_mcp.store.folders import AccountFolder, with_ledger
 from batches_mcp.store.kept import KeptRequests
 from batches_mcp.store.ledger import Ledger
 from batches_mcp.store.presence import Presence
 
-LEDGER = "ledger.sqlite"
 # Older than any create that may be under way.
 _DAY_S = 86_400.0
 _ABANDONED_S = _DAY_S
@@ -43,30 +46,10 @@ class Records:
         if not self.ledger.used() and copies:
             raise _emptied(self.ledger.path, self.kept.folder)
 
-    def claim(
-        self,
-        draft: Draft,
-        upstream: Baseline,
-        *,
-        again: bool = False,
-        attach: bool = False,
-        repeated: bool = False,
-        cap_usd: float | None = None,
-        after: int = 0,
-    ) -> Claim:
+    def claim(self, draft: Draft, upstream: Baseline, rules: ClaimRules) -> Claim:
         """`Ledger.claim` in the name of this process."""
         self._enter()
-        return self.ledger.claim(
-            draft,
-            self.presence.name,
-            upstream,
-            self.presence.alive,
-            again=again,
-            attach=attach,
-            repeated=repeated,
-            cap_usd=cap_usd,
-            after=after,
-        )
+        return self.ledger.claim(draft, self.presence.name, upstream, self.presence.alive, rules)
 
     def left_behind(self) -> list[Entry]:
         """`Ledger.left_behind` for this process."""
@@ -133,22 +116,30 @@ class AllRecords:
             StateUnusable: the folder cannot be used.
         """
         if account not in self._open:
-            folder = self.state.folder(account)
-            self._open[account] = Records(
-                Ledger(folder / LEDGER),
-                KeptRequests(self.state.folder(account, "kept")),
-                Presence(self.state.folder(account, "owners")),
-            )
+            folder = AccountFolder(self.state, account)
+            ledger = Ledger(Database(folder.ledger()))
+            self._open[account] = Records(ledger, folder.kept_requests(), folder.presence())
         return self._open[account]
 
     def begun(self, account: str) -> bool:
         """Whether there is anything to remember of an account."""
-        return Path(self.state.path, account, LEDGER).exists()
+        return AccountFolder(self.state, account).has_ledger
 
     def close(self) -> None:
         """Leave what is unsettled to others."""
         for records in self._open.values():
             records.presence.leave()
+            records.ledger.database.close()
+
+
+@contextmanager
+def all_ledgers(state: StateFolder) -> Iterator[dict[str, Ledger]]:
+    """The ledgers that there are, by account, until the end of the block."""
+    with ExitStack() as open_files:
+        yield {
+            folder.account: Ledger(open_files.enter_context(closing(Database(folder.ledger()))))
+            for folder in with_ledger(state)
+        }
 
 
 def _emptied(ledger: Path, kept: Path) -> StateUnusable:

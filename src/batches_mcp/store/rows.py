@@ -136,7 +136,7 @@ class Row(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(Row).decode
 
 # What decoding raises: not JSON or of other types, text that is not UTF-8, and nesting without end.
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Lines:
@@ -176,7 +176,7 @@ def read_rows(lines: Sequence[bytes]) -> Sequence[Row | None]:
     """The rows of lines, None for each that is none."""
     try:
         return [_decode(line) for line in lines]
-    except _UNREADABLE:
+    except UNREADABLE:
         return [read_row(line) for line in lines]
 
 
@@ -184,7 +184,7 @@ def read_row(line: bytes) -> Row | None:
     """The row of a line, None when it is none: not JSON, or without a custom_id and a result with a type."""
     try:
         return _decode(line)
-    except _UNREADABLE:
+    except UNREADABLE:
         pass
     try:
         value = loads(line)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import zlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,26 +14,13 @@ from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
 
-import msgspec
-
 from batches_mcp.core.state import create
 from batches_mcp.store.columns import Columns
+from batches_mcp.store.index import Head, check_of, encode
 from batches_mcp.store.rows import Lines, read_row, read_rows
-from batches_mcp.store.spool import (
-    MAGIC,
-    Head,
-    Spool,
-    check_of,
-    index_path,
-    key,
-    load,
-    parse,
-    remove,
-)
+from batches_mcp.store.spool import Spool, index_path, key, load, parse, remove
 
 _BUFFER_BYTES = 1 << 18
-
-
 # One is enough: the disk is the same for all.
 _SYNCING = ThreadPoolExecutor(1, "sync")
 _SYNC_EVERY_BYTES = 16 << 20
@@ -159,10 +145,7 @@ class Writer:
             list(columns.classes),
             list(columns.tokens.items()),
         )
-        encoded = msgspec.json.encode(head)
-        places = columns.offsets.tobytes() + columns.lengths.tobytes() + columns.checks.tobytes()
-        content = b"".join([MAGIC, len(encoded).to_bytes(4, "little"), encoded, places, columns.kinds])
-        content += zlib.crc32(content).to_bytes(4, "little")
+        content = encode(columns.index(head))
         temporary = self._temporary.with_suffix(".index-part")
         try:
             with create(temporary) as file:

@@ -40,14 +40,12 @@ async def delete(call: Call) -> dict[str, Any]:
 
 async def forget(account: Account, batch_id: str) -> None:
     """Keep nothing of a batch that is gone."""
-    from batches_mcp.store import spool  # brings msgspec
-
     try:
-        folder = account.folder("spool")
-        download = account.runtime.downloads.get((folder, batch_id))
+        spools = account.folder.spools()
+        download = account.runtime.downloads.get((spools, batch_id))
         if download is not None:
             download.unwanted = True
-        await anyio.to_thread.run_sync(spool.forget, folder, batch_id)
+        await anyio.to_thread.run_sync(spools.forget, batch_id)
         records = account.records()
         if records is not None:
             await anyio.to_thread.run_sync(records.deleted, batch_id)

@@ -14,13 +14,13 @@ from secrets import token_hex
 from typing import Any, Literal
 
 from batches_mcp.core.state import create, unusable
-from batches_mcp.store.files import FOLDER, SAFE_NAME
+from batches_mcp.store.files import NEW_S, SAFE_NAME
+from batches_mcp.store.index import OUTCOMES
 from batches_mcp.store.rows import loads, read_row
-from batches_mcp.store.spool import OUTCOMES, Spool, key
+from batches_mcp.store.spool import Spool, key
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.cursor import digest
 from batches_mcp.tools.view import content_text, error_of
-from batches_mcp.work.expiry import NEW_S
 
 Format = Literal["jsonl", "csv"]
 
@@ -40,8 +40,8 @@ async def export(
         StateUnusable: there is no room for it, or no access.
         FileNotFoundError: another process has removed the spool meanwhile.
     """
-    folder = call.account.folder(FOLDER)
-    path = folder / f"{_stem(spool.head.batch_id, outcomes, ids)}.{kind}"
+    files = call.account.folder.result_files()
+    path = files.path(f"{_stem(spool.head.batch_id, outcomes, ids)}.{kind}")
     try:
         new_s = call.forward.upstream.clock.wall_s() - NEW_S
         rows = await call.runtime.long_work(_write, path, spool, kind, outcomes, ids, new_s)
@@ -52,7 +52,7 @@ async def export(
         raise unusable(path, error) from error
     if call.server_url is None:
         return {"path": str(path), "rows": rows, "bytes": size_bytes}
-    return {"url": f"{call.server_url}{FOLDER}/{folder.parent.name}/{path.name}", "rows": rows, "bytes": size_bytes}
+    return {"url": f"{call.server_url}{files.url_path(path.name)}", "rows": rows, "bytes": size_bytes}
 
 
 def _stem(batch_id: str, outcomes: Collection[str], ids: Collection[str]) -> str:

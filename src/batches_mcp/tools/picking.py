@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from itertools import islice
 
+from batches_mcp.store.index import order_of
 from batches_mcp.store.rows import Lines, Row, read_row
-from batches_mcp.store.spool import Spool, order_of
+from batches_mcp.store.spool import Spool
 from batches_mcp.tools.asked import Asked, Found
 from batches_mcp.tools.cursor import other_order
 from batches_mcp.tools.page import Page

@@ -19,7 +19,7 @@ from batches_mcp.core.state import unusable
 from batches_mcp.exchange import result
 from batches_mcp.requests.cost import actual_usd
 from batches_mcp.requests.tokens import Tokens
-from batches_mcp.store.spool import Spool, load
+from batches_mcp.store.spool import Spool
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.asked import Asked, Found, read_arguments
 from batches_mcp.tools.call import Call
@@ -57,7 +57,7 @@ async def answer(call: Call) -> dict[str, Any]:
         try:
             content, batch = await _answer(call, asked, deadline_s)
         except FileNotFoundError as error:
-            raise unusable(call.account.folder("spool"), error) from error
+            raise unusable(call.account.folder.spools().folder, error) from error
     for entry in (await learn(call.account, [batch.batch])).values():
         content["notice"] = " ".join(filter(None, [in_doubt(entry), content["notice"]]))
         content[OUR_KEY] = {"candidate": True}
@@ -97,10 +97,10 @@ async def _fetched(call: Call, asked: Asked, batch: Ended, copy: Spool | None, d
 async def _on_disk(call: Call, batch: Ended) -> Spool | None:
     """The whole copy, if there is one already."""
     try:
-        folder = call.account.folder("spool")
+        spools = call.account.folder.spools()
     except StateUnusable:
         return None
-    spool = await anyio.to_thread.run_sync(load, folder, batch.id)
+    spool = await anyio.to_thread.run_sync(spools.load, batch.id)
     return spool if spool is not None and is_whole(spool, batch) else None
 
 

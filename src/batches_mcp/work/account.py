@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from batches_mcp.api.batches import Batches
 from batches_mcp.api.operations import Operations
 from batches_mcp.core.plan import ToolPlan
 from batches_mcp.exchange.forward import Forward
 from batches_mcp.exchange.upstream import Upstream
+from batches_mcp.store.folders import AccountFolder
 from batches_mcp.store.records import Records
 from batches_mcp.work.runtime import Runtime
 
@@ -47,9 +47,10 @@ class Account:
     def name(self) -> str:
         return self.runtime.accounts.name_of(self.tool.request)
 
-    def folder(self, *names: str) -> Path:
-        """A folder of it in the state folder."""
-        return self.runtime.state.folder(self.name, *names)
+    @property
+    def folder(self) -> AccountFolder:
+        """What is kept of it on disk."""
+        return AccountFolder(self.runtime.state, self.name)
 
     def records(self) -> Records | None:
         """What is remembered of it; None when nothing is."""

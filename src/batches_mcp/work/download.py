@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from array import array
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -13,8 +11,9 @@ from batches_mcp.api.ended import Ended
 from batches_mcp.core.errors import CallError
 from batches_mcp.core.state import unusable
 from batches_mcp.requests.cost import actual_usd
-from batches_mcp.store.spool import Spool, forget, load
+from batches_mcp.store.spool import Spool
 from batches_mcp.store.spooling import Writer
+from batches_mcp.store.spools import Spools
 from batches_mcp.work.account import Account
 from batches_mcp.work.expiry import tidy
 from batches_mcp.work.own import own_checks
@@ -38,18 +37,18 @@ async def spooled(account: Account, batch: Ended, progress: Progress, most_s: fl
         StateUnusable: there is no room for it, or no access.
         CallError: the results cannot be downloaded.
     """
-    folder = account.folder("spool")
-    key = (folder, batch.id)
+    spools = account.folder.spools()
+    key = (spools, batch.id)
     download = account.runtime.downloads.get(key)
     if download is None:
-        found = await anyio.to_thread.run_sync(load, folder, batch.id)
+        found = await anyio.to_thread.run_sync(spools.load, batch.id)
         if found is not None and is_whole(found, batch):
             return found
         # Somebody else may have begun meanwhile.
         download = account.runtime.downloads.get(key)
     if download is None:
         download = account.runtime.downloads[key] = Download(batch.total)
-        account.runtime.tasks.start_soon(_run, account, batch, folder, download)
+        account.runtime.tasks.start_soon(_run, account, batch, spools, download)
     with anyio.move_on_after(max(0.0, most_s)):
         await _over(download, progress)
     if download.failure is not None:
@@ -72,17 +71,17 @@ async def _over(download: Download, progress: Progress) -> None:
         await progress(download.rows, download.total, words)
 
 
-async def _run(account: Account, batch: Ended, folder: Path, download: Download) -> None:
+async def _run(account: Account, batch: Ended, spools: Spools, download: Download) -> None:
     try:
-        download.spool = await _download(account, batch, folder, download)
+        download.spool = await _download(account, batch, spools, download)
         if is_whole(download.spool, batch):
             await anyio.to_thread.run_sync(_note_cost, account, download.spool)
     except Exception as error:  # noqa: BLE001 - not swallowed: raised in every call that waits for it
         download.failure = error
     finally:
-        del account.runtime.downloads[folder, batch.id]
+        del account.runtime.downloads[spools, batch.id]
         if download.unwanted:
-            forget(folder, batch.id)
+            spools.forget(batch.id)
         download.over.set()
 
 
@@ -90,21 +89,21 @@ def _note_cost(account: Account, spool: Spool) -> None:
     """Tell the ledger what the batch really cost; one that cannot be written to does not keep results from anybody."""
     cost_usd = actual_usd(spool.tokens)
     try:
-        records = account.records()
-        if records is not None and cost_usd is not None and records.ledger.path.exists():
+        records = account.begun_records()
+        if records is not None and cost_usd is not None:
             records.ledger.cost(spool.head.batch_id, cost_usd)
     except CallError as error:
         log.warning("the cost of batch %s could not be written down: %s", spool.head.batch_id, error)
 
 
-async def _download(account: Account, batch: Ended, folder: Path, download: Download) -> Spool:
+async def _download(account: Account, batch: Ended, spools: Spools, download: Download) -> Spool:
     in_thread = anyio.to_thread.run_sync
-    begun = await in_thread(load, folder, batch.id)
+    begun = await in_thread(spools.load, batch.id)
     own = await in_thread(own_checks, account, batch)
     writer: Writer | None = None
     try:
-        await in_thread(tidy, account.runtime, batch, folder)
-        writer = download.writer = await in_thread(_writer, folder, batch, own, begun)
+        await in_thread(tidy, account.runtime, batch, spools)
+        writer = download.writer = await in_thread(spools.writer, batch.id, batch.total, own, begun)
         for _ in range(_MOST_STREAMS):
             await in_thread(writer.begin)
             try:
@@ -119,14 +118,7 @@ async def _download(account: Account, batch: Ended, folder: Path, download: Down
                 break
         return await in_thread(writer.save, batch.upstream_s)
     except OSError as error:
-        raise unusable(folder, error) from error
+        raise unusable(spools.folder, error) from error
     finally:
         if writer is not None and not writer.saved:
             writer.discard()
-
-
-def _writer(folder: Path, batch: Ended, own: array[int] | None, begun: Spool | None) -> Writer:
-    try:
-        return Writer(folder, batch.id, batch.total, own, begun)
-    except FileNotFoundError:  # another process has removed it meanwhile
-        return Writer(folder, batch.id, batch.total, own)

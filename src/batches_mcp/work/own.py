@@ -10,8 +10,8 @@ import msgspec
 from batches_mcp.api.ended import Ended
 from batches_mcp.core.errors import CallError
 from batches_mcp.requests.reading import request_rows
+from batches_mcp.store.index import check_of
 from batches_mcp.store.kept import custom_id_of
-from batches_mcp.store.spool import check_of
 from batches_mcp.work.account import Account
 
 
@@ -21,8 +21,8 @@ def own_checks(account: Account, batch: Ended) -> array[int] | None:
     A copy that is damaged, or of another number of requests than the batch has, counts as none.
     """
     try:
-        records = account.records()
-        if records is None or not records.ledger.path.exists():
+        records = account.begun_records()
+        if records is None:
             return None
         entry = records.ledger.find(batch.id)
         if entry is None:

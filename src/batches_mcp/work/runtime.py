@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
@@ -22,7 +21,8 @@ from batches_mcp.core.plan import RequestPlan
 from batches_mcp.core.state import StateFolder
 from batches_mcp.exchange.forward import Forward
 from batches_mcp.exchange.upstream import Upstream
-from batches_mcp.store.records import LEDGER, AllRecords
+from batches_mcp.store.records import AllRecords
+from batches_mcp.store.spools import Spools
 from batches_mcp.work.underway import Download, Underway
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ Progress = Callable[[float, float, str], Awaitable[None]]
 class Runtime:
     """What all calls share; `tasks` is for work that outlasts its call.
 
-    `downloads` are those under way, by the folder of their spool and the id of their batch; `underway` are the creates;
+    `downloads` are those under way, by their account's spools and their batch's id; `underway` are the creates;
     `pages` is for `turn`, and `newest` are ids to offer. `all_records` is None where no ledger is kept.
     """
 
@@ -51,7 +51,7 @@ class Runtime:
     tasks: TaskGroup
     all_records: AllRecords | None = None
     underway: Underway = field(default_factory=Underway)
-    downloads: dict[tuple[Path, str], Download] = field(default_factory=dict)
+    downloads: dict[tuple[Spools, str], Download] = field(default_factory=dict)
     newest: NewestIds = field(default_factory=NewestIds)
     pages: anyio.Lock = field(default_factory=anyio.Lock)
     _long_work: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(_MOST_LONG_WORK))
@@ -97,7 +97,8 @@ async def running(
     records = AllRecords(state) if ledger else None
     try:
         async with upstream or Upstream() as entered, anyio.create_task_group() as tasks:
-            forward = Forward(variables, entered, learn=partial(_learn, accounts) if ledger else _learn_nothing)
+            learn = _learn_nothing if records is None else partial(_learn, accounts, records)
+            forward = Forward(variables, entered, learn=learn)
             runtime = Runtime(forward, accounts, tasks, records)
             try:
                 yield runtime
@@ -115,8 +116,8 @@ def _learn_nothing(_plan: RequestPlan, _headers: Mapping[str, str]) -> None:
     pass
 
 
-def _learn(accounts: Accounts, plan: RequestPlan, headers: Mapping[str, str]) -> None:
+def _learn(accounts: Accounts, records: AllRecords, plan: RequestPlan, headers: Mapping[str, str]) -> None:
     try:
-        accounts.learn(plan, headers, LEDGER)
+        accounts.learn(plan, headers, records.begun)
     except StateUnusable as error:
         log.warning("it is not remembered whose key this is: %s", error)

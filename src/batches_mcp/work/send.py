@@ -21,6 +21,7 @@ from batches_mcp.store.entry import (
     Busy,
     Changed,
     Claim,
+    ClaimRules,
     Entry,
     Made,
     OverCap,
@@ -147,7 +148,7 @@ async def _begin(
         account.runtime.tasks.start_soon(_tidy, account, records)
         draft = replace(outgoing.about, body=copy.name, body_bytes=copy.length_bytes)
         awaited: set[int] = set()
-        repeated = False
+        claim_rules = ClaimRules(rules.again, rules.attach, cap_usd=rules.cap_usd, after=rules.after)
         while True:
             running = account.runtime.underway.find(key)
             if running is not None and running.done.is_set():
@@ -159,18 +160,7 @@ async def _begin(
                 return running, True
             # What is claimed must be sent or given back, so that nothing may come in between.
             with anyio.CancelScope(shield=True):
-                claim = await anyio.to_thread.run_sync(
-                    partial(
-                        records.claim,
-                        draft,
-                        upstream,
-                        again=rules.again,
-                        attach=rules.attach,
-                        repeated=repeated,
-                        cap_usd=rules.cap_usd,
-                        after=rules.after,
-                    )
-                )
+                claim = await anyio.to_thread.run_sync(records.claim, draft, upstream, claim_rules)
                 if isinstance(claim, Begun):
                     file = await anyio.to_thread.run_sync(_keep, records, copy, claim.entry)
                     pieces = partial(_file_pieces, file)
@@ -179,7 +169,7 @@ async def _begin(
             match claim:
                 case Made(entry) if entry.told and entry.key not in awaited and not rules.attach:
                     if rules.repeats:
-                        repeated = True
+                        claim_rules = replace(claim_rules, repeated=True)
                         continue
                     raise duplicate(entry, upstream.now_s)
                 case Made(entry):

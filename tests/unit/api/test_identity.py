@@ -15,7 +15,9 @@ from batches_mcp.core.state import StateFolder
 from batches_mcp.language.compile import compile_server
 from tests.support.servers import CAPABILITY
 
-LEDGER = "ledger"
+
+def no_ledger(_: str) -> bool:
+    return False
 
 
 def plans(base_url: str = "http://127.0.0.1:1") -> list[RequestPlan]:
@@ -45,25 +47,23 @@ def test_a_workspace_has_one_account_whatever_its_keys(tmp_path: Path) -> None:
     own = first.name_of(plan)
     for each in (first, second):
         assert not each.is_known(plan)
-        each.learn(plan, workspace("w"), LEDGER)
+        each.learn(plan, workspace("w"), no_ledger)
         assert each.is_known(plan)
         assert each.name_of(plan) == own
     assert accounts(tmp_path, "two").name_of(plan) == own  # remembered
     elsewhere = plans("http://127.0.0.1:2")[0]
-    second.learn(elsewhere, workspace("w"), LEDGER)
+    second.learn(elsewhere, workspace("w"), no_ledger)
     assert second.name_of(elsewhere) != own  # a sandbox has workspaces of its own
     third = accounts(tmp_path, "three")
-    third.learn(plan, workspace("another"), LEDGER)
+    third.learn(plan, workspace("another"), no_ledger)
     assert third.name_of(plan) != own
 
 
 def test_what_two_keys_have_kept_before_stays_theirs(tmp_path: Path) -> None:
     plan, first, second = plans()[0], accounts(tmp_path, "one"), accounts(tmp_path, "two")
     names = [each.name_of(plan) for each in (first, second)]
-    for name, each in zip(names, (first, second), strict=True):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / LEDGER).touch()
-        each.learn(plan, workspace("w"), LEDGER)
+    for each in (first, second):
+        each.learn(plan, workspace("w"), names.__contains__)
     assert [each.name_of(plan) for each in (first, second)] == names
 
 
@@ -71,7 +71,7 @@ def test_the_operator_has_the_last_word(tmp_path: Path) -> None:
     plan, named = plans()[0], accounts(tmp_path, named="ours")
     assert named.is_known(plan)
     name = named.name_of(plan)
-    named.learn(plan, workspace("w"), LEDGER)
+    named.learn(plan, workspace("w"), no_ledger)
     assert named.name_of(plan) == name == accounts(tmp_path, "two", "ours").name_of(plan)
     assert not (tmp_path / "accounts").exists()
 

@@ -17,21 +17,38 @@ import pytest
 from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import StateUnusable
 from batches_mcp.core.state import StateFolder
-from batches_mcp.store import database
-from batches_mcp.store.entry import Baseline, Begun, Busy, Draft, Made, OverCap, State, Unsettled
+from batches_mcp.store.database import Database
+from batches_mcp.store.entry import Baseline, Begun, Busy, Changed, ClaimRules, Draft, Made, OverCap, State, Unsettled
 from batches_mcp.store.kept import Copy
+from batches_mcp.store.ledger import Ledger
 from batches_mcp.store.presence import Presence
 from batches_mcp.store.records import AllRecords, Records
+from tests.support.postgres import PostgresDatabase, postgres_server
 
 NOW_S = 1_800_000_000.0
 DAY_S = 86_400.0
+RULES = ClaimRules()
 BODY = b'{"requests":[{"custom_id":"a"},{"custom_id":"b"}]}'
 
 
-@pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
+# The same statements are to do on a server.
+POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
+sqlite_only = pytest.mark.parametrize("records", ["sqlite"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with postgres_server() as uri:
+        yield uri
+
+
+@pytest.fixture(params=["sqlite", POSTGRES])
+def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
     everything = AllRecords(StateFolder(tmp_path))
-    yield everything.of("account")
+    found = everything.of("account")
+    if request.param == "postgres":
+        found.ledger = Ledger(PostgresDatabase(found.ledger.path, request.getfixturevalue("server")))
+    yield found
     everything.close()
 
 
@@ -49,7 +66,7 @@ def at(now_s: float = NOW_S) -> Baseline:
 
 
 def begin(records: Records, content: str = "c", now_s: float = NOW_S, **more: Any) -> int:
-    claim = records.claim(draft(content, **more), at(now_s))
+    claim = records.claim(draft(content, **more), at(now_s), RULES)
     assert isinstance(claim, Begun), claim
     return claim.entry.key
 
@@ -65,14 +82,14 @@ def test_a_claim_is_a_lock_until_its_owner_ends(records: Records) -> None:
     key = begin(records)
     records.ledger.sent(key, NOW_S)
     other = another(records)
-    assert isinstance(other.claim(draft(), at()), Busy)
-    assert isinstance(records.claim(draft(), at()), Busy)
+    assert isinstance(other.claim(draft(), at(), RULES), Busy)
+    assert isinstance(records.claim(draft(), at(), RULES), Busy)
     records.presence.leave()
-    claim = other.claim(draft(), at())
+    claim = other.claim(draft(), at(), RULES)
     assert isinstance(claim, Unsettled)
     assert claim.entry.key == key
     other.ledger.settled(key, State.NONE_FOUND)
-    assert isinstance(other.claim(draft(), at()), Begun)
+    assert isinstance(other.claim(draft(), at(), RULES), Begun)
     other.presence.leave()
 
 
@@ -80,7 +97,7 @@ def test_a_create_that_was_never_sent_whole_stands_against_nothing(records: Reco
     begin(records, "claimed"), begin(records, "left behind")
     records.presence.leave()
     other = another(records)
-    assert isinstance(other.claim(draft("claimed"), at()), Begun)
+    assert isinstance(other.claim(draft("claimed"), at(), RULES), Begun)
     assert other.left_behind() == []
     assert {entry.state for entry in other.ledger.entries() if entry.content == "left behind"} == {State.REFUSED}
     other.presence.leave()
@@ -90,44 +107,44 @@ def test_who_accepts_to_pay_twice_passes_what_is_unsettled(records: Records) -> 
     key = begin(records)
     records.ledger.sent(key, NOW_S)
     records.ledger.released(key)
-    assert isinstance(records.claim(draft(), at(), again=True), Begun)
+    assert isinstance(records.claim(draft(), at(), ClaimRules(again=True)), Begun)
 
 
 def test_the_same_body_is_the_same_create_whatever_its_content_is_called(records: Records) -> None:
     made(records, "b1")
-    assert isinstance(records.claim(replace(draft(), content="by another rule"), at()), Made)
+    assert isinstance(records.claim(replace(draft(), content="by another rule"), at(), RULES), Made)
 
 
 def test_what_was_made_is_told_once_and_then_a_duplicate(records: Records) -> None:
     key = made(records, "b1")
-    claim = records.claim(draft(), at())
+    claim = records.claim(draft(), at(), RULES)
     assert isinstance(claim, Made)
     assert not claim.entry.told
     records.ledger.told(key)
-    claim = records.claim(draft(), at(NOW_S + DAY_S - 1))
+    claim = records.claim(draft(), at(NOW_S + DAY_S - 1), RULES)
     assert isinstance(claim, Made)
     assert claim.entry.told
-    assert isinstance(records.claim(draft("other"), at()), Begun)
-    assert isinstance(records.claim(draft(), at(), again=True), Begun)
+    assert isinstance(records.claim(draft("other"), at(), RULES), Begun)
+    assert isinstance(records.claim(draft(), at(), ClaimRules(again=True)), Begun)
 
 
 def test_a_clock_set_back_forgets_no_duplicate(records: Records) -> None:
     made(records, "b1")
-    assert isinstance(records.claim(draft(), at(NOW_S - 30 * DAY_S)), Made)
+    assert isinstance(records.claim(draft(), at(NOW_S - 30 * DAY_S), RULES), Made)
 
 
 def test_a_retry_of_all_of_a_batch_is_no_duplicate_of_it(records: Records) -> None:
     made(records, "b1")
     made(records, "b2", parent="b1")
-    claim = records.claim(draft(parent="b1"), at())
+    claim = records.claim(draft(parent="b1"), at(), RULES)
     assert isinstance(claim, Made)
     assert claim.entry.batch_id == "b2"
-    assert isinstance(records.claim(draft(parent="b2"), at()), Begun)
+    assert isinstance(records.claim(draft(parent="b2"), at(), RULES), Begun)
 
 
 def test_the_cap_counts_what_was_reserved_or_spent(records: Records) -> None:
     def claim(content: str, now_s: float = NOW_S) -> Any:
-        return records.claim(draft(content, estimate_usd=2.0), at(now_s), cap_usd=5.0)
+        return records.claim(draft(content, estimate_usd=2.0), at(now_s), ClaimRules(cap_usd=5.0))
 
     first = claim("a")
     assert isinstance(first, Begun)
@@ -140,6 +157,59 @@ def test_the_cap_counts_what_was_reserved_or_spent(records: Records) -> None:
     records.ledger.settled(second.entry.key, State.REFUSED)
     assert isinstance(claim("d"), Begun)
     assert isinstance(claim("e", NOW_S + DAY_S + 1), Begun)
+
+
+def test_a_cost_that_nobody_knows_leaves_nothing_of_the_cap(records: Records) -> None:
+    key = begin(records, "a")
+    claim = records.claim(draft("b", estimate_usd=0.1), at(), ClaimRules(cap_usd=5.0))
+    assert isinstance(claim, OverCap)
+    assert claim.unknown is not None
+    assert claim.unknown.key == key
+
+
+def test_who_attaches_takes_the_batch_of_the_same_parent_however_old(records: Records) -> None:
+    made(records, "b1")
+    made(records, "b2", parent="b1")
+    later, attach = at(NOW_S + 20 * DAY_S), ClaimRules(attach=True)
+    for parent, expected in ((None, "b1"), ("b1", "b2")):
+        claim = records.claim(draft(parent=parent), later, attach)
+        assert isinstance(claim, Made)
+        assert claim.entry.batch_id == expected
+    assert records.ledger.deleted("b1") == "body of c"
+    assert isinstance(records.claim(draft(), later, attach), Begun)
+
+
+def test_what_came_before_a_key_does_not_count(records: Records) -> None:
+    made(records, "b1")
+    after = records.ledger.last_key()
+    assert records.ledger.standing("c") is not None
+    assert records.ledger.standing("c", after) is None
+    assert isinstance(records.claim(draft(), at(), ClaimRules(attach=True, after=after)), Begun)
+    assert records.ledger.last_key() == after + 1
+
+
+def test_a_source_that_changed_between_its_parts(records: Records) -> None:
+    source: dict[str, Any] = {"source": "in.jsonl", "parts": 2}
+    made(records, "b1", "one", part=1, source_hash="before", **source)
+    claim = records.claim(draft("other", part=2, source_hash="after", **source), at(), RULES)
+    assert isinstance(claim, Changed)
+    assert claim.entry.part == 1
+    made(records, "b2", "two", part=2, source_hash="before", **source)
+    assert isinstance(records.claim(draft("other", part=2, source_hash="after", **source), at(), RULES), Begun)
+
+
+def test_the_creates_around_a_batch(records: Records) -> None:
+    made(records, "b1")
+    made(records, "b2", "rest", parent="b1")
+    key = begin(records, "again", parent="b1")
+    records.ledger.candidate(key, Batch.of({"id": "b3"}))
+    assert [entry.content for entry in records.ledger.retries("b1")] == ["rest", "again"]
+    doubted = records.ledger.doubted("b3")
+    assert doubted is not None
+    assert records.ledger.alike(doubted) == 1
+    assert records.ledger.doubted("b1") is None
+    assert [records.ledger.wanted(f"body of {content}") for content in ("c", "nobody")] == [True, False]
+    assert records.ledger.used()
 
 
 def test_an_answer_is_stronger_than_a_proof(records: Records) -> None:
@@ -211,6 +281,7 @@ def test_after_29_days_nothing_is_left_not_even_of_what_nobody_could_settle(reco
     assert list(records.kept.folder.iterdir()) == []
 
 
+@sqlite_only
 def test_an_empty_ledger_beside_copies_is_damage(records: Records) -> None:
     copy = keep(records, BODY)
     records.ledger.accepted(begin(records, body=copy.name), Batch.of({"id": "b1"}))
@@ -321,19 +392,20 @@ def test_a_disk_that_fills_while_compressing_loses_nothing(records: Records, mon
     assert [path.name for path in records.kept.folder.iterdir()] == [f"{name}.json"]
 
 
+@sqlite_only
 def test_a_full_disk_writes_no_half_a_record(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     made(records, "b1")
-    begin_transaction = database._begin
+    begin_transaction = Database._begin
 
-    def small(path: Path) -> sqlite3.Connection:
-        db = begin_transaction(path)
+    def small(database: Database) -> sqlite3.Connection:
+        db = begin_transaction(database)
         db.execute("PRAGMA max_page_count = 1")  # never less than it has already
         return db
 
     with monkeypatch.context() as patch:
-        patch.setattr(database, "_begin", small)
+        patch.setattr(Database, "_begin", small)
         with pytest.raises(StateUnusable, match="there is no room left"):
-            records.claim(draft("x" * 100_000), at())
+            records.claim(draft("x" * 100_000), at(), RULES)
     assert [entry.content for entry in records.ledger.entries()] == ["c"]
 
 
@@ -351,6 +423,7 @@ def test_a_process_that_left_or_died_is_not_alive(tmp_path: Path) -> None:
     assert not other.alive(one.name)
 
 
+@sqlite_only
 def test_a_ledger_of_the_version_before_is_brought_up_to_date(records: Records) -> None:
     with sqlite3.connect(records.ledger.path) as db:
         db.executescript(
@@ -372,6 +445,6 @@ def test_a_ledger_of_the_version_before_is_brought_up_to_date(records: Records) 
             """
         )
     db.close()
-    assert isinstance(records.claim(draft(), at()), Made)
+    assert isinstance(records.claim(draft(), at(), RULES), Made)
     states = {entry.content: entry.state for entry in records.ledger.entries()}
     assert states == {"body of c": State.ACCEPTED, "guess": State.AMBIGUOUS, "sent": State.AMBIGUOUS}

@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batches_mcp.requests.tokens import Tariff, Tokens
-from batches_mcp.store.spool import Spool, index_path, load, make_room, order_of
+from batches_mcp.store.index import order_of
+from batches_mcp.store.spool import Spool, index_path, load
 from batches_mcp.store.spooling import Writer
+from batches_mcp.store.spools import Spools
 
 
 def row(number: int) -> bytes:
@@ -73,7 +75,7 @@ def test_what_was_cut_is_completed_and_no_half_row_is_ever_in_it(first: int, sec
         assert len(list(begun.lines(range(len(begun))))) == len(
             begun
         )  # whoever has what was replaced can still read it
-        make_room(Path(name), time.time() + 700)
+        Spools(Path(name)).make_room(time.time() + 700)
         assert len(list(Path(name).iterdir())) == 2
 
 
