@@ -1,6 +1,6 @@
-"""Uploads and downloads of any size, in worker threads: there they take less time than on the event loop.
+"""Uploads and downloads of any size, in worker threads, which leaves the event loop to other calls.
 
-BENCHMARKS.md ("threads") has the figures.
+Downloads also take less time there; BENCHMARKS.md ("threads") has the figures.
 """
 
 from __future__ import annotations
