@@ -7,7 +7,7 @@ import signal
 import sys
 from types import FrameType
 
-from benchmarks import create, forward, memory, rest, results, run, start
+from benchmarks import create, forward, memory, rest, results, run, start, threads
 from benchmarks.processes import ProcessFailed
 from benchmarks.report import circumstances, write_section
 
@@ -19,6 +19,7 @@ _BENCHMARKS = {
     "results": results.run,
     "run": run.run,
     "rest": rest.run,
+    "threads": threads.run,
 }
 
 

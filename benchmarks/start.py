@@ -25,6 +25,10 @@ _UNWANTED = ("rich", "jsonschema", "jsonpath", "uvicorn", "genai_prices", "msgsp
 
 _GOAL = 1.16
 
+# Less than a model takes to choose a call.
+_PAUSE_S = 1.0
+_MOST_LATER_MS = 30.0
+
 _IMPORT = re.compile(r"^import time:\s+(\d+) \|\s+\d+ \| +(\S+)$", re.MULTILINE)
 
 
@@ -56,7 +60,16 @@ def run(*, quick: bool) -> Report:
             found = ratios(_listed(starts[BARE.name]), _listed(starts[SUBJECT.name])).median
             targets.append(Target(f"{era}: listing no slower than bare", f"{found:.2f}x", found >= 1))
             targets.append(Target(f"{era}: goal, listing {_GOAL}x as fast", f"{found:.2f}x", found >= _GOAL))
+        calls = [_calls_after_a_pause(environment) for _ in range(rounds)]
+        first, second = (Series.of(each) for each in zip(*calls, strict=True))
+        later = Series.of([one - two for one, two in calls])
+        target = f"first call after a pause: at most {_MOST_LATER_MS:g} ms longer than the second"
+        targets.append(Target(target, f"{later.text(1)} ms", later.median <= _MOST_LATER_MS))
         notes = [f"Medians of {rounds} launches, with their range; x is as fast as bare, pair by pair."]
+        notes.append(
+            f"{_PAUSE_S:g} s after the list, the first call of {SUBJECT.name} takes {first.text(1)} ms, and the second "
+            f"{second.text(1)} ms."
+        )
         notes += _imports(environment)
     header = ("server", "revision", "ms to the first list", "x", "ms to the first call's answer", "x")
     return Report(header, rows, targets, notes)
@@ -79,6 +92,21 @@ def _start(contender: Contender, era: Era, environment: dict[str, str]) -> _Star
         result_of(wire.receive())
         called_s = time.perf_counter()
     return _Start(1000 * (listed_s - running.started_s), 1000 * (called_s - running.started_s))
+
+
+def _calls_after_a_pause(environment: dict[str, str]) -> tuple[float, float]:
+    """Milliseconds of the first and of the second call, when the list is some time ago."""
+    with processes.python(SUBJECT.stdio, environment) as running:
+        wire = StdioWire(running.process)
+        _first_list(wire, ERAS[0])
+        time.sleep(_PAUSE_S)
+        taken_ms = []
+        for number in (2, 3):
+            started_s = time.perf_counter()
+            wire.send(retrieve(ERAS[0], number))
+            result_of(wire.receive())
+            taken_ms.append(1000 * (time.perf_counter() - started_s))
+    return taken_ms[0], taken_ms[1]
 
 
 def _first_list(wire: StdioWire, era: Era) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ DOORS = {
     "tomlkit": ("hosts.toml",),
     "ruamel": ("hosts.yaml",),
     "httpx": (),
-    "httpx2": ("exchange.upstream",),
+    "httpx2": ("exchange.transfer", "exchange.transport", "exchange.upstream"),
     "requests": (),
     "mcp": ("serve.",),
     "mcp_types": ("serve.",),

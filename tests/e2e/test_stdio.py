@@ -157,3 +157,32 @@ def test_a_host_may_launch_it_with_an_empty_environment() -> None:
     )  # fmt: skip
     assert json.loads(popen.stdout)["result"]["serverInfo"]["name"] == "batches-mcp"
     assert (popen.returncode, popen.stderr) == (0, b"")
+
+
+def test_once_tools_are_listed_what_calls_need_is_loaded_in_the_background() -> None:
+    listing = {"method": "tools/list", "params": {}}
+    call = {"method": "tools/call", "params": {"name": LIST, "arguments": {}}}
+    with scripted_upstream(answer(200, b'{"data": [], "has_more": false}')) as upstream:
+        flags = ["--base-url", upstream.url, "--log-level", "debug"]
+        with running(flags, PYTHONPROFILEIMPORTTIME="1") as process:
+            client = Raw(process)
+            client.start()
+            client.ask(listing)
+            process.say_until("what calls need is loaded")
+            before = len(process.lines)
+            assert not client.ask(call)["result"].get("isError")
+    imported = {line.rpartition("|")[2].strip() for line in process.lines[before:] if line.startswith("import time:")}
+    slow = {name.partition(".")[0] for name in imported} & {"attr", "h11", "httpcore2", "jsonschema", "referencing"}
+    assert not slow
+
+
+def test_what_cannot_be_loaded_in_advance_is_no_matter_until_it_is_called(tmp_path: Path) -> None:
+    certificates = tmp_path / "certificates.pem"
+    certificates.write_text("no certificate")
+    listing = {"method": "tools/list", "params": {}}
+    with running(["--log-level", "debug"], SSL_CERT_FILE=str(certificates)) as process:
+        client = Raw(process)
+        client.start()
+        client.ask(listing)
+        process.say_until("what calls need could not be loaded")
+        assert len(client.ask(listing)["result"]["tools"]) == 6

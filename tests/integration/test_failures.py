@@ -12,7 +12,7 @@ import pytest
 from mcp.client.client import Client
 from mcp.types import CallToolResult
 
-from batches_mcp.exchange import upstream as upstream_module
+from batches_mcp.exchange.transport import NEVER_SENT
 from batches_mcp.exchange.upstream import Clock, Limits
 from tests.support.scripted import CLOSE, HANG, RESET, Received, Step, answer, failure, scripted_upstream
 from tests.support.servers import (
@@ -248,7 +248,7 @@ async def test_forwarded_results_that_were_read_to_their_end_say_so(size: int) -
 
 def test_every_exception_of_the_transport_is_mapped() -> None:
     """A new kind of transport error must not fall through: all share the base class that is caught."""
-    never_sent = {kind.__name__ for kind in upstream_module._NEVER_SENT}
+    never_sent = {kind.__name__ for kind in NEVER_SENT}
     kinds = {
         name
         for name in dir(httpx2)

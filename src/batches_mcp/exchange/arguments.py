@@ -45,6 +45,10 @@ class ArgumentCheck:
 
         return Draft202012Validator(dict(self._tool.checked_schema))
 
+    def load(self) -> None:
+        """Compile it in advance, in any thread."""
+        _ = self._validator
+
     def __call__(self, arguments: Mapping[str, Any]) -> None:
         """Check the arguments of one call.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+import anyio
+import anyio.to_thread
 import mcp.types as t
 from mcp.server.caching import CacheHint
 from mcp.server.context import ServerRequestContext
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # What is under way gets this long to end when nobody has said otherwise.
 _DRAIN_S = 2.0
+# By then the list that was asked for has been sent.
+_LOAD_AFTER_S = 0.05
 
 # The lists are the same for every caller and change only with the server, so clients may keep them for a while.
 _LIST_TTL_MS = 300_000
@@ -53,6 +57,7 @@ def build_server(
     its calls share, once there is such a thing.
     """
     ending = draining or Draining(_DRAIN_S)
+    listed = anyio.Event()
     tools = {tool.name: (tool, ArgumentCheck(tool)) for tool in plan.tools}
     listing = t.ListToolsResult(tools=[tool_of(tool) for tool in plan.tools])
     schemas = {tool.name: tool.input_schema for tool in listing.tools}
@@ -63,6 +68,8 @@ def build_server(
         async with life as runtime:
             opened(runtime)
             runtime.tasks.start_soon(_send_no_more, ending, runtime.forward.upstream)
+            checks = [check for _, check in tools.values()]
+            runtime.tasks.start_soon(_load_for_calls, listed, checks, runtime.forward.upstream)
             for tool in plan.tools:
                 begin = behaviors[tool.behavior].begin if tool.behavior else None
                 if begin is not None:
@@ -73,6 +80,7 @@ def build_server(
     async def list_tools(
         _context: ServerRequestContext[Calls], _params: t.PaginatedRequestParams | None
     ) -> t.ListToolsResult:
+        listed.set()
         return listing
 
     async def call_tool(context: ServerRequestContext[Calls], params: t.CallToolRequestParams) -> t.CallToolResult:
@@ -113,6 +121,23 @@ async def _send_no_more(draining: Draining, upstream: Upstream) -> None:
     """Creates that wait for their turn when the server begins to end are not sent."""
     await draining.begun.wait()
     upstream.uploads.close()
+
+
+async def _load_for_calls(listed: anyio.Event, checks: Sequence[ArgumentCheck], upstream: Upstream) -> None:
+    """Once the tools are listed, import and make in the background what the first call would otherwise wait for."""
+
+    def load() -> None:
+        try:
+            for check in checks:
+                check.load()
+            upstream.load()
+            log.debug("what calls need is loaded")
+        except (ImportError, OSError, ValueError) as error:  # the call that needs it says so
+            log.debug("what calls need could not be loaded: %s", error)
+
+    await listed.wait()
+    await anyio.sleep(_LOAD_AFTER_S)
+    await anyio.to_thread.run_sync(load, abandon_on_cancel=True)
 
 
 def tool_of(plan: ToolPlan) -> t.Tool:

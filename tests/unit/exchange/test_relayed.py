@@ -10,7 +10,6 @@ import anyio.to_thread
 import pytest
 
 from batches_mcp.core.errors import ErrorReport, UpstreamUnreachable
-from batches_mcp.exchange import relayed
 from batches_mcp.exchange.relayed import Relayed
 from batches_mcp.exchange.request import Request
 from batches_mcp.exchange.result import Answer
@@ -22,18 +21,19 @@ pytestmark = pytest.mark.anyio
 HEAD = Answer(200, {}, b"")
 
 
-def of(parts: Iterator[bytes], *more: bool) -> Relayed:
+def of(parts: Iterator[bytes], *more: bool, piece_bytes: int = 1_000) -> Relayed:
     """An answer after whose parts there is `more` at once, or not."""
     there = iter(more)
-    return Relayed(HEAD, parts, lambda: next(there, False), lambda: None, lambda: None, anyio.CapacityLimiter(1))
+    one = anyio.CapacityLimiter(1)
+    return Relayed(HEAD, parts, lambda: next(there, False), lambda: None, lambda: None, one, piece_bytes)
 
 
-async def test_a_piece_is_what_is_there_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_piece_is_what_is_there_at_once() -> None:
     assert [piece async for piece in of(iter((b"a", b"b", b"c")), True, False).pieces()] == [b"ab", b"c"]
     # An empty part is no end.
     assert [piece async for piece in of(iter((b"", b"b"))).pieces()] == [b"b"]
-    monkeypatch.setattr(relayed, "_PIECE_BYTES", 4)
-    assert [piece async for piece in of(iter((b"aaa", b"bbb", b"c")), True, True).pieces()] == [b"aaabbb", b"c"]
+    few_bytes = of(iter((b"aaa", b"bbb", b"c")), True, True, piece_bytes=4)
+    assert [piece async for piece in few_bytes.pieces()] == [b"aaabbb", b"c"]
 
 
 async def test_what_came_before_a_break_is_handed_over_first() -> None:
@@ -61,7 +61,7 @@ async def test_a_thread_that_waits_lets_go_when_the_answer_is_given_up() -> None
     async def nobody(_: bytes) -> None:
         raise AssertionError
 
-    answer = Relayed(HEAD, parts(), lambda: False, hung_up.set, closed.set, anyio.CapacityLimiter(1))
+    answer = Relayed(HEAD, parts(), lambda: False, hung_up.set, closed.set, anyio.CapacityLimiter(1), 1_000)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(answer.each, nobody)
         await anyio.to_thread.run_sync(waiting.wait)

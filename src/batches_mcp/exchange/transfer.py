@@ -1,0 +1,217 @@
+"""Uploads and downloads of any size, in worker threads, which leaves the event loop to other calls.
+
+Downloads also take less time there; BENCHMARKS.md ("threads") has the figures.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import httpx2
+
+from batches_mcp.exchange.relayed import Relayed
+from batches_mcp.exchange.request import Request, Upload
+from batches_mcp.exchange.result import Answer
+from batches_mcp.exchange.transport import Body, ClientSettings, Limits, no_answer
+
+
+class Transfers:
+    """Each method is one exchange, and may raise TimeoutError and httpx2.TransportError, as a client does."""
+
+    def __init__(self, limits: Limits, settings: ClientSettings) -> None:
+        self._limits = limits
+        self._settings = settings
+        self._working = threading.Lock()
+        self._client: httpx2.Client | None = None
+
+    async def upload(self, request: Request, upload: Upload) -> Answer:
+        """Send a body while it is made.
+
+        When it is canceled, no further piece is sent, without which it is not accepted, and the connection ends, so
+        that the thread does as well.
+        """
+        stopped = threading.Event()
+        sockets: list[socket.socket] = []
+        timeout = self._settings.timeout(self._limits.upload_s)
+
+        def connected(event: str, about: dict[str, Any]) -> None:
+            if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+                sockets.append(about["return_value"].get_extra_info("socket"))
+
+        def pieces() -> Iterator[bytes]:
+            for piece in upload.pieces():
+                if stopped.is_set():
+                    raise httpx2.WriteError("the call was given up")
+                yield piece
+
+        def exchange() -> Answer:
+            headers = [*request.headers, ("content-length", str(upload.length))]
+            with httpx2.Client(**self._settings.options(), timeout=timeout) as client:
+                outgoing = client.build_request(
+                    request.method, request.url, headers=headers, content=pieces(), extensions={"trace": connected}
+                )
+                response = client.send(outgoing, stream=True)
+                try:
+                    body = Body(response, self._limits, declared_jsonl=False)
+                    body.take_all(response.iter_raw())
+                finally:
+                    response.close()
+                return body.answer()
+
+        try:
+            # Its turn counts, so that it needs none of the threads that all else runs in.
+            return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
+        finally:
+            stopped.set()
+            for each in sockets:
+                with suppress(OSError):  # closed already, as it is after every answer
+                    each.shutdown(socket.SHUT_RDWR)
+
+    async def download(self, request: Request, take: Callable[[bytes], bool]) -> Answer:
+        """Hand a JSONL body to `take` as it comes, until that says that it has enough; an error's is in the answer.
+
+        A call that is canceled takes no further piece.
+
+        Raises:
+            UnusableAnswer: the answer is not JSONL.
+        """
+        stopped = threading.Event()
+        client = self._shared_client
+
+        def take_alone(chunk: bytes) -> bool:
+            # Threads that compute take turns of 5 ms, and the event loop would have to wait for each of them.
+            with self._working:
+                return not stopped.is_set() and take(chunk)
+
+        def exchange() -> Answer:
+            outgoing = client.build_request(request.method, request.url, headers=list(request.headers))
+            response = client.send(outgoing, stream=True)
+            try:
+                body = Body(response, self._limits, declared_jsonl=True)
+                chunks = response.iter_raw()
+                if not body.succeeded:
+                    body.take_all(chunks)
+                    return body.answer()
+                return replace(body.jsonl(), complete=_hand_over(chunks, take_alone))
+            finally:
+                response.close()
+
+        try:
+            return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=self._limiter)
+        finally:
+            stopped.set()
+
+    async def open(self, request: Request, opened: Opened) -> Answer:
+        """The head of a success, whose body stays to be read, or the whole of an error."""
+        client = self._shared_client
+
+        def exchange() -> Answer:
+            outgoing = client.build_request(request.method, request.url, headers=list(request.headers))
+            response = client.send(outgoing, stream=True)
+            try:
+                body = Body(response, self._limits, declared_jsonl=False)
+                if body.succeeded and opened.keep(response):
+                    return body.answer()
+                body.take_all(response.iter_raw())
+            finally:
+                if response is not opened.response:
+                    response.close()
+            return body.answer()
+
+        try:
+            return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=self._limiter)
+        except anyio.get_cancelled_exc_class():
+            opened.give_up()
+            raise
+
+    def relayed(self, request: Request, head: Answer, opened: Opened) -> Relayed:
+        """The answer that was opened, to be read once."""
+        return opened.relayed(request, head, self._limits, self._limiter)
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        if self._client is not None:
+            self._client.close()
+
+    @property
+    def _shared_client(self) -> httpx2.Client:
+        if self._client is None:
+            timeout = self._settings.timeout(self._limits.call_s)
+            self._client = httpx2.Client(**self._settings.options(), timeout=timeout)
+        return self._client
+
+    @cached_property
+    def _limiter(self) -> anyio.CapacityLimiter:
+        """Long downloads must not use up the threads that all else runs in."""
+        return anyio.CapacityLimiter(self._limits.downloads)
+
+
+def _hand_over(chunks: Iterator[bytes], take: Callable[[bytes], bool]) -> bool:
+    """Hand over chunks until it is enough; whether that was all of them. A stream that broke later on was not."""
+    begun = False
+    try:
+        for chunk in chunks:
+            begun = True
+            if not take(chunk):
+                return False
+    except httpx2.TransportError:
+        if not begun:
+            raise
+        return False
+    return True
+
+
+class Opened:
+    """A response whose body is still to be read, from the thread that opened it to the caller, who may have left."""
+
+    def __init__(self) -> None:
+        self.response: httpx2.Response | None = None
+        self._given_up = False
+        self._lock = threading.Lock()
+
+    def keep(self, response: httpx2.Response) -> bool:
+        """Hand a response over; false when nobody waits for it any more."""
+        with self._lock:
+            if not self._given_up:
+                self.response = response
+            return not self._given_up
+
+    def give_up(self) -> None:
+        with self._lock:
+            self._given_up = True
+            if self.response is not None:
+                self.response.close()
+
+    def relayed(self, request: Request, head: Answer, limits: Limits, limiter: anyio.CapacityLimiter) -> Relayed:
+        response = self.response
+        if response is None:
+            return Relayed(
+                head, iter((head.body,)), lambda: False, lambda: None, lambda: None, limiter, limits.piece_bytes
+            )
+        stream = response.extensions["network_stream"]
+
+        def parts() -> Iterator[bytes]:
+            try:
+                yield from response.iter_raw()
+            except httpx2.TransportError as error:
+                raise no_answer(request, error, True, limits) from error
+
+        def hang_up() -> None:
+            # Closing a socket does not wake a thread that reads from it; shutting it down does.
+            connection = stream.get_extra_info("socket")
+            if connection is not None and not response.is_closed:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+        def more() -> bool:
+            return bool(stream.get_extra_info("is_readable"))
+
+        return Relayed(head, parts(), more, hang_up, response.close, limiter, limits.piece_bytes)
