@@ -17,7 +17,7 @@ import msgspec
 
 from batches_mcp.core.diagnostics import did_you_mean
 from batches_mcp.core.redact import excerpt
-from batches_mcp.requests.demand import FEWEST_BYTES_PER_TOKEN, Demand, Unbounded, asked, most_text_tokens
+from batches_mcp.requests.demand import FEWEST_BYTES_PER_TOKEN, Demand, Unbounded, asked, most_text_tokens, text_bytes
 from batches_mcp.requests.models import EXTENDED_MAX_TOKENS, EXTENDED_OUTPUT_BETA, MAX_TOKENS
 from batches_mcp.requests.problems import Problem, Severity, at, custom_id_problem, params_problems
 from batches_mcp.requests.shape import UNREADABLE, PlainRequest, Request, read
@@ -163,7 +163,8 @@ class Scan:
         # Looked up by a plain tuple, which is the same key and quicker made.
         asks = last.demand.get(kind) or last.demand.setdefault(Tariff(*kind), Demand())  # type: ignore[call-overload]
         asks.requests += 1
-        asks.text_bytes += row_bytes
+        prompt = request.params
+        asks.text_bytes += text_bytes(prompt.system or "") + sum([text_bytes(each.content) for each in prompt.messages])
         asks.most_input_tokens += most_tokens
         asks.max_tokens += params.max_tokens
 
