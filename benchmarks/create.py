@@ -96,9 +96,9 @@ def run(*, quick: bool) -> Report:
             "without a ledger at least 0.75x of check, then send", f"{to_checked.text(2)}x", to_checked.median >= 0.75
         ),
         Target(
-            "with a ledger and a copy of the requests at least 0.35x of without",
+            "with a ledger and a copy of the requests at least 0.75x of without",
             f"{to_ours.text(2)}x",
-            to_ours.median >= 0.35,
+            to_ours.median >= 0.75,
         ),
         Target("at least 10x of the SDK", f"{to_sdk.text(1)}x", to_sdk.median >= 10),
         Target("from an array at least 0.5x of from lines", f"{to_lines.text(2)}x", to_lines.median >= 0.5),

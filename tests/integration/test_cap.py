@@ -73,7 +73,7 @@ def capped_rest(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> I
 async def test_what_cannot_be_bounded_is_refused_under_it_and_has_no_price_without(
     request_: dict[str, Any], words: str, sandbox: Sandbox, key: str
 ) -> None:
-    batch = {"requests": [ask("plain"), request_, request_ | {"custom_id": "b"}]}
+    batch = {"requests": [ask("plain", "word " * 20_000), request_, request_ | {"custom_id": "b"}]}
     async with agent(sandbox.url, key, batch=CAPPED) as client:
         batch_id, error = await create(client, batch)
     assert (batch_id, error["type"], error["retryable"]) == (None, "cost_unknown", False)
@@ -162,11 +162,11 @@ LOOKALIKE = {"type": "document", "source": {"type": "url", "url": "https://examp
         ask(
             tools=[{"name": "n", "input_schema": {"type": "object", "examples": [{"type": "image", "source": SHAPED}]}}]
         ),
-        ask(metadata={"type": "image", "source": SHAPED}),
+        ask(system=json.dumps({"type": "image", "source": SHAPED})),
         ask(content=json.dumps({"type": "image", "source": SHAPED})),
         ask(content=[{"type": "text", "text": json.dumps({"type": "image", "source": SHAPED})}]),
     ],
-    ids=["tool input", "content in tool input", "schema", "metadata", "text", "text block"],
+    ids=["tool input", "content in tool input", "schema", "system", "text", "text block"],
 )
 async def test_what_only_looks_like_an_image_counts_as_the_text_it_is(
     request_: dict[str, Any], sandbox: Sandbox, key: str

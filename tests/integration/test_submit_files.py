@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
 import socket
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp.client.client import Client
 
+from batches_mcp.api.body import Frame
 from batches_mcp.core.errors import InvalidArguments
+from batches_mcp.core.settings import BatchSettings
 from batches_mcp.requests import files
+from batches_mcp.requests.scan import Scan
 from batches_mcp.sandbox import Sandbox
-from batches_mcp.tools import submit
 from batches_mcp.work import deliver
+from batches_mcp.work.intake import take
 from tests.support.scripted import HANG, answer, scripted_upstream
 from tests.support.servers import (
     CREATE,
@@ -270,25 +275,95 @@ async def test_without_a_root_file_arguments_are_not_offered_and_say_why() -> No
     )
 
 
-async def test_a_file_that_changes_while_it_is_sent_is_not_accepted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def files_in(state: Path) -> list[Path]:
+    """All that is kept but how the upstream's accounts are called."""
+    return [each for each in state.rglob("*") if each.is_file() and each.parent.name != "accounts"]
+
+
+def rewrite(path: Path) -> None:
+    path.write_text(JSONL.replace("x", "y", 1))
+    os.utime(path, ns=(1, 1))
+
+
+@pytest.mark.parametrize("ledger", [True, False])
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_a_file_that_changes_while_it_is_read_is_not_accepted(
+    dry_run: bool, ledger: bool, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text(JSONL)
-    scan = submit._scan
+    add = Scan.add
 
-    def scan_then_write(*args: Any) -> Any:
-        found = scan(*args)
-        path.write_text(JSONL.replace("x", "y", 1))
-        os.utime(path, ns=(1, 1))
+    def add_then_write(*args: Any) -> Any:
+        rewrite(path)
+        return add(*args)
+
+    monkeypatch.setattr(Scan, "add", add_then_write)
+    with scripted_upstream(answer(200, {"id": "msgbatch_1"})) as upstream:
+        async with Client(server_for(upstream.url, batch=BatchSettings((tmp_path,), ledger=ledger))) as client:
+            result = await client.call_tool(CREATE, {"requests_file": "in.jsonl", "dry_run": dry_run})
+        assert upstream.received == []
+    assert "in.jsonl: the file changed while it was being read" in text_of(result)
+    assert files_in(state) == []
+
+
+@pytest.mark.parametrize("ledger", [True, False])
+async def test_what_was_checked_is_what_is_sent_whatever_becomes_of_the_file(
+    ledger: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(JSONL)
+
+    def take_then_write(*args: Any) -> Any:
+        found = take(*args)
+        rewrite(path)
         return found
 
-    monkeypatch.setattr(submit, "_scan", scan_then_write)
+    monkeypatch.setattr("batches_mcp.tools.submit.take", take_then_write)
     with scripted_upstream(answer(200, {"id": "msgbatch_1"})) as upstream:
-        async with Client(server_for(upstream.url, roots=[tmp_path])) as client:
+        async with Client(server_for(upstream.url, batch=BatchSettings((tmp_path,), ledger=ledger))) as client:
             result = await client.call_tool(CREATE, {"requests_file": "in.jsonl"})
-        assert upstream.received == []
-    assert "in.jsonl: the file changed while it was being sent" in text_of(result)
+            assert not result.is_error, text_of(result)
+        [request] = upstream.received
+    assert json.loads(request.body)["requests"] == ROWS
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "words"),
+    [
+        (JSONL + "{\n", {}, "1 of 4 requests have errors"),
+        (JSONL, {"part": 2}, "part: 2 is more than the 1 there is"),
+        (JSONL * 2, {}, "3 of 6 requests have errors"),
+    ],
+)
+async def test_what_is_refused_leaves_no_file(
+    content: str, arguments: dict[str, Any], words: str, state: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in.jsonl").write_text(content)
+    async with Client(server_for("http://127.0.0.1:9", roots=[tmp_path])) as client:
+        assert words in text_of(await client.call_tool(CREATE, {"requests_file": "in.jsonl", **arguments}))
+        assert files_in(state) == []
+
+
+@pytest.mark.parametrize("ledger", [True, False])
+async def test_a_disk_that_fills_on_the_way_is_named_and_loses_nothing(
+    ledger: bool, sandbox: Sandbox, key: str, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.jsonl").write_text(JSONL)
+    around = Frame.around
+
+    def full(self: Frame, rows: Iterable[bytes]) -> Iterator[bytes]:
+        yield from around(self, rows)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with Client(server_for(sandbox.url, key, batch=BatchSettings((tmp_path,), ledger=ledger))) as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(Frame, "around", full)
+            refused = error_of(await client.call_tool(CREATE, {"requests_file": "in.jsonl"}))
+        assert refused["type"] == "state_unusable"
+        assert "No space left on device" in refused["message"]
+        assert files_in(state) == []
+        assert not (await client.call_tool(CREATE, {"requests_file": "in.jsonl"})).is_error
 
 
 async def test_uploads_tell_how_far_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

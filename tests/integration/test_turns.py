@@ -12,8 +12,8 @@ import pytest
 from mcp.client.client import Client
 
 from batches_mcp.exchange.upstream import Limits
-from batches_mcp.tools import submit
 from batches_mcp.work import deliver
+from batches_mcp.work.intake import take
 from tests.support.creates import create, requests
 from tests.support.servers import LIST, RETRIEVE, server_for
 from tests.support.slow_creates import slow_creates
@@ -95,17 +95,16 @@ async def test_those_who_wait_are_sent_in_the_order_they_came(monkeypatch: pytes
 
 async def test_calls_are_answered_while_many_files_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     checked = threading.Event()
-    scan = submit._scan
 
-    def slow_scan(*arguments: Any) -> Any:
+    def slow_take(*arguments: Any) -> Any:
         assert checked.wait(50)
-        return scan(*arguments)
+        return take(*arguments)
 
     with slow_creates() as upstream:
         upstream.answered.set()
         async with Client(server_for(upstream.url, limits=LONG)) as client, anyio.create_task_group() as tasks:
             assert (await create(client, {"requests": requests(1)}))[0]  # from here on there is a ledger
-            monkeypatch.setattr(submit, "_scan", slow_scan)
+            monkeypatch.setattr("batches_mcp.tools.submit.take", slow_take)
             for number in range(CREATES):
                 tasks.start_soon(create, client, {"requests": requests(1, f"c{number}-"), "dry_run": True})
             await anyio.wait_all_tasks_blocked()

@@ -18,7 +18,7 @@ import anyio
 
 from batches_mcp.store.kept import KeptRequests
 from batches_mcp.store.ledger import Ledger
-from batches_mcp.work import reconcile, send
+from batches_mcp.work import deliver, reconcile
 from tests.support.creates import agent, create
 
 # Where a process can be killed, by the function after which, or before which, it is.
@@ -28,8 +28,8 @@ STEPS: dict[str, tuple[Any, str, bool]] = {
     "kept": (KeptRequests, "keep", True),
     "about to be sent whole": (Ledger, "sent", False),
     "may be sent whole": (Ledger, "sent", True),
-    "first byte": (send, "_file_pieces", False),
-    "whole body": (send, "_file_pieces", True),
+    "first byte": (deliver, "file_pieces", False),
+    "whole body": (deliver, "file_pieces", True),
     "answered": (Ledger, "accepted", False),
     "written down": (Ledger, "accepted", True),
     "looking": (reconcile, "_look_once", False),
@@ -59,7 +59,7 @@ def deadly(function: Callable[..., Any], *, after: bool) -> Callable[..., Any]:
             function(*arguments, **more)
         die()
 
-    return generator if function.__name__ == "_file_pieces" else plain
+    return generator if function.__name__ == "file_pieces" else plain
 
 
 async def main() -> None:

@@ -23,9 +23,10 @@ from tests.support.servers import CREATE, REQUEST, error_of, server_for
 QUICK = Limits(call_s=20.0, upload_s=20.0, connect_s=2.0)
 
 
-def requests(count: int, name: str = "r") -> list[dict[str, Any]]:
+def requests(count: int, name: str = "r", **params: Any) -> list[dict[str, Any]]:
     """Requests that nothing is wrong with; those of another name are other content."""
-    return [REQUEST | {"custom_id": f"{name}{number}"} for number in range(count)]
+    given = {**REQUEST["params"], **params}  # type: ignore[dict-item]
+    return [{"custom_id": f"{name}{number}", "params": given} for number in range(count)]
 
 
 async def no_time(_: float) -> None:

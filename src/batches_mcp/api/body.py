@@ -11,9 +11,7 @@ from pydantic import SecretStr
 from batches_mcp.api.headers import BETA_HEADER, VERSION_HEADER
 from batches_mcp.core.plan import RequestPlan
 from batches_mcp.exchange import request
-from batches_mcp.exchange.request import invalid
-from batches_mcp.requests.scan import EMPTY_BODY, SEPARATOR, Part, Rules, Scan, chosen
-from batches_mcp.requests.source import Source
+from batches_mcp.requests.scan import EMPTY_BODY, SEPARATOR, Rules
 
 _PIECE_BYTES = 1 << 18
 
@@ -32,22 +30,8 @@ class Frame:
         """What the headers decide about the requests."""
         return Rules(self.version, frozenset(beta.strip() for beta in self.beta.split(",")))
 
-    def length_bytes(self, part: Part) -> int:
-        return part.body_bytes - len(EMPTY_BODY) + len(self.opening) + len(self.closing)
-
-    def pieces(self, source: Source, found: Scan, part: Part) -> Iterator[bytes]:
-        """The body of a part; its last piece is withheld when the source has changed since it was checked.
-
-        Raises:
-            InvalidArguments: that is so.
-        """
-        yield from self.around(row for _, row in chosen(source.rows(), found, part))
-        if not source.unchanged():
-            raise invalid(f"{source.file}: the file changed while it was being sent, so the batch was not completed.")
-        yield self.closing
-
     def around(self, rows: Iterable[bytes]) -> Iterator[bytes]:
-        """A body of these requests, but for its `closing`."""
+        """The body of these requests, in pieces."""
         piece = bytearray(self.opening)
         for number, row in enumerate(rows):
             if number:
@@ -56,7 +40,7 @@ class Frame:
             if len(piece) >= _PIECE_BYTES:
                 yield bytes(piece)
                 piece.clear()
-        yield bytes(piece)
+        yield bytes(piece + self.closing)
 
 
 def frame(create: RequestPlan, arguments: Mapping[str, Any], variables: Mapping[str, SecretStr]) -> Frame:

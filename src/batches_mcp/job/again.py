@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -10,17 +10,15 @@ import anyio.to_thread
 
 from batches_mcp.api.body import Frame
 from batches_mcp.job.asking import Asking
-from batches_mcp.job.steps import JobPart
-from batches_mcp.requests.cost import estimate
-from batches_mcp.requests.scan import Scan
-from batches_mcp.store.records import Records
+from batches_mcp.store.kept import KeptRequests
+from batches_mcp.work.intake import Body, take
 from batches_mcp.work.retry import retried
 from batches_mcp.work.retryable import PASSING
 
 
 async def write_again(
-    asking: Asking, records: Records, around: Frame, path: Path, batch_id: str, tell: Callable[[str], None]
-) -> JobPart:
+    asking: Asking, kept: KeptRequests, around: Frame, path: Path, batch_id: str, tell: Callable[[str], None]
+) -> Body:
     """Write the body of the rows of a batch that are sent again to `path`.
 
     Raises:
@@ -29,25 +27,8 @@ async def write_again(
     await asking.spool(batch_id, tell)
     ask = partial(retried, asking.account, batch_id, PASSING, _silent, again=True)
     source = (await asking.until_answered(ask)).source
-
-    def write() -> JobPart:
-        found = Scan(around.rules, source.place)
-
-        def rows() -> Iterator[bytes]:
-            for number, row in source.rows():
-                found.add(number, row)
-                if isinstance(row, bytes):
-                    yield row
-
-        def pieces() -> Iterator[bytes]:
-            yield from around.around(rows())
-            yield around.closing
-
-        copy = records.kept.write(path, pieces(), around.beta)
-        [part] = found.parts
-        return JobPart(part.content(around.beta), found.requests, copy.length_bytes, estimate(found.demand))
-
-    return await anyio.to_thread.run_sync(write)
+    _, bodies = await anyio.to_thread.run_sync(take, source, around, lambda _: path, kept.write)
+    return bodies[0]
 
 
 async def _silent(_done: float, _total: float, _words: str) -> None:

@@ -7,31 +7,29 @@ which takes the batch that was made of the same content, and looks for one that 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 
 import anyio.to_thread
 
 from batches_mcp.api.batch import Batch
 from batches_mcp.api.body import Frame
 from batches_mcp.core.errors import CallError, InvalidArguments, Retry
-from batches_mcp.core.state import unusable
 from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.job.again import write_again
 from batches_mcp.job.asking import LONGEST_PAUSE_S, Asking, never_comes
 from batches_mcp.job.intake import JobFolder
 from batches_mcp.job.made import Made, MadeBatches, Start
-from batches_mcp.job.steps import Attempt, Done, Job, JobPart, Part, Save, Submit, Wait, next_step, retryable
+from batches_mcp.job.steps import Attempt, Done, Job, Part, Save, Submit, Wait, next_step, retryable
 from batches_mcp.requests.cost import actual_usd
-from batches_mcp.store.entry import Draft
 from batches_mcp.store.records import Records
 from batches_mcp.store.spool import Spool
 from batches_mcp.work.account import Account
 from batches_mcp.work.deliver import OutgoingCreate
+from batches_mcp.work.intake import Body
 from batches_mcp.work.learn import learn
 from batches_mcp.work.refusals import unpriced
 from batches_mcp.work.send import Rules, Sent, submit
@@ -40,7 +38,6 @@ _POLL_S, _SHORTEST_POLL_S = 5.0, 0.5
 # A look costs at most a twentieth of what has been waited, and comes once a minute at least.
 _POLL_SHARE = 0.05
 _LIST_LIMIT = 100
-_PIECE_BYTES = 1 << 18
 # Shortly after it was created, a batch may be answered 404: https://github.com/anthropics/anthropic-sdk-python/issues/1432
 _SETTLING_S = 60.0
 
@@ -136,48 +133,49 @@ class Drive:
     async def _submit(self, number: int, again: bool) -> None:
         if not again and await self._taken_up(number):
             return
-        path = self.folder.body(number)
         parent = self.parts[number].attempts[-1] if again else None
         if parent and (made := await anyio.to_thread.run_sync(self._made.retry_of, parent.batch_id)):
             self._follow(number, Attempt(made.batch_id, made.rows))
             self._next_poll_s = self.asking.now_s()
             return
-        if parent is None:
-            part = self.job.parts[number]
-        else:
-            # Another process with the same job writes one of its own.
-            path = path.with_suffix(f".again-{token_hex(4)}.json")
-            try:
-                part = await write_again(self.asking, self.records, self.around, path, parent.batch_id, self._show)
-            except CallError as error:
-                if not (never_comes(error) or isinstance(error, InvalidArguments)):
-                    raise
-                self._keep_as_it_is(number, error)
-                return
-        try:
-            await self._submit_body(number, path, part, parent)
-        finally:
-            if parent is not None:
-                _remove(path)
+        with self.records.kept.draft() as path:
+            body = await (self._lent(number, path) if parent is None else self._again(number, parent.batch_id, path))
+            if body is not None:
+                await self._submit_body(number, body, parent)
 
-    async def _submit_body(self, number: int, path: Path, part: JobPart, parent: Attempt | None) -> None:
-        cost, rows = part.estimate, part.rows
-        if self.bounds.cap_usd is not None and cost["cost_usd"]["high"] is None:
-            raise unpriced(cost)
+    async def _lent(self, number: int, path: Path) -> Body | None:
+        """The body of a part; None when another process has sent it meanwhile."""
+        lend = partial(self.folder.lend, number, self.job.parts[number], self.records.kept, path, self.around.beta)
+        try:
+            return await anyio.to_thread.run_sync(lend)
+        except CallError:
+            if await self._taken_up(number):
+                return None
+            raise
+
+    async def _again(self, number: int, batch_id: str, path: Path) -> Body | None:
+        """The body of the rows of a batch that are sent again; None when they stay as they are."""
+        try:
+            return await write_again(self.asking, self.records.kept, self.around, path, batch_id, self._show)
+        except CallError as error:
+            if not (never_comes(error) or isinstance(error, InvalidArguments)):
+                raise
+            self._keep_as_it_is(number, error)
+            return None
+
+    async def _submit_body(self, number: int, body: Body, parent: Attempt | None) -> None:
+        rows = body.rows
+        if self.bounds.cap_usd is not None and body.high_usd is None:
+            raise unpriced(body.estimate)
         many = len(self.job.parts) > 1
         name = f"part {number + 1} of {len(self.job.parts)}: " if many else ""
-        about = Draft(
-            content=part.content,
-            rows=rows,
-            body_bytes=0,
+        about = body.draft(
+            self.around.beta,
             source=self.job.source,
             part=number + 1 if many else None,
             parent=parent.batch_id if parent else None,
-            estimate_usd=cost["cost_usd"]["high"],
-            betas=self.around.beta,
         )
-        pieces = partial(_pieces, path)
-        outgoing = OutgoingCreate(self._account.tool, {"requests": []}, part.body_bytes, pieces, about)
+        outgoing = OutgoingCreate(self._account.tool, {"requests": []}, body.copy.path, about)
 
         async def progress(_done: float, _total: float, words: str) -> None:
             self._show(f"submitting {name}{words}")
@@ -201,14 +199,15 @@ class Drive:
         self.sent += not sent.earlier
         attempt = Attempt(str(sent.batch and sent.batch.id), rows)
         self._follow(number, attempt)
-        made = Made(part.content, attempt.batch_id, rows, about.parent, self.start.name)
+        made = Made(body.content, attempt.batch_id, rows, about.parent, self.start.name)
         await anyio.to_thread.run_sync(self._made.note, made)
         self._waiting_since_s = self.asking.now_s()
         # What was there before may have ended long ago.
         self._next_poll_s = min(self._next_poll_s, self.asking.now_s() + (0.0 if sent.earlier else self._pace_s))
         verb = "taken up as" if sent.earlier else "sent again as" if parent else "submitted as"
         self.asking.watch.note(f"{name}{many_rows} {verb} {attempt.batch_id}")
-        _remove(path)
+        if parent is None:
+            _remove(self.folder.body(number))
 
     async def learn(self) -> None:
         """Learn of the batches that have come into being while nobody was waiting for them."""
@@ -364,15 +363,6 @@ class Drive:
 
     def _show(self, doing: str) -> None:
         self.asking.watch.show(self.job, self.parts, doing)
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as file:
-            while piece := file.read(_PIECE_BYTES):
-                yield piece
-    except OSError as error:
-        raise unusable(path, error) from error
 
 
 def _remove(path: Path) -> None:

@@ -13,8 +13,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from secrets import token_hex
 from typing import IO, Any
@@ -25,16 +23,16 @@ from batches_mcp.api.body import Frame
 from batches_mcp.core.errors import UsageError
 from batches_mcp.core.state import create, unusable
 from batches_mcp.exchange import result
-from batches_mcp.exchange.request import invalid
 from batches_mcp.job.made import MadeBatches, Start
 from batches_mcp.job.steps import Job, JobPart
-from batches_mcp.requests.cost import estimate
 from batches_mcp.requests.problems import Severity
-from batches_mcp.requests.scan import Part, Scan
+from batches_mcp.requests.scan import Scan
 from batches_mcp.requests.source import Source
 from batches_mcp.store.entry import KEPT_DAYS
-from batches_mcp.store.kept import Copy, custom_id_of
+from batches_mcp.store.kept import Copy, KeptRequests, custom_id_of
 from batches_mcp.store.records import Records
+from batches_mcp.work.deliver import file_pieces
+from batches_mcp.work.intake import Body, take
 
 _JOB, _IDS, _FRESH, _MADE = "job.json", "custom_ids", "fresh.json", "made.jsonl"
 _READ_BYTES = 1 << 20
@@ -110,6 +108,28 @@ class JobFolder:
         """Where the body of a part, from 0, is until it has been sent."""
         return self.path / f"part-{part + 1:06}.json"
 
+    def lend(self, number: int, part: JobPart, kept: KeptRequests, path: Path, betas: str) -> Body:
+        """The body of a part at `path` as well, from where it can be kept.
+
+        Raises:
+            CallError: it cannot be read, or written there.
+        """
+        copy = Copy(path, part.name, part.body_bytes)
+        try:
+            os.link(self.body(number), path)
+            os.utime(path)  # it is no draft that somebody left there when the job was cut
+        except OSError:  # a file system without links
+            copy = self._copied(number, kept, path, betas)
+        return Body(copy, part.content, part.rows, part.estimate)
+
+    def _copied(self, number: int, kept: KeptRequests, path: Path, betas: str) -> Copy:
+        try:
+            path.unlink(missing_ok=True)  # to write into a link would be to write into the job's own
+            with self.body(number).open("rb") as file:
+                return kept.write(path, file_pieces(file), betas)
+        except OSError as error:
+            raise unusable(self.path, error) from error
+
     def write(self, name: str, value: Any) -> None:
         """Write a small file of the job's, whole or not at all."""
         unfinished = self.path / f"{name}.{token_hex(4)}.part"
@@ -163,22 +183,20 @@ def cut(
         UsageError: there are no requests.
         CallError: the source changed meanwhile, or the folder cannot be used.
     """
-    found = Scan(around.rules, source.place)
     draft = JobFolder(folder.path.with_name(f"{folder.path.name}-{token_hex(4)}"))
     try:
         draft.path.mkdir(0o700)
         with create(draft.path / _IDS) as ids:
-            copies = [
-                records.kept.write(draft.body(number), _body(around, rows), around.beta)
-                for number, rows in groupby(_accepted(source, found, ids), itemgetter(0))
-            ]
+
+            def note_id(row: bytes) -> None:
+                ids.write(b"%s\n" % custom_id_of(row).encode())
+
+            found, bodies = take(source, around, draft.body, records.kept.write, note_id)
             ids_bytes = ids.tell()
         if not found.requests:
             raise UsageError(f"{source.file}: holds no requests")
-        if not source.unchanged():
-            raise invalid(f"{source.file}: the file changed while it was being read.")
         usable = found.sendable > 0 and (skip_invalid or not found.count(Severity.ERROR))
-        parts = [_part(copy, found.parts[number], around) for number, copy in enumerate(copies)] if usable else []
+        parts = [_part(body) for body in bodies.values()] if usable else []
         job = Job(folder.path.name, str(source.file), len(found.invalid), parts, ids_bytes)
         if usable:
             draft.write(_JOB, job)
@@ -199,17 +217,6 @@ def tidy(jobs: Path, now_s: float) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             elif path.is_file() and age_s > _DAY_S:
                 path.unlink()
-
-
-def _accepted(source: Source, found: Scan, ids: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """The requests without errors, each with the part it belongs to; their `ids` are written down."""
-    sendable = 0
-    for number, row in source.rows():
-        found.add(number, row)
-        if found.sendable > sendable and isinstance(row, bytes):
-            sendable += 1
-            ids.write(b"%s\n" % custom_id_of(row).encode())
-            yield found.part, row
 
 
 def _put(draft: JobFolder, folder: JobFolder, records: Records, start: Start) -> None:
@@ -233,10 +240,5 @@ def _holds(path: Path, size_bytes: int) -> bool:
         return False
 
 
-def _body(around: Frame, rows: Iterator[tuple[int, bytes]]) -> Iterator[bytes]:
-    yield from around.around(row for _, row in rows)
-    yield around.closing
-
-
-def _part(copy: Copy, part: Part, around: Frame) -> JobPart:
-    return JobPart(part.content(around.beta), part.count, copy.length_bytes, estimate(part.demand))
+def _part(body: Body) -> JobPart:
+    return JobPart(body.content, body.rows, body.copy.length_bytes, body.estimate, body.copy.name)

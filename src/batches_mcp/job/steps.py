@@ -16,12 +16,13 @@ Kind = tuple[str, str | None]
 
 
 class JobPart(msgspec.Struct, frozen=True):
-    """What one batch takes: `content` stands for its body and betas; `estimate` is what it may cost."""
+    """What one batch takes, as `work.intake.Body` has it; `name` is that of its copy."""
 
     content: str
     rows: int
     body_bytes: int
     estimate: dict[str, Any]
+    name: str
 
 
 class Job(msgspec.Struct, frozen=True):

@@ -56,8 +56,9 @@ def estimate(demand: Mapping[Tariff, Demand]) -> dict[str, Any]:
         priced = True
         # A prompt that may be long may also turn out not to be.
         least = prices_of(tariff._replace(long_prompt=False)) or prices
-        fresh_bytes = asks.text_bytes - asks.cached_bytes
-        low += least.input * math.floor(fresh_bytes / MOST_BYTES_PER_TOKEN)
+        fresh_tokens = math.floor((asks.text_bytes - asks.cached_bytes) / MOST_BYTES_PER_TOKEN)
+        # No prompt is shorter than a token.
+        low += least.input * max(fresh_tokens, 0 if asks.cached_bytes else asks.requests)
         low += least.cache_read * math.floor(asks.cached_bytes / MOST_BYTES_PER_TOKEN)
         most = Tokens(
             input_tokens=asks.most_input_tokens - asks.most_written_tokens,

@@ -17,7 +17,7 @@ from batches_mcp.requests.models import context_tokens
 from batches_mcp.requests.tokens import GEO_FACTORS, PLAIN_GEOS
 
 # English prose has 4 to 5 bytes to a token with the older tokenizers and about a third fewer with those of 2026; code,
-# numbers, ids and the JSON around short requests have 2 to 3, and other scripts hardly more tokens than bytes.
+# numbers and ids have 2 to 3, and other scripts hardly more tokens than bytes.
 BYTES_PER_TOKEN = 3.5
 FEWEST_BYTES_PER_TOKEN = 2
 MOST_BYTES_PER_TOKEN = 5.0
@@ -38,6 +38,8 @@ _CLIENT_TOOLS = ("custom", "bash_", "text_editor_", "computer_", "memory_")
 _LIMITED_TOOLS = ("web_search_", "web_fetch_")
 _MOST_USES = 1_000
 _USES_OF_TOOLS = ("tool_use", "server_tool_use", "mcp_tool_use")
+# The keys of content blocks whose texts are read.
+_TEXTS = ("text", "thinking", "title", "context")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,10 @@ class Unbounded:
 class Demand:
     """Requests of one tariff, added up.
 
-    `text_bytes` are those of the JSON without the data of images and documents, which typically make
-    `attached_tokens`; `cached_bytes` are those of requests that ask for caching. At the most `most_input_tokens` are
-    read, of which the `most_written_tokens` (and for an hour, `most_written_1h_tokens`) are written to the cache.
+    `text_bytes` are those of the prompts: their texts in UTF-8, and tools and their inputs as JSON, without the JSON
+    around them. Images and documents typically make `attached_tokens`; `cached_bytes` are the text of requests that ask
+    for caching. At the most `most_input_tokens` are read, of which the `most_written_tokens` (and for an hour,
+    `most_written_1h_tokens`) are written to the cache.
     """
 
     requests: int = 0
@@ -115,15 +118,23 @@ def most_text_tokens(row: bytes) -> int:
     return (len(row) - other_bytes) // FEWEST_BYTES_PER_TOKEN + 1 + other_bytes
 
 
+def text_bytes(text: str) -> int:
+    """The length of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
 def asked(row: bytes, model: str) -> Asked:
     """What a request asks for that is not just text."""
     try:
         params = _decoded(row)["params"]
     except (ValueError, RecursionError):
         return Asked(len(row), most_text_tokens(row), reason="its content cannot be read")
-    found = Asked(len(row))
+    found = Asked(0)
     images = documents = data_bytes = 0
-    for block in _blocks(params):
+    for block in _content(params):
+        if isinstance(block, str):
+            found.text_bytes += text_bytes(block)
+            continue
         _note_cache(found, block)
         kind, source = block.get("type"), block.get("source")
         source = source if isinstance(source, dict) else {}
@@ -144,7 +155,6 @@ def asked(row: bytes, model: str) -> Asked:
         elif kind == "document" and source.get("type") not in ("text", "content"):
             found.reason = found.reason or "a document in an uploaded file, whose length is not known"
     found.attached_tokens += images * _IMAGE_TOKENS
-    found.text_bytes -= data_bytes
     rounds = 1 + _tools(found, params)
     _settings(found, params)
     context = context_tokens(model)
@@ -162,22 +172,29 @@ def _decoded(row: bytes) -> Any:
         return json.loads(row)
 
 
-def _blocks(params: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every content block that the API reads, however deep, and what is cached like one."""
+def _content(params: dict[str, Any]) -> Iterator[dict[str, Any] | str]:
+    """Every content block that the API reads, however deep, what is cached like one, and every text among them."""
     waiting: list[Any] = [params.get("system")]
     messages = params.get("messages")
     if isinstance(messages, list):
         waiting += [message.get("content") for message in messages if isinstance(message, dict)]
     while waiting:
         match waiting.pop():
+            case str() as text:
+                yield text
             case list() as blocks:
                 waiting += [block for block in blocks if isinstance(block, dict)]
             case dict() as block:
                 yield block
-                if block.get("type") not in _USES_OF_TOOLS:
-                    source = block.get("source")
-                    waiting.append(block.get("content"))
-                    waiting.append(source.get("content") if isinstance(source, dict) else None)
+                yield from (value for name in _TEXTS if isinstance(value := block.get(name), str))
+                if block.get("type") in _USES_OF_TOOLS:
+                    yield _json(block.get("input"))
+                    continue
+                source = block.get("source")
+                waiting.append(block.get("content"))
+                if isinstance(source, dict):
+                    waiting.append(source.get("content"))
+                    waiting.append(source.get("data") if source.get("type") == "text" else None)
             case _:
                 pass
 
@@ -188,6 +205,7 @@ def _tools(found: Asked, params: dict[str, Any]) -> int:
     for tool in given if isinstance(given, list) else []:
         if not isinstance(tool, dict):
             continue
+        found.text_bytes += text_bytes(_json(tool))
         _note_cache(found, tool)
         kind = str(tool.get("type") or "custom")
         most = tool.get("max_uses")
@@ -219,6 +237,10 @@ def _settings(found: Asked, params: dict[str, Any]) -> None:
         found.reason = found.reason or "MCP servers, whose answers have no limit"
     elif any(kind.startswith("compact") for kind in kinds):
         found.reason = found.reason or "compaction, which generates more than max_tokens"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _note_cache(found: Asked, holder: dict[str, Any]) -> None:

@@ -1,37 +1,39 @@
-"""The body of a create as it was received: on disk, because it may be large."""
+"""The body of a create as it is received: on disk, because it may be large."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+import hashlib
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryFile
-
-_PIECE_BYTES = 1 << 18
+from typing import BinaryIO
 
 
 @dataclass(slots=True)
 class Received:
-    """A file without a name that is gone when it is closed; `pieces` can be read again and again."""
+    """A body that is written to an open file at `path`, with the hash of its bytes."""
 
-    file: io.BufferedRandom
-    length: int = 0
+    path: Path
+    file: BinaryIO
+    length_bytes: int = 0
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def add(self, piece: bytes) -> None:
+        """Write the next piece.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         self.file.write(piece)
-        self.length += len(piece)
+        self.digest.update(piece)
+        self.length_bytes += len(piece)
 
-    def pieces(self) -> Iterator[bytes]:
-        self.file.seek(0)
-        while piece := self.file.read(_PIECE_BYTES):
-            yield piece
+    def end(self) -> None:
+        """There are no more pieces: see to it that the file outlives a power failure.
 
-
-def received(folder: Path) -> Received:
-    """An empty one, to be added to.
-
-    Raises:
-        OSError: the folder cannot hold it.
-    """
-    return Received(TemporaryFile(dir=folder))
+        Raises:
+            OSError: it cannot be written.
+        """
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()

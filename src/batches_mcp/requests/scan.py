@@ -12,13 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import msgspec
 
 from batches_mcp.core.diagnostics import did_you_mean
 from batches_mcp.core.redact import excerpt
-from batches_mcp.requests.demand import FEWEST_BYTES_PER_TOKEN, Demand, Unbounded, asked, most_text_tokens
+from batches_mcp.requests.demand import FEWEST_BYTES_PER_TOKEN, Demand, Unbounded, asked, most_text_tokens, text_bytes
 from batches_mcp.requests.models import EXTENDED_MAX_TOKENS, EXTENDED_OUTPUT_BETA, MAX_TOKENS
 from batches_mcp.requests.problems import Problem, Severity, at, custom_id_problem, params_problems
 from batches_mcp.requests.shape import UNREADABLE, PlainRequest, Request, read
@@ -51,11 +50,10 @@ class Rules:
 
 @dataclass(slots=True)
 class Part:
-    """A run of requests that one batch takes: `first` counts the sendable ones from 0, `digest` is of their meaning."""
+    """A run of requests that one batch takes; `digest` is of their meaning."""
 
-    first: int
-    count: int
-    body_bytes: int
+    count: int = 0
+    body_bytes: int = len(EMPTY_BODY)
     demand: dict[Tariff, Demand] = field(default_factory=dict)
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
@@ -80,16 +78,11 @@ class Scan:
     _numbers: array[int] = field(default_factory=partial(array, "Q"))
     _ids: dict[str, int] = field(default_factory=dict)
     _full: list[Part] = field(default_factory=list)
-    _last: Part = field(default_factory=partial(Part, 0, 0, len(EMPTY_BODY)))
+    _last: Part = field(default_factory=Part)
 
     @property
     def requests(self) -> int:
         return len(self._numbers)
-
-    @property
-    def part(self) -> int:
-        """The part, from 0, that the last sendable request went into."""
-        return len(self._full)
 
     @property
     def sendable(self) -> int:
@@ -115,8 +108,11 @@ class Scan:
     def count(self, severity: Severity) -> int:
         return sum(number for (each, _), number in self.kinds.items() if each is severity)
 
-    def add(self, number: int, row: bytes | str) -> None:
-        """Check the next request: its JSON, or the reason why there is none."""
+    def add(self, number: int, row: bytes | str) -> int | None:
+        """Check the next request: its JSON, or the reason why there is none.
+
+        The part it goes into, from 0, is returned; None when it cannot be sent.
+        """
         index = len(self._numbers)
         self._numbers.append(number)
         request, found = self._check(index, number, row)
@@ -128,6 +124,8 @@ class Scan:
                 self.invalid.add(index)
         if isinstance(row, bytes) and request and (not found or index not in self.invalid):
             self._append(number, row, request)
+            return len(self._full)
+        return None
 
     def _check(self, index: int, number: int, row: bytes | str) -> tuple[Request | None, Sequence[Problem]]:
         if isinstance(row, str):
@@ -153,7 +151,7 @@ class Scan:
         row_bytes, last, params = len(row), self._last, request.params
         if last.count == MAX_REQUESTS or (last.count and last.body_bytes + row_bytes + len(SEPARATOR) > PART_BYTES):
             self._full.append(last)
-            last = self._last = Part(last.first + last.count, 0, len(EMPTY_BODY))
+            last = self._last = Part()
         last.body_bytes += row_bytes + (len(SEPARATOR) if last.count else 0)
         last.count += 1
         last.digest.update(canonical(row))
@@ -165,7 +163,8 @@ class Scan:
         # Looked up by a plain tuple, which is the same key and quicker made.
         asks = last.demand.get(kind) or last.demand.setdefault(Tariff(*kind), Demand())  # type: ignore[call-overload]
         asks.requests += 1
-        asks.text_bytes += row_bytes
+        prompt = request.params
+        asks.text_bytes += text_bytes(prompt.system or "") + sum([text_bytes(each.content) for each in prompt.messages])
         asks.most_input_tokens += most_tokens
         asks.max_tokens += params.max_tokens
 
@@ -265,14 +264,3 @@ def canonical(row: bytes) -> bytes:
 
 _any = msgspec.json.Decoder().decode
 _sorted = msgspec.json.Encoder(order="sorted").encode
-
-
-def chosen(rows: Iterable[Any], found: Scan, part: Part) -> Iterator[Any]:
-    """Of the rows that were scanned, in the same order, those that make up a part."""
-    number = 0
-    for index, row in enumerate(rows):
-        if index in found.invalid:
-            continue
-        if part.first <= number < part.first + part.count:
-            yield row
-        number += 1

@@ -1,4 +1,4 @@
-"""Where the requests of a create come from: the one source that its arguments name, which can be read again."""
+"""Where the requests of a create come from: the one source that its arguments name."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SOURCES = ("requests", "requests_file", "rows_file")
 class Source:
     """Where requests come from.
 
-    `rows` reads them anew each time, `place` says where the one with a number stands, and `unchanged` tells whether
-    they are still the same. `file` is the name the caller gave, if they are in a file.
+    `rows` reads them, `place` says where the one with a number stands, and `unchanged` tells whether they are still the
+    same. `file` is the name the caller gave, if they are in a file.
     """
 
     file: str | None

@@ -10,8 +10,8 @@ import anyio.to_thread
 from starlette.requests import Request
 
 from batches_mcp.core.errors import CallError, ErrorReport
-from batches_mcp.core.state import unusable
-from batches_mcp.requests.received import Received, received
+from batches_mcp.core.state import create, unusable
+from batches_mcp.requests.received import Received
 
 # Written in pieces of this size, each in a worker thread.
 _WRITTEN_BYTES = 1 << 20
@@ -30,16 +30,15 @@ async def whole(request: Request, most_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def spooled(request: Request, most_bytes: int, folder: Path, sources: ExitStack) -> Received:
-    """The body in a file in `folder`, which is gone when `sources` is closed.
+async def spooled(request: Request, most_bytes: int, path: Path, sources: ExitStack) -> Received:
+    """The body in a new file at `path`, which is closed with `sources` at the latest.
 
     Raises:
-        CallError: it is larger, or the folder cannot hold it.
+        CallError: it is larger, or cannot be written there.
         ClientDisconnect: the caller left before its end.
     """
     try:
-        body = received(folder)
-        sources.enter_context(body.file)
+        body = Received(path, sources.enter_context(create(path)))
         waiting = bytearray()
         async for piece in _bounded(request, most_bytes):
             waiting += piece
@@ -47,8 +46,9 @@ async def spooled(request: Request, most_bytes: int, folder: Path, sources: Exit
                 await anyio.to_thread.run_sync(body.add, bytes(waiting))
                 waiting.clear()
         await anyio.to_thread.run_sync(body.add, bytes(waiting))
+        await anyio.to_thread.run_sync(body.end)
     except OSError as error:
-        raise unusable(folder, error) from error
+        raise unusable(path.parent, error) from error
     return body
 
 

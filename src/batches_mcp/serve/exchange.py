@@ -100,6 +100,7 @@ class Exchange:
     async def _created(self) -> Response:
         """What became of a create, whose body is on disk before the first byte of it is sent."""
         from batches_mcp.tools import exposed  # brings msgspec, which only creates need
+        from batches_mcp.work.intake import drafts
 
         # Checked before the body is waited for: it may be large. An empty list stands for its requests.
         call = self._call(None)
@@ -107,7 +108,8 @@ class Exchange:
         call = replace(call, arguments={**call.arguments, **unread})
         again = self.request.headers.get(ALLOW_DUPLICATE, "").lower() == "true"
         with ExitStack() as sources:
-            body = await spooled(self.request, MAX_CREATE_BYTES, self.runtime.state.folder("incoming"), sources)
+            path = sources.enter_context(drafts(self.runtime).draft())
+            body = await spooled(self.request, MAX_CREATE_BYTES, path, sources)
             try:
                 answer = await exposed.create(call, body, sources, self.settings, again=again)
             except UpstreamError as error:

@@ -87,7 +87,7 @@ class KeptRequests:
                 os.fsync(file.fileno())
         except OSError as error:
             raise unusable(self.folder, error) from error
-        return Copy(path, _name(digest, betas), length_bytes)
+        return Copy(path, name_of(digest, betas), length_bytes)
 
     def keep(self, copy: Copy) -> io.BufferedReader:
         """Put a copy in its place and open it.
@@ -191,7 +191,9 @@ class KeptRequests:
         return self.folder / f"{name}.json.gz"
 
 
-def _name(digest: hashlib._Hash, betas: str) -> str:
+def name_of(digest: hashlib._Hash, betas: str) -> str:
+    """The name of a body: the hash of its bytes, of which `digest` is, and of its betas."""
+    digest = digest.copy()
     digest.update(b"\0" + betas.encode())
     return digest.hexdigest()
 
@@ -205,7 +207,7 @@ def _is_intact(file: io.BufferedReader, name: str, betas: str) -> bool:
             digest.update(piece)
     except (OSError, EOFError, zlib.error):
         return False
-    return _name(digest, betas) == name
+    return name_of(digest, betas) == name
 
 
 @contextmanager

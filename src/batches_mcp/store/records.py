@@ -20,7 +20,7 @@ from batches_mcp.store.presence import Presence
 
 # Older than any create that may be under way.
 _DAY_S = 86_400.0
-_ABANDONED_S = _DAY_S
+ABANDONED_S = _DAY_S
 _TIDY_EVERY_S = 3_600.0
 
 
@@ -89,7 +89,7 @@ class Records:
         for entry in expired:
             if entry.body not in current:
                 self.kept.forget(entry.body)
-        self.kept.tidy(self.ledger.drop(keys), now_s - _ABANDONED_S)
+        self.kept.tidy(self.ledger.drop(keys), now_s - ABANDONED_S)
 
     def _enter(self) -> None:
         try:

@@ -6,13 +6,11 @@ for that alone; what is wrong with one of them is for the upstream to say.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
 import anyio
-import anyio.to_thread
 
 from batches_mcp.api.batch import Batch, batches_in
 from batches_mcp.api.body import frame
@@ -22,16 +20,13 @@ from batches_mcp.core.settings import BatchSettings
 from batches_mcp.exchange import result
 from batches_mcp.exchange.request import invalid
 from batches_mcp.exchange.result import Answer
-from batches_mcp.requests.cost import estimate
 from batches_mcp.requests.problems import Severity
-from batches_mcp.requests.reading import wrapped_rows
 from batches_mcp.requests.received import Received
-from batches_mcp.requests.scan import Scan, content_of, scan
-from batches_mcp.store.entry import Draft
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.ending import forget
 from batches_mcp.work.deliver import OutgoingCreate
+from batches_mcp.work.intake import take_received
 from batches_mcp.work.learn import learn
 from batches_mcp.work.refusals import may_be, unpriced
 from batches_mcp.work.send import Rules, submit
@@ -41,35 +36,21 @@ _SOURCE = "REST"
 _ANSWER_WITHIN_S = 590.0
 
 
-async def create(call: Call, body: Received, sources: ExitStack, settings: BatchSettings, *, again: bool) -> Answer:
+async def create(call: Call, received: Received, sources: ExitStack, settings: BatchSettings, *, again: bool) -> Answer:
     """The upstream's answer to a create whose body is sent as it came; `again` sends what was sent not long ago too.
 
     Raises:
         CallError: nothing was sent, or it is not known what became of it; `UpstreamError` holds the answer.
     """
-    found = await call.runtime.long_work(_scan, call, body)
-    cost = await anyio.to_thread.run_sync(estimate, found.demand)
+    around = frame(call.tool.request, call.arguments, call.forward.variables)
+    found, body = await call.runtime.long_work(take_received, received, around)
     if settings.max_cost_usd is not None:
         if found.invalid:
             wrong = next(problem for problem in found.problems if problem.severity is Severity.ERROR)
             raise invalid(f"{wrong.text()}. --max-cost-usd only allows batches whose cost can be estimated.")
-        if cost["cost_usd"]["high"] is None:
-            raise unpriced(cost)
-    betas = frame(call.tool.request, call.arguments, call.forward.variables).beta
-    outgoing = OutgoingCreate(
-        tool=call.tool,
-        arguments=call.arguments,
-        length_bytes=body.length,
-        pieces=body.pieces,
-        about=Draft(
-            content=await anyio.to_thread.run_sync(_content, found, body, betas),
-            rows=found.requests,
-            body_bytes=0,
-            source=_SOURCE,
-            betas=betas,
-            estimate_usd=cost["cost_usd"]["high"],
-        ),
-    )
+        if body.high_usd is None:
+            raise unpriced(body.estimate)
+    outgoing = OutgoingCreate(call.tool, call.arguments, body.copy.path, body.draft(around.beta, source=_SOURCE))
     deadline_s = anyio.current_time() + _ANSWER_WITHIN_S
     rules = Rules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)
     sent = await submit(call.account, outgoing, rules, call.progress, sources, deadline_s)
@@ -94,33 +75,6 @@ async def noted(call: Call, route: RoutePlan, content: Mapping[str, Any]) -> Non
             await learn(call.account, [Batch.of(content)])
         case _:
             pass
-
-
-def _scan(call: Call, body: Received) -> Scan:
-    """What the requests may come to. A body in another form is refused: nobody could say what it asks for."""
-    body.file.seek(0)
-    rows = wrapped_rows(body.file)
-    if rows is None:
-        raise invalid('the body: expected {"requests": [...]}.')
-
-    def readable() -> Iterator[tuple[int, bytes | str]]:
-        for index, (_, row) in enumerate(rows):
-            if isinstance(row, str):
-                raise invalid(f"requests[{index}]: {row}.")
-            yield index, row
-
-    rules = frame(call.tool.request, call.arguments, call.forward.variables).rules
-    return scan(readable(), rules, "requests[{}]".format)
-
-
-def _content(found: Scan, body: Received, betas: str) -> str:
-    """What identifies a create; with requests in it that only the upstream can judge it is the body as it stands."""
-    if not found.invalid:
-        return content_of(found.parts, betas)
-    digest = hashlib.sha256(betas.encode())
-    for piece in body.pieces():
-        digest.update(piece)
-    return digest.hexdigest()
 
 
 def _submitting(*, ledger: bool) -> CallError:

@@ -1,33 +1,33 @@
 """`submit`: a create whose requests are checked here first, all of them, before any is sent or paid.
 
-The requests are read twice: once to check, count and split them, once to send the part that was chosen. Nothing of them
-is kept in memory in between but their ids.
+They are read once; the part that is chosen is written down on the way. In memory are only their ids.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import anyio
 import anyio.to_thread
 
-from batches_mcp.api.body import Frame, frame
+from batches_mcp.api.body import frame
 from batches_mcp.core.errors import CallError, ErrorReport
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.exchange.request import invalid
 from batches_mcp.requests.cost import estimate
 from batches_mcp.requests.problems import Severity
 from batches_mcp.requests.reading import Row
-from batches_mcp.requests.scan import MOST_SHOWN, Part, Scan, content_of, scan
+from batches_mcp.requests.scan import MOST_SHOWN, Scan, content_of
 from batches_mcp.requests.source import SOURCES, Source, source_of
-from batches_mcp.store.entry import Draft
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
 from batches_mcp.work.deliver import OutgoingCreate
+from batches_mcp.work.intake import Body, Temporary, drafts, take
 from batches_mcp.work.refusals import may_be, not_begun, unpriced
 from batches_mcp.work.retry import Retried, nothing, retried
 from batches_mcp.work.retryable import PASSING
@@ -56,45 +56,39 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         if lineage and lineage.entry.betas:
             arguments.setdefault("betas", lineage.entry.betas.split(","))
         around = frame(call.tool.request, arguments, call.forward.variables)
-        found = await call.runtime.long_work(_scan, source, around, call.forward.upstream.limits.call_s)
+        source = replace(source, rows=partial(_in_time, source.rows, call.forward.upstream.limits.call_s))
+        dry_run, wanted = bool(call.arguments.get("dry_run")), call.arguments.get("part")
+        here = Temporary() if dry_run else drafts(call.runtime)
+        places = {} if dry_run else {(wanted or 1) - 1: stack.enter_context(here.draft())}
+        found, bodies = await call.runtime.long_work(take, source, around, places.get, here.write)
         if not lineage and not found.requests:
             raise invalid(f"{source.file or 'requests'}: holds no requests.")
         left = lineage.sifted.remarks() if lineage else {}
-        if call.arguments.get("dry_run"):
+        if dry_run:
             return {OUR_KEY: {"dry_run": await anyio.to_thread.run_sync(report, found), **left}}
         if lineage and not found.requests:
             raise nothing(str(lineage.entry.batch_id), lineage.sifted)
         if found.count(Severity.ERROR) and not call.arguments.get("skip_invalid"):
             raise _refusal(found)
-        part = _part(found, call.arguments.get("part"))
+        body = bodies[_part(found, wanted)]
         several = len(found.parts) > 1
-        cost = await anyio.to_thread.run_sync(estimate, part.demand)
-        if settings.max_cost_usd is not None and cost["cost_usd"]["high"] is None:
-            raise unpriced(cost)
-        outgoing = OutgoingCreate(
-            tool=call.tool,
-            arguments=arguments,
-            length_bytes=around.length_bytes(part),
-            pieces=partial(around.pieces, source, found, part),
-            about=Draft(
-                content=part.content(around.beta),
-                rows=part.count,
-                body_bytes=0,
-                source=source.file or (lineage.entry.source if lineage else None),
-                label=call.arguments.get("label", lineage.entry.label if lineage else None),
-                part=call.arguments.get("part"),
-                parent=call.arguments.get("retry_of"),
-                betas=around.beta,
-                estimate_usd=cost["cost_usd"]["high"],
-                parts=len(found.parts) if several else None,
-                source_hash=content_of(found.parts, around.beta) if several else None,
-            ),
+        if settings.max_cost_usd is not None and body.high_usd is None:
+            raise unpriced(body.estimate)
+        about = body.draft(
+            around.beta,
+            source=source.file or (lineage.entry.source if lineage else None),
+            label=call.arguments.get("label", lineage.entry.label if lineage else None),
+            part=wanted,
+            parent=call.arguments.get("retry_of"),
+            parts=len(found.parts) if several else None,
+            source_hash=content_of(found.parts, around.beta) if several else None,
         )
         again = bool(call.arguments.get("allow_duplicate"))
         rules = Rules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)
+        outgoing = OutgoingCreate(call.tool, arguments, body.copy.path, about)
         sent = await submit(call.account, outgoing, rules, call.progress, stack, deadline_s)
-    remarks = _remarks(source, found, part, sent, ledger=settings.ledger)
-    return {**(sent.batch.raw if sent.batch else {}), OUR_KEY: {"estimate": cost, **remarks, **left}}
+    remarks = _remarks(source, found, body, sent, ledger=settings.ledger)
+    return {**(sent.batch.raw if sent.batch else {}), OUR_KEY: {"estimate": body.estimate, **remarks, **left}}
 
 
 async def _source(call: Call, settings: BatchSettings, stack: ExitStack) -> tuple[Source, Retried | None]:
@@ -131,19 +125,16 @@ def report(found: Scan) -> dict[str, Any]:
     }
 
 
-def _scan(source: Source, around: Frame, most_s: float) -> Scan:
+def _in_time(rows: Callable[[], Iterator[Row]], most_s: float) -> Iterator[Row]:
     deadline_s = time.monotonic() + most_s
-
-    def rows() -> Iterator[Row]:
-        for row in source.rows():
-            if time.monotonic() > deadline_s:
-                raise not_begun(most_s)
-            yield row
-
-    return scan(rows(), around.rules, source.place)
+    for row in rows():
+        if time.monotonic() > deadline_s:
+            raise not_begun(most_s)
+        yield row
 
 
-def _part(found: Scan, wanted: int | None) -> Part:
+def _part(found: Scan, wanted: int | None) -> int:
+    """The part to be sent, from 0."""
     parts = len(found.parts)
     if not parts:
         raise invalid("no request is left to send.")
@@ -154,7 +145,7 @@ def _part(found: Scan, wanted: int | None) -> Part:
         )
     if wanted is not None and wanted > parts:
         raise invalid(f"part: {wanted} is more than the {parts} there {'is' if parts == 1 else 'are'}.")
-    return found.parts[(wanted or 1) - 1]
+    return (wanted or 1) - 1
 
 
 def _refusal(found: Scan) -> CallError:
@@ -167,7 +158,7 @@ def _refusal(found: Scan) -> CallError:
     return CallError(ErrorReport("invalid_requests", "\n".join([message, *lines]), next_step))
 
 
-def _remarks(source: Source, found: Scan, part: Part, sent: Sent, *, ledger: bool) -> dict[str, Any]:
+def _remarks(source: Source, found: Scan, body: Body, sent: Sent, *, ledger: bool) -> dict[str, Any]:
     left_out = [problem for problem in found.problems if problem.severity is Severity.ERROR]
     warnings = [problem.data() for problem in found.problems if problem.severity is Severity.WARNING]
     warnings += [_remark(text) for text in sent.warnings]
@@ -175,7 +166,7 @@ def _remarks(source: Source, found: Scan, part: Part, sent: Sent, *, ledger: boo
         warnings.append(_remark(_NO_LEDGER))
     remarks = _outcome(sent, ledger=ledger)
     if source.file is not None:
-        remarks["source"] = {"file": source.file, "rows": part.count, "bytes": part.body_bytes}
+        remarks["source"] = {"file": source.file, "rows": body.rows, "bytes": body.copy.length_bytes}
     if found.invalid:
         remarks["left_out"] = {"requests": len(found.invalid), "problems": [each.data() for each in left_out]}
     if warnings:

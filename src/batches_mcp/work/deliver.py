@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import anyio
 import anyio.from_thread
@@ -29,21 +30,17 @@ from batches_mcp.work.underway import Delivery, Key
 
 log = logging.getLogger(__name__)
 
+_PIECE_BYTES = 1 << 18
 _PROGRESS_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class OutgoingCreate:
-    """What a create sends: a body of known length whose `pieces` are made anew each time they are asked for.
-
-    `arguments` build the request but for its body. `about` is what the ledger is to hold of it; the name of its copy
-    and its size are filled in here.
-    """
+    """What a create sends: the body at `path`. `arguments` build the request but for it, `about` is for the ledger."""
 
     tool: ToolPlan
     arguments: Mapping[str, Any]
-    length_bytes: int
-    pieces: Callable[[], Iterator[bytes]]
+    path: Path
     about: Draft
 
 
@@ -52,14 +49,14 @@ def start(
     outgoing: OutgoingCreate,
     key: Key | None,
     entry: Entry | None,
-    pieces: Callable[[], Iterator[bytes]],
+    body: BinaryIO,
     sources: ExitStack,
     records: Records | None = None,
 ) -> Delivery:
-    """Begin to send, in a task that outlasts the call."""
-    delivery = Delivery(outgoing.length_bytes, entry)
+    """Begin to send a body, in a task that outlasts the call and closes `sources`."""
+    delivery = Delivery(outgoing.about.body_bytes, entry)
     account.runtime.underway.add(key, delivery)
-    account.runtime.tasks.start_soon(_deliver, account, outgoing, delivery, key, pieces, sources, records)
+    account.runtime.tasks.start_soon(_deliver, account, outgoing, delivery, key, body, sources, records)
     return delivery
 
 
@@ -68,7 +65,7 @@ async def _deliver(
     outgoing: OutgoingCreate,
     delivery: Delivery,
     key: Key | None,
-    pieces: Callable[[], Iterator[bytes]],
+    body: BinaryIO,
     sources: ExitStack,
     records: Records | None,
 ) -> None:
@@ -76,7 +73,7 @@ async def _deliver(
     try:
         with sources:
             try:
-                delivery.batch = await _post(account, outgoing, delivery, pieces, records)
+                delivery.batch = await _post(account, outgoing, delivery, body, records)
             except CallError as error:
                 whole = delivery.sent or isinstance(error, UnusableAnswer)
                 delivery.failure = error if whole or not maybe_accepted(error) else not_accepted(error)
@@ -95,10 +92,10 @@ async def _post(
     account: Account,
     outgoing: OutgoingCreate,
     delivery: Delivery,
-    pieces: Callable[[], Iterator[bytes]],
+    body: BinaryIO,
     records: Records | None,
 ) -> Batch:
-    upstream = account.upstream
+    upstream, length_bytes = account.upstream, delivery.body_bytes
 
     def times_s() -> tuple[float, float]:
         return upstream.time_s() if upstream.time_is_known else math.inf, upstream.clock.now_s()
@@ -112,15 +109,13 @@ async def _post(
 
     def counted() -> Iterator[bytes]:
         delivery.begun, delivery.sent_bytes, delivery.sent = True, 0, False
-        for piece in pieces():
-            if delivery.sent_bytes + len(piece) >= outgoing.length_bytes:
+        for piece in file_pieces(body):
+            if delivery.sent_bytes + len(piece) >= length_bytes:
                 before_the_last_byte()
             yield piece
             delivery.sent_bytes += len(piece)
 
-    answer = await account.forward.answer(
-        outgoing.tool, outgoing.arguments, lambda _: Upload(outgoing.length_bytes, counted)
-    )
+    answer = await account.forward.answer(outgoing.tool, outgoing.arguments, lambda _: Upload(length_bytes, counted))
     delivery.headers = answer.headers
     shaped = result.shape(outgoing.tool.result, answer)
     batch = Batch.of(shaped)
@@ -133,6 +128,13 @@ async def _post(
         raise UnusableAnswer(report)
     account.forward.recent.note(outgoing.tool.request, outgoing.arguments, shaped, upstream.clock.now_s())
     return batch
+
+
+def file_pieces(file: BinaryIO) -> Iterator[bytes]:
+    """A file from its beginning, in pieces."""
+    file.seek(0)
+    while piece := file.read(_PIECE_BYTES):
+        yield piece
 
 
 async def record(account: Account, records: Records, delivery: Delivery) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
+from pathlib import Path
 
 import anyio
-import anyio.from_thread
 import anyio.to_thread
 
 from batches_mcp.api.batch import Batch
@@ -33,6 +32,7 @@ from batches_mcp.store.records import Records
 from batches_mcp.work.account import Account
 from batches_mcp.work.deliver import OutgoingCreate, record, start, watch
 from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound
+from batches_mcp.work.intake import remove_abandoned
 from batches_mcp.work.reconcile import baseline, look
 from batches_mcp.work.refusals import (
     changed,
@@ -47,7 +47,6 @@ from batches_mcp.work.underway import Delivery
 
 log = logging.getLogger(__name__)
 
-_PIECE_BYTES = 1 << 18
 # How often another process's row is looked at.
 _ELSEWHERE_S = 0.5
 
@@ -88,7 +87,7 @@ class Sent:
 async def submit(
     account: Account, outgoing: OutgoingCreate, rules: Rules, progress: Progress, sources: ExitStack, deadline_s: float
 ) -> Sent:
-    """Pass the gate. `sources` holds what the pieces are read from, and is closed when that is no longer needed.
+    """Pass the gate. `sources` holds the body's place, and is closed when that is no longer needed.
 
     Before its first byte is sent, a create can be canceled. After that it runs to its end, and the call is answered at
     `deadline_s` (of the event loop's clock) at the latest.
@@ -101,7 +100,8 @@ async def submit(
     against: list[Claim] = []
     with anyio.CancelScope(deadline=deadline_s):
         if account.runtime.all_records is None:
-            waiting = start(account, outgoing, None, None, outgoing.pieces, sources.pop_all())
+            body = sources.enter_context(outgoing.path.open("rb"))
+            waiting = start(account, outgoing, None, None, body, sources.pop_all())
         else:
             found = await _begin(account, outgoing, rules, against)
             if isinstance(found, Sent):
@@ -141,90 +141,78 @@ async def _begin(
     records = account.records()
     assert records is not None  # noqa: S101 - a ledger is kept
     await anyio.to_thread.run_sync(records.check, account.upstream.time_s())
-    with records.kept.draft() as path:
-        upstream = upstream or await baseline(account)
-        betas = outgoing.about.betas
-        copy = await account.runtime.long_work(lambda: records.kept.write(path, outgoing.pieces(), betas))
-        account.runtime.tasks.start_soon(_tidy, account, records)
-        draft = replace(outgoing.about, body=copy.name, body_bytes=copy.length_bytes)
-        awaited: set[int] = set()
-        claim_rules = ClaimRules(rules.again, rules.attach, cap_usd=rules.cap_usd, after=rules.after)
-        while True:
-            running = account.runtime.underway.find(key)
-            if running is not None and running.done.is_set():
-                await record(account, records, running)
-                if not running.recorded:
-                    raise running.failure or RuntimeError("an outcome was not recorded for no reason")
-                account.runtime.underway.remove(key, running)
-            elif running is not None and not rules.again:
-                return running, True
-            # What is claimed must be sent or given back, so that nothing may come in between.
-            with anyio.CancelScope(shield=True):
-                claim = await anyio.to_thread.run_sync(records.claim, draft, upstream, claim_rules)
-                if isinstance(claim, Begun):
-                    file = await anyio.to_thread.run_sync(_keep, records, copy, claim.entry)
-                    pieces = partial(_file_pieces, file)
-                    return start(account, outgoing, key, claim.entry, pieces, _closing(file), records), False
-            against.append(claim)
-            match claim:
-                case Made(entry) if entry.told and entry.key not in awaited and not rules.attach:
-                    if rules.repeats:
-                        claim_rules = replace(claim_rules, repeated=True)
-                        continue
-                    raise duplicate(entry, upstream.now_s)
-                case Made(entry):
-                    await anyio.to_thread.run_sync(records.ledger.told, entry.key)
-                    return Sent(entry.shown, earlier=True)
-                case Changed(entry):
-                    raise changed(draft, entry)
-                case OverCap(unknown=Entry() as entry):
-                    raise unknown_spent(entry)
-                case OverCap(spent_usd):
-                    raise over_cap(spent_usd, draft, rules.cap_usd or 0.0)
-                case Busy(entry):
-                    awaited.add(entry.key)
-                    running = account.runtime.underway.find(key)
-                    if running is None or running.done.is_set():
-                        await anyio.sleep(_ELSEWHERE_S)
-                    elif rules.again:
-                        await running.done.wait()
-                case Unsettled(entry):
-                    match await look(account, records, entry):
-                        case Adopt(batch):
-                            await anyio.to_thread.run_sync(records.ledger.told, entry.key)
-                            return Sent(batch, earlier=True)
-                        case Candidates([batch]) if not rules.certain:
-                            return Sent(batch, candidate=True)
-                        case NoneFound():
-                            pass
-                        case verdict:
-                            raise unsettled(entry, verdict)
+    upstream = upstream or await baseline(account)
+    account.runtime.tasks.start_soon(_tidy, account, records)
+    draft = outgoing.about
+    awaited: set[int] = set()
+    claim_rules = ClaimRules(rules.again, rules.attach, cap_usd=rules.cap_usd, after=rules.after)
+    while True:
+        running = account.runtime.underway.find(key)
+        if running is not None and running.done.is_set():
+            await record(account, records, running)
+            if not running.recorded:
+                raise running.failure or RuntimeError("an outcome was not recorded for no reason")
+            account.runtime.underway.remove(key, running)
+        elif running is not None and not rules.again:
+            return running, True
+        # What is claimed must be sent or given back, so that nothing may come in between.
+        with anyio.CancelScope(shield=True):
+            claim = await anyio.to_thread.run_sync(records.claim, draft, upstream, claim_rules)
+            if isinstance(claim, Begun):
+                file = await anyio.to_thread.run_sync(_keep, records, outgoing.path, claim.entry)
+                stack = ExitStack()
+                stack.enter_context(file)
+                return start(account, outgoing, key, claim.entry, file, stack, records), False
+        against.append(claim)
+        match claim:
+            case Made(entry) if entry.told and entry.key not in awaited and not rules.attach:
+                if rules.repeats:
+                    claim_rules = replace(claim_rules, repeated=True)
+                    continue
+                raise duplicate(entry, upstream.now_s)
+            case Made(entry):
+                await anyio.to_thread.run_sync(records.ledger.told, entry.key)
+                return Sent(entry.shown, earlier=True)
+            case Changed(entry):
+                raise changed(draft, entry)
+            case OverCap(unknown=Entry() as entry):
+                raise unknown_spent(entry)
+            case OverCap(spent_usd):
+                raise over_cap(spent_usd, draft, rules.cap_usd or 0.0)
+            case Busy(entry):
+                awaited.add(entry.key)
+                running = account.runtime.underway.find(key)
+                if running is None or running.done.is_set():
+                    await anyio.sleep(_ELSEWHERE_S)
+                elif rules.again:
+                    await running.done.wait()
+            case Unsettled(entry):
+                match await look(account, records, entry):
+                    case Adopt(batch):
+                        await anyio.to_thread.run_sync(records.ledger.told, entry.key)
+                        return Sent(batch, earlier=True)
+                    case Candidates([batch]) if not rules.certain:
+                        return Sent(batch, candidate=True)
+                    case NoneFound():
+                        pass
+                    case verdict:
+                        raise unsettled(entry, verdict)
 
 
 async def _tidy(account: Account, records: Records) -> None:
     upstream = account.upstream
     if upstream.time_is_known:
         try:
-            await anyio.to_thread.run_sync(records.tidy, min(upstream.time_s(), upstream.clock.wall_s()))
+            now_s = min(upstream.time_s(), upstream.clock.wall_s())
+            await anyio.to_thread.run_sync(records.tidy, now_s)
+            await anyio.to_thread.run_sync(remove_abandoned, account.runtime.state, now_s)
         except CallError as error:
             log.warning("%s", error)
 
 
-def _keep(records: Records, copy: Copy, entry: Entry) -> io.BufferedReader:
+def _keep(records: Records, path: Path, entry: Entry) -> io.BufferedReader:
     try:
-        return records.kept.keep(copy)
+        return records.kept.keep(Copy(path, entry.body, entry.body_bytes))
     except CallError:
         records.ledger.settled(entry.key, State.REFUSED)
         raise
-
-
-def _closing(file: io.BufferedReader) -> ExitStack:
-    stack = ExitStack()
-    stack.enter_context(file)
-    return stack
-
-
-def _file_pieces(file: io.BufferedReader) -> Iterator[bytes]:
-    file.seek(0)
-    while piece := file.read(_PIECE_BYTES):
-        yield piece

@@ -33,7 +33,7 @@ DEMANDS = st.dictionaries(
     st.sampled_from([*PRICES, UNKNOWN]),
     st.builds(
         lambda requests, size, most, cached: Demand(
-            requests, size, most, size // 2, size // 4, size // 8, 0, size * cached
+            requests, size, most, size // 2 + requests, size // 4, size // 8, 0, size * cached
         ),
         st.integers(1, 100_000),
         st.integers(1, 10**9),
@@ -192,7 +192,7 @@ def test_a_scan_tells_requests_apart_by_tariff_and_part() -> None:
         Tariff("claude-haiku-5-5", long_prompt=True): (1, 100),
         Tariff("claude-opus-5-5"): (1, 7),
     }
-    assert sum(asks.text_bytes for asks in found.demand.values()) == sum(map(len, named))
+    assert sum(asks.text_bytes for asks in found.demand.values()) == len("x" + "y" * 400_000 + "z")
 
 
 @pytest.mark.parametrize("model", ["claude-haiku-5-5", "claude-sonnet-5-5"])

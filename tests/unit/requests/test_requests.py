@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batches_mcp.requests import scan as requests
 from batches_mcp.requests.problems import Severity
-from batches_mcp.requests.scan import MOST_SHOWN, Rules, Scan, chosen, scan
+from batches_mcp.requests.scan import MOST_SHOWN, Rules, Scan, scan
 
 RULES = Rules("2023-06-01")
 
@@ -121,21 +120,3 @@ def test_garbage_is_an_error_and_never_a_crash(rows: list[bytes]) -> None:
     found = scan(enumerate(rows, 1), RULES, "line {}".format)
     assert found.requests == len(rows)
     assert len(found.invalid) == len(rows)
-
-
-@given(sizes=st.lists(st.integers(1, 400), max_size=80), bad=st.sets(st.integers(0, 79)))
-def test_parts_hold_every_sendable_request_once_and_are_as_large_as_they_say(sizes: list[int], bad: set[int]) -> None:
-    rows = [
-        json.dumps(request("!" if n in bad else f"r{n}", system="x" * size), separators=(",", ":")).encode()
-        for n, size in enumerate(sizes)
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(requests, "MAX_REQUESTS", 7)
-        patch.setattr(requests, "PART_BYTES", 1500)
-        found = scan(enumerate(rows, 1), RULES, "line {}".format)
-        parts = [list(chosen(rows, found, part)) for part in found.parts]
-    assert [row for part in parts for row in part] == [row for n, row in enumerate(rows) if n not in bad]
-    for part, promised in zip(parts, found.parts, strict=True):
-        assert 1 <= len(part) == promised.count <= 7
-        assert len(b'{"requests":[' + b",".join(part) + b"]}") == promised.body_bytes
-        assert promised.body_bytes <= 1500 or promised.count == 1
