@@ -52,9 +52,9 @@ DOORS = {
 PURE = (
     "core.diagnostics", "core.errors", "core.plan", "core.redact", "core.variables",
     "language.", "-language.__init__", "-language.defaults", "-language.local", "-language.source",
-    "exchange.arguments", "exchange.failure", "exchange.recent", "exchange.request", "exchange.result",
-    "requests.cost", "requests.demand", "requests.models", "requests.problems", "requests.scan", "requests.shape",
-    "requests.tokens",
+    "exchange.arguments", "exchange.coercion", "exchange.failure", "exchange.recent", "exchange.request", "exchange.result",
+    "requests.checks", "requests.cost", "requests.demand", "requests.kinds", "requests.known", "requests.models",
+    "requests.problems", "requests.scan", "requests.shape", "requests.template", "requests.tokens",
     "store.entry", "store.rows",
     "api.batch", "api.ended", "api.headers", "api.links", "api.operations",
     "work.evidence", "work.refusals", "work.retryable",

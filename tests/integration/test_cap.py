@@ -305,7 +305,7 @@ async def test_max_tokens_that_are_no_number_of_tokens_are_a_problem_of_that_req
         for source in ({"requests_file": "in.jsonl"}, {"rows_file": "rows.jsonl", "template": template}):
             _, said = await create(client, {**source, "dry_run": True})
             [problem] = said["dry_run"]["problems"]
-            assert (problem["severity"], problem["where"].partition(",")[0]) == ("error", "line 2"), problem
+            assert (problem["severity"], problem["where"][0].partition(",")[0]) == ("error", "line 2"), problem
             _, error = await create(client, source)
             assert error["type"] == "invalid_requests"
         if number != "1e400":  # no JSON library of a client writes that

@@ -45,12 +45,12 @@ async def test_one_bad_request_stops_all_and_can_be_left_out(
         report = dry["batches_mcp"]["dry_run"]
         assert (report["requests"], report["errors"], report["warnings"], report["parts"]) == (5, 3, 1, 1)
         assert report["models"] == {"claude-haiku-5-5": 2, "claude-none-9": 1}
-        assert [problem["where"] for problem in report["problems"]][-1] == "requests[4].params.model"
+        assert [problem["where"] for problem in report["problems"]][-1] == ["requests[4].params.model"]
 
         made = (await client.call_tool(CREATE, {"requests": mixed, "skip_invalid": True})).structured_content
         assert made["request_counts"]["processing"] == 2
         assert made["batches_mcp"]["left_out"]["requests"] == 3
-        assert made["batches_mcp"]["warnings"][0]["where"] == "requests[4].params.model"
+        assert made["batches_mcp"]["warnings"][0]["where"] == ["requests[4].params.model"]
         assert made["id"] in made["batches_mcp"]["next_step"]
 
 

@@ -129,7 +129,7 @@ async def test_problems_are_named_by_line_and_nothing_is_sent(tmp_path: Path) ->
         (".hidden.jsonl", "has a part that starts with a dot"),
         ("sub/.git/config", "has a part that starts with a dot"),
         ("to-hidden", "leads to a part that starts with a dot"),
-        ("folder", "is not a regular file"),
+        ("folder", "is a folder, and one file is needed; it holds none"),
         ("pipe", "is not a regular file"),
         ("socket", "cannot be read: No such device or address"),
         ("gone.jsonl", "is not a file in"),
@@ -257,7 +257,7 @@ async def test_sources_that_make_no_sense_are_refused(arguments: dict[str, Any],
         "in.jsonl": JSONL.encode(),
         "rows.csv": b"text\nx\n",
         "empty.jsonl": b"\n",
-        "cut.gz": gzip.compress(os.urandom(999))[:-99],
+        "cut.gz": gzip.compress(JSONL.encode())[:-9],
     }.items():
         (tmp_path / name).write_bytes(content)
     async with Client(server_for("http://127.0.0.1:9", roots=[tmp_path])) as client:

@@ -40,9 +40,9 @@ from batches_mcp.job.made import Start
 from batches_mcp.job.outcome import Tally, write_part, writer
 from batches_mcp.job.steps import Job, together
 from batches_mcp.requests.problems import Severity
-from batches_mcp.requests.reading import Template
 from batches_mcp.requests.scan import Scan
 from batches_mcp.requests.source import in_file
+from batches_mcp.requests.template import Template
 from batches_mcp.store.records import Records
 from batches_mcp.work.account import Account
 from batches_mcp.work.reconcile import identify

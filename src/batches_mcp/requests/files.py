@@ -8,6 +8,8 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,11 @@ _OPENS_IN_FOLDERS = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW") 
 
 _BUFFER_BYTES = 1 << 18
 
+_MOST_LOOKED_AT = 10_000
+_MOST_NAMED = 10
+_MOST_NEAR = 3
+_LONGEST_NAME = 255
+
 
 @contextmanager
 def opened(argument: str, name: str, roots: Sequence[Path]) -> Iterator[io.BufferedReader[Any]]:
@@ -32,6 +39,8 @@ def opened(argument: str, name: str, roots: Sequence[Path]) -> Iterator[io.Buffe
         InvalidArguments: it is not inside one of `roots`, not a regular file, or cannot be read.
     """
     root, inside = _within(argument, name, roots)
+    if (root / inside).is_dir():
+        raise _refused(argument, name, f"is a folder, and one file is needed{_holding(root / inside, name)}")
     try:
         descriptor = _descriptor(root, inside) if _OPENS_IN_FOLDERS else _compared(root / inside)
     except OSError as error:
@@ -104,8 +113,45 @@ def _within(argument: str, name: str, roots: Sequence[Path]) -> tuple[Path, Path
             if any(part.startswith(".") for part in inside.parts):
                 raise _refused(argument, name, "leads to a part that starts with a dot, and such files are not read")
             return real_root, inside
-    raise _refused(argument, name, problem)
+    near = [found for root in roots for found in _near(root.resolve(), given)]
+    hint = f"; did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
+    raise _refused(argument, name, problem + hint)
+
+
+def _near(root: Path, given: Path) -> list[str]:
+    """Files whose names are much like that of a file that is not there, as a caller would name them."""
+    folder = (root / given.parent).resolve()
+    if not folder.is_relative_to(root):
+        return []
+    by_lower = {name.lower(): name for name in _names(folder)}
+    near = get_close_matches(given.name.lower()[:_LONGEST_NAME], by_lower, n=_MOST_NEAR)
+    return [_shown(given.parent, by_lower[name]) for name in near]
+
+
+def _holding(folder: Path, name: str) -> str:
+    """What files there are in a folder: the first by name."""
+    names = sorted(_names(folder))
+    if not names:
+        return "; it holds none"
+    more = len(names) - _MOST_NAMED
+    listed = ", ".join(_shown(Path(name), each) for each in names[:_MOST_NAMED])
+    return f": {listed}" + (f" or one of {more:,} more" if more > 0 else "")
+
+
+def _names(folder: Path) -> list[str]:
+    """The files of a folder that could be read, as far as it is looked through."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry.name for entry in islice(entries, _MOST_LOOKED_AT) if entry.is_file(follow_symlinks=False)]
+    except OSError:
+        return []
+    return [name for name in found if not name.startswith(".")]
+
+
+def _shown(folder: Path, name: str) -> str:
+    return repr(excerpt((folder / name).as_posix(), 200))
 
 
 def _refused(argument: str, name: str, problem: str) -> InvalidArguments:
-    return invalid(f"{argument}: {excerpt(name, 200)!r} {problem}.")
+    end = "" if problem.endswith("?") else "."
+    return invalid(f"{argument}: {excerpt(name, 200)!r} {problem}{end}")

@@ -1,19 +1,15 @@
-"""What can be wrong with one request, and how that is said."""
+"""What is wrong with the requests of a create, by cause: each once, with how many have it and where the first are."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from batches_mcp.core.redact import excerpt
-
-# More than any model generates, and few enough for whatever counts them.
-MOST_MAX_TOKENS = 10**9
-
-CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+# At most so many problems are told.
+MOST_SHOWN = 50
+_PLACES = 3
 
 
 class Severity(StrEnum):
@@ -22,68 +18,90 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Something about one request. `where` is exact, like `requests[17].custom_id`; `kind` groups its like."""
+class Fault:
+    """Something about one request. `path` is where in it, like `params.max_tokens`; empty for the request as a whole.
 
-    where: str
-    custom_id: str | None
+    Faults of one `kind`, of which there are few, that have the same `cause` make one problem, whatever else their
+    messages name.
+    """
+
+    path: str
     kind: str
+    message: str
+    cause: str = ""
+    severity: Severity = Severity.ERROR
+
+    @classmethod
+    def warning(cls, path: str, kind: str, message: str, cause: str = "") -> Self:
+        return cls(path, kind, message, cause, Severity.WARNING)
+
+
+@dataclass(slots=True)
+class Problem:
+    """What `count` requests have in common. `where` has the first places, exact like `requests[17].custom_id`."""
+
     severity: Severity
     message: str
-
-    @classmethod
-    def error(cls, where: str, custom_id: str | None, kind: str, message: str) -> Self:
-        return cls(where, custom_id, kind, Severity.ERROR, message)
-
-    @classmethod
-    def warning(cls, where: str, custom_id: str | None, kind: str, message: str) -> Self:
-        return cls(where, custom_id, kind, Severity.WARNING, message)
+    count: int = 0
+    where: list[str] = field(default_factory=list)
 
     def text(self) -> str:
-        return f"{self.where}: {self.message}"
+        """`line 1, custom_id; line 2, custom_id; line 3, custom_id and 7 more: missing`."""
+        # Of what stands in a template there is one place, however many requests it makes.
+        more = f" and {self.count - _PLACES:,} more" if self.count > len(self.where) == _PLACES else ""
+        return f"{'; '.join(self.where)}{more}: {self.message}"
 
-    def data(self) -> dict[str, str]:
-        named = {"custom_id": self.custom_id} if self.custom_id else {}
-        return {"where": self.where, **named, "severity": str(self.severity), "message": self.message}
-
-
-def custom_id_problem(request: dict[str, Any]) -> str:
-    if "custom_id" not in request:
-        return "missing"
-    custom_id = request["custom_id"]
-    if not isinstance(custom_id, str):
-        return "expected text"
-    if CUSTOM_ID.fullmatch(custom_id):
-        return ""
-    if not 1 <= len(custom_id) <= 64:
-        return f"has {len(custom_id):,} characters; expected 1 to 64"
-    wrong = sorted(set(re.sub(r"[a-zA-Z0-9_-]", "", custom_id)))
-    return f"{excerpt(custom_id, 70)!r} has {' '.join(map(repr, wrong[:5]))}; allowed are letters, digits, - and _"
+    def data(self) -> dict[str, Any]:
+        return {
+            "message": self.message,
+            "severity": str(self.severity),
+            "count": self.count,
+            "where": list(self.where),
+        }
 
 
-def params_problems(params: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    kinds: Sequence[tuple[str, type, str]] = (
-        ("model", str, "text"),
-        ("max_tokens", int, "a whole number"),
-        ("messages", list, "a list"),
-    )
-    for name, kind, wanted in kinds:
-        if name not in params:
-            yield name, "missing"
-        elif not isinstance(params[name], kind) or isinstance(params[name], bool):
-            yield name, f"expected {wanted}"
-        elif name == "max_tokens" and params[name] < 1:
-            yield name, f"{excerpt(str(params[name]), 40)} is less than 1"
-        elif name == "max_tokens" and params[name] > MOST_MAX_TOKENS:
-            yield name, f"is more than {MOST_MAX_TOKENS:,}; no model generates that many tokens"
-        elif name == "messages" and not params[name]:
-            yield name, "is empty; at least one message is needed"
-    if params.get("stream") not in (None, False):
-        yield "stream", "a batch cannot stream; leave it out"
-    if params.get("speed") is not None:
-        yield "speed", "fast mode is not available in batches; leave it out"
+@dataclass(slots=True)
+class Problems:
+    """Collects faults as problems; memory does not grow with their number."""
+
+    _kinds: dict[tuple[Severity, str], dict[str, Problem]] = field(default_factory=dict)
+
+    def add(self, fault: Fault) -> Problem | None:
+        """Count a fault. Its problem is returned when it has room for one more place."""
+        causes = self._kinds.setdefault((fault.severity, fault.kind), {})
+        problem = causes.get(fault.cause)
+        if problem is None:
+            # What has a cause of its own in every row is told together.
+            cause = fault.cause if len(causes) < MOST_SHOWN else _OTHERS
+            problem = causes.setdefault(cause, Problem(fault.severity, fault.message))
+        problem.count += 1
+        return problem if len(problem.where) < _PLACES else None
+
+    def shown(self) -> list[Problem]:
+        """At most `MOST_SHOWN` problems, errors first: of each kind some, so that a rare one is not lost."""
+        kinds = [list(causes.values()) for causes in self._kinds.values()]
+        most = next((n for n in range(MOST_SHOWN, 1, -1) if sum(min(n, len(kind)) for kind in kinds) <= MOST_SHOWN), 1)
+        shown = [problem for kind in kinds for problem in _first(kind, most)]
+        return sorted(shown, key=lambda problem: problem.severity is Severity.WARNING)
 
 
-def at(where: str, name: str) -> str:
+_OTHERS = "\0others"
+
+
+def _first(kind: list[Problem], most: int) -> Iterator[Problem]:
+    """The first problems of a kind, the last of them with the count of all that are not told."""
+    yield from kind[: most - 1]
+    rest = kind[most - 1 :]
+    if len(rest) == 1:
+        yield rest[0]
+    elif rest:
+        count = sum(each.count for each in rest)
+        message = f"{rest[0].message} (and {count - rest[0].count:,} of the same kind with other values)"
+        yield replace(rest[0], count=count, message=message)
+
+
+def at(where: str, path: str) -> str:
     """`requests[17].custom_id`, or `line 17, custom_id`."""
-    return f"{where}.{name}" if where.endswith("]") else f"{where}, {name}"
+    if not path:
+        return where
+    return f"{where}.{path}" if where.endswith("]") else f"{where}, {path}"

@@ -6,22 +6,22 @@ that says why there is none.
 
 from __future__ import annotations
 
-import csv
+import codecs
 import gzip
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
-from pathlib import PurePath
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
-from batches_mcp.core.diagnostics import did_you_mean
 from batches_mcp.core.redact import excerpt
-from batches_mcp.exchange.request import invalid, text
+from batches_mcp.requests.checks import NOT_UTF_8
+from batches_mcp.requests.kinds import UTF_8_BOM, UTF_16_BOMS, UTF_32_BOMS, is_table, suffix
+from batches_mcp.requests.table import table_rows
+from batches_mcp.requests.template import Template, missing
 
 Row = tuple[int, bytes | str]
 
@@ -29,7 +29,6 @@ Row = tuple[int, bytes | str]
 MAX_ROW_BYTES = 32_000_000
 _READ_BYTES = 1 << 18
 
-_BOM = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 _ARRAY = re.compile(rb"\s*\[")
 _WRAPPED = re.compile(rb'\s*\{\s*"requests"\s*:\s*\[')
@@ -37,9 +36,10 @@ _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|"|[\[\]{},]', re.DOTALL)
 _OPENING = re.compile(rb'\s*(\{\s*"(?:[^"\\]++|\\.)*+")', re.DOTALL)
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _GAP = re.compile(rb"[\s,]*+")
-_COLUMN = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
 
-csv.field_size_limit(MAX_ROW_BYTES)
+# So many rows of a JSONL file show which columns there are.
+_ROWS_LOOKED_AT = 100
+_MOST_COLUMNS = 10_000
 
 
 # Both are closed by whoever opened the file.
@@ -47,17 +47,51 @@ Bytes = io.BufferedReader | io.BufferedRandom | gzip.GzipFile
 
 
 def unpacked(file: io.BufferedReader) -> Bytes:
-    """The file's content, decompressed when it is gzip."""
-    return gzip.GzipFile(fileobj=file) if file.peek(2).startswith(_GZIP) else file
+    """The file's content, decompressed when it is gzip, and as UTF-8 when it begins as UTF-16."""
+    source = gzip.GzipFile(fileobj=file) if file.peek(2).startswith(_GZIP) else file
+    head = source.peek(4)
+    if head.startswith(UTF_16_BOMS) and not head.startswith(UTF_32_BOMS):
+        return io.BufferedReader(_FromUtf16(source), _READ_BYTES)
+    return source
+
+
+def beginning(file: io.BufferedReader) -> bytes:
+    """The first bytes of a file's content, if they are text as UTF-8."""
+    return unpacked(file).peek(_READ_BYTES)
+
+
+class _FromUtf16(io.RawIOBase):
+    """UTF-16 with a byte order mark, read as UTF-8."""
+
+    def __init__(self, source: Bytes) -> None:
+        self._source = source
+        self._decoder = codecs.getincrementaldecoder("utf-16")()
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        ended = False
+        while not self._ready and not ended:
+            piece = self._source.read(_READ_BYTES)
+            ended = not piece
+            self._ready = self._decoder.decode(piece, ended).encode()
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
 
 
 def request_rows(file: io.BufferedReader) -> Iterator[Row]:
     """The requests of a JSONL file, of a JSON array, or of `{"requests": [...]}`."""
-    source = unpacked(file)
+    return _requests_in(unpacked(file))
+
+
+def _requests_in(source: Bytes) -> Iterator[Row]:
     head = source.peek(_READ_BYTES)
-    if head.startswith(_BOM):
-        source.read(len(_BOM))
-        head = head[len(_BOM) :]
+    if head.startswith(UTF_8_BOM):
+        source.read(len(UTF_8_BOM))
+        head = head[len(UTF_8_BOM) :]
     for form in (_ARRAY, _WRAPPED):
         if opening := form.match(head):
             return _elements(source, opening.end(), head.count(b"\n", 0, opening.end()) + 1, closing=form is _WRAPPED)
@@ -159,135 +193,56 @@ def _end(source: Bytes, rest: bytes, line: int, expected: bytes) -> Iterator[Row
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A params object whose texts hold `{{column}}`; a text that is one column keeps the type of the value."""
-
-    params: Mapping[str, Any]
-
-    @property
-    def columns(self) -> list[str]:
-        return sorted(set(_columns(self.params)))
-
-    def fill(self, row: Mapping[str, Any]) -> Any:
-        """The params for one row. Values are put in once: what they contain is never looked at again.
-
-        Raises:
-            KeyError: the row has no value for a column.
-        """
-        return _filled(self.params, row)
-
-
 def template_rows(argument: str, file: io.BufferedReader, name: str, template: Template, mark: str) -> Iterator[Row]:
     """The requests that a template makes of the rows of a CSV, TSV or JSONL file; `mark` ends the ids it makes.
 
     Raises:
         InvalidArguments: the file has no header, or none of a column that the template names.
     """
-    kind = PurePath(name.removesuffix(".gz")).suffix.lower()
-    if kind in {".csv", ".tsv"}:
-        rows = _csv_rows(argument, file, "\t" if kind == ".tsv" else ",", template)
+    source = unpacked(file)
+    if is_table(source.peek(_READ_BYTES), name):
+        rows = table_rows(argument, source, name, suffix(name), template)
     else:
-        rows = _json_rows(file)
+        rows = _json_rows(source, template)
     for number, (where, row) in enumerate(rows, 1):
         if isinstance(row, str):
             yield where, row
             continue
         try:
-            params = template.fill(row)
-        except KeyError as missing:
-            yield where, f"has no column {missing.args[0]!r}, which the template names"
+            params, custom_id = template.fill(row), template.custom_id(row)
+        except KeyError as lacking:
+            yield where, missing(row, lacking.args[0])
             continue
-        custom_id = row.get("custom_id", f"row-{number:06}-{mark}")
+        if custom_id is None:
+            custom_id = row.get("custom_id", f"row-{number:06}-{mark}")
         try:
             yield where, msgspec.json.encode({"custom_id": custom_id, "params": params})
         except UnicodeEncodeError:
             yield where, "has half of a surrogate pair, which is no character"
 
 
-def _csv_rows(
-    argument: str, file: io.BufferedReader, delimiter: str, template: Template
-) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    source = io.TextIOWrapper(
-        cast("io.BufferedReader", unpacked(file)), "utf-8-sig", errors="surrogateescape", newline=""
-    )
+def _json_rows(source: Bytes, template: Template) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Rows as objects; the first of them tell whether the template can be meant for them."""
+    rows = map(_json_row, _requests_in(source))
+    first: list[tuple[int, dict[str, Any] | str]] = []
+    columns: dict[str, None] = {}
+    while len(first) < _ROWS_LOOKED_AT and len(columns) < _MOST_COLUMNS and (found := next(rows, None)):
+        first.append(found)
+        columns |= dict.fromkeys(found[1] if isinstance(found[1], dict) else ())
+    if columns:
+        template.check(list(columns))
+    yield from first
+    yield from rows
+
+
+def _json_row(found: Row) -> tuple[int, dict[str, Any] | str]:
+    where, line = found
+    if isinstance(line, str):
+        return where, line
     try:
-        reader = csv.reader(source, delimiter=delimiter, strict=True)
-        header = next(reader, [])
-        _check_header(argument, header, template)
-        before = reader.line_num
-        for fields in reader:
-            where, before = before + 1, reader.line_num
-            if not fields:
-                continue
-            if any("\udc80" <= char <= "\udcff" for field in fields for char in field):
-                yield where, "is not UTF-8"
-            elif len(fields) > len(header):
-                yield where, f"has {len(fields)} fields, and the header {len(header)}"
-            else:
-                yield where, dict(zip(header, fields, strict=False))
-    except csv.Error as error:
-        yield reader.line_num, f"is not CSV: {excerpt(str(error), 100)}"
-    finally:
-        source.detach()
-
-
-def _check_header(argument: str, header: Sequence[str], template: Template) -> None:
-    if not header:
-        raise invalid(f"{argument}: the file is empty; its first line must name the columns.")
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise invalid(f"{argument}: the header names {', '.join(map(repr, repeated[:5]))} more than once.")
-    for name in template.columns:
-        if name not in header:
-            raise invalid(
-                f"template: {{{{{excerpt(name, 60)}}}}} is no column of the file; {did_you_mean(name, list(header))}"
-            )
-
-
-def _json_rows(file: io.BufferedReader) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    for where, line in request_rows(file):
-        if isinstance(line, str):
-            yield where, line
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            yield where, "is not JSON"
-            continue
-        yield where, row if isinstance(row, dict) else "is not an object with a value for each column"
-
-
-def _columns(value: Any) -> Iterator[str]:
-    match value:
-        case str():
-            yield from _COLUMN.findall(value)
-        case dict():
-            for each in value.values():
-                yield from _columns(each)
-        case list():
-            for each in value:
-                yield from _columns(each)
-        case _:
-            pass
-
-
-def _filled(value: Any, row: Mapping[str, Any]) -> Any:
-    match value:
-        case str():
-            alone = _COLUMN.fullmatch(value)
-            if alone:
-                return _value(row, alone[1])
-            return _COLUMN.sub(lambda match: text(_value(row, match[1])), value)
-        case dict():
-            return {name: _filled(each, row) for name, each in value.items()}
-        case list():
-            return [_filled(each, row) for each in value]
-        case _:
-            return value
-
-
-def _value(row: Mapping[str, Any], column: str) -> Any:
-    if row.get(column) is None:
-        raise KeyError(column)
-    return row[column]
+        row = json.loads(line)
+    except UnicodeDecodeError:
+        return where, NOT_UTF_8
+    except (ValueError, RecursionError):
+        return where, "is not JSON"
+    return where, row if isinstance(row, dict) else "is not an object with a value for each column"

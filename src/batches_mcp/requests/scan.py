@@ -15,12 +15,14 @@ from functools import partial
 
 import msgspec
 
-from batches_mcp.core.diagnostics import did_you_mean
 from batches_mcp.core.redact import excerpt
+from batches_mcp.requests.checks import CUSTOM_ID, MOST_MAX_TOKENS, NOT_UTF_8, request_faults
 from batches_mcp.requests.demand import FEWEST_BYTES_PER_TOKEN, Demand, Unbounded, asked, most_text_tokens, text_bytes
+from batches_mcp.requests.known import unknown_model
 from batches_mcp.requests.models import EXTENDED_MAX_TOKENS, EXTENDED_OUTPUT_BETA, MAX_TOKENS
-from batches_mcp.requests.problems import Problem, Severity, at, custom_id_problem, params_problems
-from batches_mcp.requests.shape import UNREADABLE, PlainRequest, Request, read
+from batches_mcp.requests.problems import MOST_SHOWN, Fault, Problem, Problems, Severity, at
+from batches_mcp.requests.shape import UNREADABLE, Judged, PlainRequest, Request, judged, read, value_of
+from batches_mcp.requests.template import Template
 from batches_mcp.requests.tokens import BATCH_TIER, LONG_PROMPT_TOKENS, Tariff
 
 # https://platform.claude.com/docs/en/build-with-claude/batch-processing#batch-limitations
@@ -36,8 +38,6 @@ SEPARATOR = b","
 _SAMPLING = ("temperature", "top_p", "top_k")
 # https://platform.claude.com/docs/en/api/versioning: from this version on, sampling keys are rejected.
 _NO_SAMPLING_SINCE = "2026-10-21"
-
-MOST_SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +66,18 @@ class Part:
 class Scan:
     """What one pass over the requests found. Memory grows with their ids and numbers, and with nothing else.
 
-    `place` makes the place for messages out of the number that a request comes with.
+    `place` makes the place for messages out of the number that a request comes with. What `template` says of every
+    request is blamed on it.
     """
 
     rules: Rules
     place: Callable[[int], str]
+    template: Template | None = None
     invalid: set[int] = field(default_factory=set)
     models: Counter[str] = field(default_factory=Counter)
-    problems: list[Problem] = field(default_factory=list)
     kinds: Counter[tuple[Severity, str]] = field(default_factory=Counter)
+    _problems: Problems = field(default_factory=Problems)
+    _unknown_models: dict[str, Fault] = field(default_factory=dict)
     _numbers: array[int] = field(default_factory=partial(array, "Q"))
     _ids: dict[str, int] = field(default_factory=dict)
     _full: list[Part] = field(default_factory=list)
@@ -105,6 +108,11 @@ class Scan:
                 total.setdefault(tariff, Demand()).include(asks)
         return total
 
+    @property
+    def problems(self) -> list[Problem]:
+        """What was found, by cause; at most `MOST_SHOWN`."""
+        return self._problems.shown()
+
     def count(self, severity: Severity) -> int:
         return sum(number for (each, _), number in self.kinds.items() if each is severity)
 
@@ -115,27 +123,32 @@ class Scan:
         """
         index = len(self._numbers)
         self._numbers.append(number)
-        request, found = self._check(index, number, row)
-        for problem in found:
-            self.kinds[problem.severity, problem.kind] += 1
-            if len(self.problems) < MOST_SHOWN:
-                self.problems.append(problem)
-            if problem.severity is Severity.ERROR:
+        request, found = self._check(index, row)
+        for fault in found:
+            self._note(number, fault)
+            if fault.severity is Severity.ERROR:
                 self.invalid.add(index)
         if isinstance(row, bytes) and request and (not found or index not in self.invalid):
             self._append(number, row, request)
             return len(self._full)
         return None
 
-    def _check(self, index: int, number: int, row: bytes | str) -> tuple[Request | None, Sequence[Problem]]:
+    def _note(self, number: int, fault: Fault) -> None:
+        self.kinds[fault.severity, fault.kind] += 1
+        problem = self._problems.add(fault)
+        if problem is not None:
+            blamed = self.template.place(fault.path) if self.template else ""
+            where = blamed or at(self.place(number), fault.path)
+            if where not in problem.where:
+                problem.where.append(where)
+
+    def _check(self, index: int, row: bytes | str) -> tuple[Request | None, Sequence[Fault]]:
         if isinstance(row, str):
-            return None, [Problem.error(self.place(number), None, "unreadable row", row)]
+            return None, [Fault("", "unreadable row", row, row)]
         try:
             request = read(row)
         except UNREADABLE as error:
-            where = self.place(number)
-            unclear = [Problem.error(where, None, "shape", excerpt(str(error), 200))]
-            return None, list(self._explain(index, where, row)) or unclear
+            return self._explain(index, row, error)
         params = request.params
         self.models[params.model] += 1
         # The way of nearly every request: a new id, a known model, a possible length, and no sampling key.
@@ -145,7 +158,7 @@ class Scan:
             and params.temperature is params.top_p is params.top_k is msgspec.UNSET
         ):
             return request, ()
-        return request, list(self._judge(index, self.place(number), request))
+        return request, [*self._repeated(index, request.custom_id), *self._judge(request.params)]
 
     def _append(self, number: int, row: bytes, request: Request) -> None:
         row_bytes, last, params = len(row), self._last, request.params
@@ -181,62 +194,67 @@ class Scan:
         if found.reason:
             asks.cannot_bound(Unbounded(self.place(number), request.custom_id, found.reason))
 
-    def _judge(self, index: int, where: str, request: Request) -> Iterator[Problem]:
-        """A request of good shape: what takes knowledge of other requests, of models and of the API version."""
-        params, custom_id = request.params, request.custom_id
-        yield from self._repeated(index, where, custom_id)
+    def _judge(self, params: Judged) -> Iterator[Fault]:
+        """What takes knowledge of models and of the API version."""
         if self.rules.version >= _NO_SAMPLING_SINCE:
             for name in _SAMPLING:
                 if getattr(params, name) is not msgspec.UNSET:
                     message = f"API version {self.rules.version} rejects it; leave it out"
-                    yield Problem.error(at(where, f"params.{name}"), custom_id, "sampling key", message)
+                    yield Fault(f"params.{name}", "sampling key", message, name)
         if params.model not in MAX_TOKENS:
-            hint = did_you_mean(params.model, list(MAX_TOKENS)) or "a request with a wrong one fails"
-            message = f"{excerpt(params.model, 60)!r} is not known here; {hint}"
-            yield Problem.warning(at(where, "params.model"), custom_id, "unknown model", message)
+            yield self._unknown(params.model)
             return
         extended = EXTENDED_OUTPUT_BETA in self.rules.betas
         ceiling = EXTENDED_MAX_TOKENS if extended else MAX_TOKENS[params.model]
-        if params.max_tokens > ceiling:
+        if ceiling < params.max_tokens <= MOST_MAX_TOKENS:
             message = f"{params.max_tokens:,} is more than the {ceiling:,} that {params.model} may generate"
-            yield Problem.warning(
-                at(where, "params.max_tokens"), custom_id, "max_tokens above the model's ceiling", message
-            )
+            kind = "max_tokens above the model's ceiling"
+            yield Fault.warning("params.max_tokens", kind, message, params.model)
 
-    def _repeated(self, index: int, where: str, custom_id: str) -> Iterator[Problem]:
+    def _unknown(self, model: str) -> Fault:
+        """Said in full of as many models as problems are shown; it takes a while to find what was meant."""
+        fault = self._unknown_models.get(model)
+        if fault is None:
+            few = len(self._unknown_models) < MOST_SHOWN
+            message = unknown_model(model) if few else f"{excerpt(model, 60)!r} is not known here"
+            fault = Fault.warning("params.model", "unknown model", message, model)
+            if few:
+                self._unknown_models[model] = fault
+        return fault
+
+    def _repeated(self, index: int, custom_id: str) -> Iterator[Fault]:
         first = self._ids.setdefault(custom_id, index)
         if first != index:
             place = self.place(self._numbers[first])
             message = f"{custom_id!r} is the custom_id of {place} as well; each must be unique in a batch"
-            yield Problem.error(at(where, "custom_id"), custom_id, "duplicate custom_id", message)
+            yield Fault("custom_id", "duplicate custom_id", message)
 
-    def _explain(self, index: int, where: str, row: bytes) -> Iterator[Problem]:
-        """A request of bad shape: everything that is wrong with it."""
+    def _explain(self, index: int, row: bytes, error: Exception) -> tuple[Request | None, list[Fault]]:
+        """A request that is not of the usual shape: everything that is wrong with it; perhaps nothing is."""
         try:
-            value = msgspec.json.decode(row)
-        except UNREADABLE as error:
-            yield Problem.error(where, None, "not JSON", f"is not JSON: {excerpt(str(error), 120)}")
-            return
-        if not isinstance(value, dict):
-            yield Problem.error(where, None, "not an object", "expected an object with custom_id and params")
-            return
-        custom_id = value.get("custom_id")
-        named = custom_id if isinstance(custom_id, str) else None
-        if problem := custom_id_problem(value):
-            yield Problem.error(at(where, "custom_id"), named, "custom_id", problem)
-        elif named is not None:
-            yield from self._repeated(index, where, named)
-        for name in value.keys() - {"custom_id", "params"}:
-            yield Problem.error(
-                at(where, excerpt(name, 60)), named, "unknown key", "a request has custom_id and params only"
-            )
-        params = value.get("params")
-        if not isinstance(params, dict):
-            found = "missing" if "params" not in value else "expected an object: the body of a Messages request"
-            yield Problem.error(at(where, "params"), named, "params", found)
-            return
-        for name, problem in params_problems(params):
-            yield Problem.error(at(where, f"params.{name}"), named, f"params.{name}", problem)
+            value = value_of(row)
+        except UNREADABLE as unreadable:
+            return None, [_not_json(row, unreadable)]
+        found = list(request_faults(value, betas=any(self.rules.betas)))
+        custom_id = value.get("custom_id") if isinstance(value, dict) else None
+        if isinstance(custom_id, str) and CUSTOM_ID.fullmatch(custom_id):
+            found += self._repeated(index, custom_id)
+        request = judged(row)
+        if request is not None:
+            found += self._judge(request.params)
+            if not any(fault.severity is Severity.ERROR for fault in found):
+                self.models[request.params.model] += 1
+        elif not found:
+            found.append(Fault("", "shape", excerpt(str(error), 200)))
+        return request, found
+
+
+def _not_json(row: bytes, error: Exception) -> Fault:
+    try:
+        row.decode()
+    except UnicodeDecodeError:
+        return Fault("", "not UTF-8", NOT_UTF_8)
+    return Fault("", "not JSON", f"is not JSON: {excerpt(str(error), 120)}")
 
 
 def content_of(parts: Sequence[Part], betas: str) -> str:
@@ -246,9 +264,14 @@ def content_of(parts: Sequence[Part], betas: str) -> str:
     return digest.hexdigest()
 
 
-def scan(rows: Iterable[tuple[int, bytes | str]], rules: Rules, place: Callable[[int], str]) -> Scan:
+def scan(
+    rows: Iterable[tuple[int, bytes | str]],
+    rules: Rules,
+    place: Callable[[int], str],
+    template: Template | None = None,
+) -> Scan:
     """Check requests, each with its number for messages and as JSON, in one pass."""
-    result = Scan(rules, place)
+    result = Scan(rules, place, template)
     for number, row in rows:
         result.add(number, row)
     return result

@@ -2,33 +2,107 @@
 
 from __future__ import annotations
 
+import json
+from typing import Annotated, Any, Literal
+
 import msgspec
 
-from batches_mcp.requests.problems import CUSTOM_ID, MOST_MAX_TOKENS
+from batches_mcp.requests.checks import CUSTOM_ID, MOST_MAX_TOKENS
 
 # What decoding raises: not JSON or of other types, text that is not UTF-8, and nesting without end.
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
+_ANY = msgspec.Raw(b"null")
 
-class Params(msgspec.Struct):
-    """What every request must have, and must not; the rest of the Messages API's body is the API's to judge."""
+NotBlank = Annotated[str, msgspec.Meta(pattern=r"\S")]
+Role = Literal["user", "assistant", "system"]
+
+
+class Block(msgspec.Struct, gc=False):
+    type: str
+    text: NotBlank | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        if self.text is msgspec.UNSET and self.type == "text":
+            raise ValueError
+
+
+class Message(msgspec.Struct, gc=False):
+    role: Role
+    content: NotBlank | Annotated[list[Block], msgspec.Meta(min_length=1)]
+
+
+class Judged(msgspec.Struct):
+    """What of params is judged by what is known of models and API versions."""
 
     model: str
     max_tokens: int
-    messages: list[msgspec.Raw]
-    stream: bool | None = None
-    speed: None = None
     temperature: object = msgspec.UNSET
     top_p: object = msgspec.UNSET
     top_k: object = msgspec.UNSET
+
+
+class Params(Judged, forbid_unknown_fields=True, kw_only=True):
+    """Params of which `checks.params_faults` would find nothing; the keys are its `PARAMS_KEYS`."""
+
+    messages: list[Message]
+    stream: bool | None = None
+    speed: None = None
+    system: str | list[Block] | None = None
+    billing_policy: msgspec.Raw = _ANY
+    cache_control: msgspec.Raw = _ANY
+    compaction: msgspec.Raw = _ANY
+    container: msgspec.Raw = _ANY
+    context_management: msgspec.Raw = _ANY
+    diagnostics: msgspec.Raw = _ANY
+    fallback_credit_token: msgspec.Raw = _ANY
+    fallbacks: None = None
+    inference_geo: msgspec.Raw = _ANY
+    mcp_servers: msgspec.Raw = _ANY
+    metadata: msgspec.Raw = _ANY
+    output_config: msgspec.Raw = _ANY
+    output_format: msgspec.Raw = _ANY
+    service_tier: msgspec.Raw = _ANY
+    stop_sequences: msgspec.Raw = _ANY
+    thinking: msgspec.Raw = _ANY
+    thread: msgspec.Raw = _ANY
+    tool_choice: msgspec.Raw = _ANY
+    tools: msgspec.Raw = _ANY
+    user_profile_id: msgspec.Raw = _ANY
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_tokens <= MOST_MAX_TOKENS or self.stream or not self.messages:
             raise ValueError
 
 
-class Request(msgspec.Struct, forbid_unknown_fields=True):
+class Text(msgspec.Struct, gc=False):
+    role: Role
+    content: NotBlank
+
+
+class PlainParams(Params, forbid_unknown_fields=True, kw_only=True):
+    """Params that ask for nothing but text, so that their length says how much."""
+
+    messages: list[Text]  # type: ignore[assignment]
+    system: str | None = None
+    tools: None = None  # type: ignore[assignment]
+    cache_control: None = None  # type: ignore[assignment]
+    container: None = None  # type: ignore[assignment]
+    context_management: None = None  # type: ignore[assignment]
+    inference_geo: None = None  # type: ignore[assignment]
+    mcp_servers: None = None  # type: ignore[assignment]
+
+
+class Request(msgspec.Struct):
+    """A request that is judged, whatever else it has."""
+
     custom_id: str
+    params: Judged
+
+
+class FineRequest(Request, forbid_unknown_fields=True):
+    """A request of which `checks.request_faults` would find nothing."""
+
     params: Params
 
     def __post_init__(self) -> None:
@@ -36,34 +110,45 @@ class Request(msgspec.Struct, forbid_unknown_fields=True):
             raise ValueError
 
 
-class Text(msgspec.Struct, gc=False):
-    content: str
-
-
-class PlainParams(Params):
-    """Params that ask for nothing but text, so that their length says how much."""
-
-    messages: list[Text]  # type: ignore[assignment]
-    system: str | None = None
-    tools: None = None
-    cache_control: None = None
-    container: None = None
-    context_management: None = None
-    inference_geo: None = None
-    mcp_servers: None = None
-
-
-class PlainRequest(Request):
+class PlainRequest(FineRequest, forbid_unknown_fields=True):
     params: PlainParams
 
 
-_decode = msgspec.json.Decoder(Request).decode
+_decode_any = msgspec.json.Decoder(Request).decode
+_decode = msgspec.json.Decoder(FineRequest).decode
 _decode_plain = msgspec.json.Decoder(PlainRequest).decode
 
 
 def read(row: bytes) -> Request:
-    """A request; nearly every one is plain."""
+    """A request with nothing wrong in its shape; nearly every one is plain.
+
+    Raises:
+        UNREADABLE: it is none.
+    """
     try:
         return _decode_plain(row)
     except UNREADABLE:
         return _decode(row)
+
+
+def judged(row: bytes) -> Request | None:
+    """A request of whatever shape, if what is judged of it can be read."""
+    try:
+        return _decode_any(row)
+    except UNREADABLE:
+        return None
+
+
+def value_of(row: bytes) -> Any:
+    """The JSON value of a row.
+
+    Raises:
+        UNREADABLE: it is not JSON, or has a number beyond all measure.
+    """
+    try:
+        return msgspec.json.decode(row)
+    except msgspec.DecodeError as error:
+        try:
+            return json.loads(row)  # takes half of a surrogate pair
+        except ValueError:
+            raise error from None

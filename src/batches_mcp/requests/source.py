@@ -12,13 +12,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from batches_mcp.core.redact import excerpt
 from batches_mcp.exchange import result
 from batches_mcp.exchange.request import invalid
+from batches_mcp.requests.checks import OPENAI, is_openai
 from batches_mcp.requests.files import identity, opened
-from batches_mcp.requests.reading import Row, Template, request_rows, template_rows
+from batches_mcp.requests.kinds import ROWS, no_requests, unreadable
+from batches_mcp.requests.reading import Row, beginning, request_rows, template_rows
 from batches_mcp.requests.scan import canonical
+from batches_mcp.requests.shape import UNREADABLE, value_of
+from batches_mcp.requests.template import Template
 
 _MARK_CHARS = 4
+
+# The argument that names the input of `run`, at whose shell other words help.
+_RUN = "FILE"
+_ROWS_IN_RUN = "--template T.json says"
+_ROWS_IN_TOOL = "name the file as rows_file, and let template say"
 
 SOURCES = ("requests", "requests_file", "rows_file")
 
@@ -28,13 +38,14 @@ class Source:
     """Where requests come from.
 
     `rows` reads them, `place` says where the one with a number stands, and `unchanged` tells whether they are still the
-    same. `file` is the name the caller gave, if they are in a file.
+    same. `file` is the name the caller gave, if they are in a file; `template` is what makes them of its rows.
     """
 
     file: str | None
     place: Callable[[int], str]
     rows: Callable[[], Iterator[Row]]
     unchanged: Callable[[], bool]
+    template: Template | None = None
 
 
 @contextmanager
@@ -65,23 +76,52 @@ def in_file(argument: str, name: str, file: io.BufferedReader, template: Templat
     mark = "" if template is None else _mark(file, template)
 
     def rows() -> Iterator[Row]:
-        file.seek(0)
         try:
+            _check_kind(argument, name, file, template)
             if template is None:
                 yield from request_rows(file)
             else:
                 yield from template_rows(argument, file, name, template, mark)
-        except (OSError, EOFError, zlib.error) as error:
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             raise invalid(f"{argument}: the file cannot be read to its end: {error}.") from error
 
-    return Source(name, "line {}".format, rows, lambda: identity(file) == before)
+    return Source(name, "line {}".format, rows, lambda: identity(file) == before, template)
+
+
+def _check_kind(argument: str, name: str, file: io.BufferedReader, template: Template | None) -> None:
+    """That a file may hold what it is named for; it is at its beginning then.
+
+    Raises:
+        InvalidArguments: it cannot; the message says what it is, and what to do with it.
+    """
+    file.seek(0)
+    head = beginning(file)
+    problem = unreadable(head, name)
+    if not problem and template is None:
+        problem = no_requests(head, name)
+        if problem.startswith(ROWS):
+            problem += f"; {_ROWS_IN_RUN if argument == _RUN else _ROWS_IN_TOOL} what request to make of each"
+        file.seek(0)
+        if not problem and _first_is_openai(file):
+            problem = OPENAI
+    if problem:
+        raise invalid(f"{argument}: {excerpt(name, 200)!r} {problem}.")
+    file.seek(0)
+
+
+def _first_is_openai(file: io.BufferedReader) -> bool:
+    _, row = next(request_rows(file), (0, ""))
+    try:
+        return isinstance(row, bytes) and is_openai(value_of(row))
+    except UNREADABLE:
+        return False
 
 
 def _mark(file: io.BufferedReader, template: Template) -> str:
     """What tells the ids that are made for these rows and this template from those made for others."""
     file.seek(0)
     digest = hashlib.file_digest(file, "sha256")
-    digest.update(canonical(result.encode(template.params).encode()))
+    digest.update(canonical(result.encode(template.given).encode()))
     return digest.hexdigest()[:_MARK_CHARS]
 
 

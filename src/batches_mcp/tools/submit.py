@@ -20,9 +20,9 @@ from batches_mcp.core.errors import CallError, ErrorReport
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.exchange.request import invalid
 from batches_mcp.requests.cost import estimate
-from batches_mcp.requests.problems import Severity
+from batches_mcp.requests.problems import MOST_SHOWN, Severity
 from batches_mcp.requests.reading import Row
-from batches_mcp.requests.scan import MOST_SHOWN, Scan, content_of
+from batches_mcp.requests.scan import Scan, content_of
 from batches_mcp.requests.source import SOURCES, Source, source_of
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call

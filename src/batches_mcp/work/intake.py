@@ -117,7 +117,7 @@ def take(
     Raises:
         CallError: the source cannot be read to its end or changed meanwhile, or a body cannot be written.
     """
-    found = Scan(around.rules, source.place)
+    found = Scan(around.rules, source.place, source.template)
     copies = {
         number: write(path, around.around(map(itemgetter(1), rows)), around.beta)
         for number, rows in groupby(_sendable(source, found, each), itemgetter(0))

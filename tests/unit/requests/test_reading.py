@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 
 from batches_mcp.core.errors import InvalidArguments
 from batches_mcp.requests import reading
-from batches_mcp.requests.reading import Row, Template, request_rows, template_rows
+from batches_mcp.requests.checks import NOT_UTF_8
+from batches_mcp.requests.reading import Row, request_rows, template_rows
+from batches_mcp.requests.template import Template
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -181,9 +184,8 @@ def test_values_are_put_in_once_and_never_looked_at_again(name: str, note: str) 
     [
         ("t.csv", b"name,note\nAnn\n", (2, "has no column 'note', which the template names")),
         ("t.csv", b"name,note\nAnn,b,c\n", (2, "has 3 fields, and the header 2")),
-        ("t.csv", b"name,note\nAnn,\xff\n", (2, "is not UTF-8")),
+        ("t.csv", b"name,note\nAnn,\xff\n", (2, NOT_UTF_8)),
         ("t.csv", b'name,note\nAnn,"x\n', (2, "is not CSV: unexpected end of data")),
-        ("t.jsonl", b'{"name":1}', (1, "has no column 'note', which the template names")),
         ("t.jsonl", b'{"name":1,"note":null}', (1, "has no column 'note', which the template names")),
         ("t.jsonl", b"[1]", (1, "is not an object with a value for each column")),
         ("t.jsonl", b"1", (1, "is not an object with a value for each column")),
@@ -197,6 +199,46 @@ def test_values_are_put_in_once_and_never_looked_at_again(name: str, note: str) 
 )
 def test_a_row_that_makes_no_request_is_named(name: str, content: bytes, problem: Row) -> None:
     assert filled(name, content, PARAMS) == [problem]
+
+
+def test_a_row_that_lacks_what_others_have_is_named_with_what_it_may_call_it() -> None:
+    _, second, third = filled("t.jsonl", b'{"name":1,"note":2}\n{"name":1}\n{"name":1,"notes":2}', PARAMS)
+    assert second == (2, "has no column 'note', which the template names")
+    assert third == (3, "has no column 'note', which the template names; did you mean {{notes}}?")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", b"name;note\nAnn;x\n"),
+        ("t.csv", b"name\tnote\nAnn\tx\n"),
+        ("t.csv", b"other, name;name;note\n1;Ann;x\n"),
+        ("t.tsv", b"name,note\nAnn,x\n"),
+        ("t", b'"name","note"\r\n"Ann","x"\r\n'),
+        ("t.txt", b"name,note\rAnn,x\r"),
+        ("t.jsonl", b"name,note\nAnn,x\n"),
+        ("t.csv", "name,note\nAnn,x\n".encode("utf-16")),
+        ("t.csv.gz", gzip.compress("name;note\nAnn;x\n".encode("utf-16"), mtime=0)),
+        ("t.json", json.dumps([{"name": "Ann", "note": "x"}]).encode("utf-16")),
+    ],
+)
+def test_rows_are_read_however_they_are_written(name: str, content: bytes) -> None:
+    [row] = filled(name, content, PARAMS)
+    assert params(row)["params"]["messages"][0]["content"] == "Hi Ann, x"
+
+
+# With a null at the beginning it would be the mark of UTF-32.
+@given(st.text(st.characters(codec="utf-16", exclude_characters="\0"), max_size=300), st.sampled_from([3, 64, 1 << 18]))
+def test_utf_16_is_read_as_what_it_says(text: str, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "_READ_BYTES", size)
+        assert reading.unpacked(buffered(text.encode("utf-16"))).read() == text.encode()
+
+
+@given(st.text("ab,;\t\"'\n{}[]:", max_size=60), st.sampled_from(["a.csv", "a.tsv", "a.txt", "a", "a.jsonl"]))
+def test_any_text_is_rows_or_refused(content: str, name: str) -> None:
+    with suppress(InvalidArguments):
+        assert all(isinstance(row, bytes | str) for _, row in filled(name, content.encode(), PARAMS))
 
 
 @pytest.mark.parametrize(

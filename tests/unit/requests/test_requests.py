@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batches_mcp.requests.problems import Severity
-from batches_mcp.requests.scan import MOST_SHOWN, Rules, Scan, scan
+from batches_mcp.requests.checks import PARAMS_KEYS, request_faults
+from batches_mcp.requests.problems import MOST_SHOWN, Fault, Problems, Severity
+from batches_mcp.requests.scan import Rules, Scan, scan
+from batches_mcp.requests.shape import UNREADABLE, Params, PlainParams, read
 
 RULES = Rules("2023-06-01")
 
@@ -37,7 +39,7 @@ def texts(found: Scan) -> list[str]:
     [
         (request(), []),
         (request("A-z_09"), []),
-        (request(anything="else", system="x", stream=False, temperature=0.5), []),
+        (request(system="x", stream=False, temperature=0.5), []),
         (request(stream=None, speed=None), []),
         ([], ["requests[0]: expected an object with custom_id and params"]),
         ({}, ["requests[0].custom_id: missing", "requests[0].params: missing"]),
@@ -74,10 +76,8 @@ def test_every_error_of_a_request_is_named(value: Any, problems: list[str]) -> N
 
 def test_a_repeated_custom_id_names_the_first_whatever_else_is_wrong_with_either() -> None:
     found = scanned(request("a", max_tokens=0), request("a"), request("a", stream=True))
-    assert [text for text in texts(found) if "as well" in text] == [
-        f"requests[{n}].custom_id: 'a' is the custom_id of requests[0] as well; each must be unique in a batch"
-        for n in (1, 2)
-    ]
+    [text] = [text for text in texts(found) if "as well" in text]
+    assert text.startswith("requests[1].custom_id; requests[2].custom_id: 'a' is the custom_id of requests[0] as well")
     assert found.sendable == 0
 
 
@@ -107,10 +107,57 @@ def test_sampling_keys_are_errors_where_the_version_rejects_them(name: str) -> N
     assert texts(found) == [f"requests[0].params.{name}: API version 2026-10-21 rejects it; leave it out"]
 
 
-def test_many_problems_are_counted_by_kind() -> None:
-    found = scanned(*(request(f"a{n}", max_tokens=0) for n in range(120)))
-    assert len(found.problems) == MOST_SHOWN
-    assert found.kinds == {(Severity.ERROR, "params.max_tokens"): 120}
+def test_many_problems_of_a_cause_are_one() -> None:
+    found = scanned(*(request(f"a{n}", max_tokens=0) for n in range(120)), request("b", max_tokens=-1))
+    [problem] = found.problems
+    assert problem.data() == {
+        "message": "0 is less than 1",
+        "severity": "error",
+        "count": 121,
+        "where": [f"requests[{n}].params.max_tokens" for n in range(3)],
+    }
+    assert problem.text() == (
+        "requests[0].params.max_tokens; requests[1].params.max_tokens; requests[2].params.max_tokens and 118 more: "
+        "0 is less than 1"
+    )
+    assert found.kinds == {(Severity.ERROR, "params.max_tokens"): 121}
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 200), st.booleans()), max_size=600))
+def test_each_kind_of_problem_is_told_and_none_is_lost_from_the_count(faults: list[tuple[int, int, bool]]) -> None:
+    problems = Problems()
+    for kind, cause, error in faults:
+        severity = Severity.ERROR if error else Severity.WARNING
+        problems.add(Fault("", str(kind), f"{kind} {cause}", str(cause), severity))
+    shown = problems.shown()
+    kinds = {(kind, error) for kind, _, error in faults}
+    if len(kinds) <= MOST_SHOWN:
+        assert len(shown) <= MOST_SHOWN
+    assert sum(problem.count for problem in shown) == len(faults)
+    assert {(int(each.message.split()[0]), each.severity is Severity.ERROR) for each in shown} == kinds
+    severities = [problem.severity for problem in shown]
+    assert severities == sorted(severities)
+
+
+def test_the_keys_that_are_known_are_those_that_are_read() -> None:
+    assert set(PlainParams.__struct_fields__) == set(Params.__struct_fields__) == set(PARAMS_KEYS)
+
+
+CONTENTS: st.SearchStrategy[Any] = st.sampled_from(["x", "", " ", None, 5, [], ["x"], [{"type": "text"}], [{"type": "text", "text": ""}],
+    [{"type": "text", "text": "x"}], [{"type": "image", "source": {}}], [{}], [{"type": 3}], {}])  # fmt: skip
+MESSAGES = st.lists(
+    st.fixed_dictionaries({}, optional={"role": st.sampled_from(["user", "assistant", "system", "bot", None, []]),
+                                        "content": CONTENTS}) | st.just("x"), max_size=3)  # fmt: skip
+
+
+@given(MESSAGES, CONTENTS | st.just(...), st.dictionaries(st.sampled_from([*PARAMS_KEYS, "prompt", "stop"]), st.none()))
+def test_what_is_read_at_once_is_what_has_no_faults(messages: list[Any], system: Any, more: dict[str, Any]) -> None:
+    value = request(**{**more, "messages": messages, "system": system, "model": "claude-haiku-5-5", "max_tokens": 5})
+    try:
+        read(json.dumps(value).encode())
+    except UNREADABLE:
+        return
+    assert list(request_faults(value, betas=False)) == []
 
 
 @given(st.lists(st.binary(max_size=60) | st.recursive(st.none() | st.text() | st.integers() | st.just(float("inf")),
