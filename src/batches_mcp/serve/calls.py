@@ -9,6 +9,7 @@ from typing import Any
 import mcp.types as t
 from mcp.shared.exceptions import MCPError
 
+from batches_mcp.core.diagnostics import did_you_mean
 from batches_mcp.core.errors import ErrorReport
 from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.redact import Redactor, excerpt
@@ -42,7 +43,8 @@ class Calls:
             MCPError: there is no such tool (-32602).
         """
         if name not in self.tools:
-            raise MCPError(t.INVALID_PARAMS, f"Unknown tool: {excerpt(name, 100)}")
+            hint = did_you_mean(name, list(self.tools))
+            raise MCPError(t.INVALID_PARAMS, "; ".join(filter(None, [f"Unknown tool: {excerpt(name, 100)}", hint])))
         found = await attempt(f"tool {name}", self.content(*self.tools[name], arguments, progress, server_url))
         return self._failure(found) if isinstance(found, ErrorReport) else self._success(found)
 
@@ -59,7 +61,7 @@ class Calls:
         Raises:
             CallError: whatever went wrong.
         """
-        check(arguments)
+        arguments = check.meant(arguments)
 
         async def answer() -> dict[str, Any]:
             if tool.behavior is None:

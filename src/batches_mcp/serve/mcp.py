@@ -58,7 +58,7 @@ def build_server(
     """
     ending = draining or Draining(_DRAIN_S)
     listed = anyio.Event()
-    tools = {tool.name: (tool, ArgumentCheck(tool)) for tool in plan.tools}
+    tools = {tool.name: (tool, ArgumentCheck(tool, others=plan.tools)) for tool in plan.tools}
     listing = t.ListToolsResult(tools=[tool_of(tool) for tool in plan.tools])
     schemas = {tool.name: tool.input_schema for tool in listing.tools}
 
