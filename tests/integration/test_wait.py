@@ -241,7 +241,7 @@ async def test_the_older_a_batch_the_later_the_next_look(age_s: int, poll_after_
         (state("canceling"), "It is being canceled, which takes up to some minutes. Tell the user, and come back"),
         (
             state("ended", request_counts={"processing": 0, "succeeded": 970, "errored": 1_020, "expired": 10}),
-            "but 1,020 errored, 10 expired: retrieve the results with result_types ['errored', 'expired'] to see which",
+            "but 1,020 errored, 10 expired: retrieve the results with result_types [errored, expired], whose",
         ),
         (state("ended", archived_at="2027-03-01T00:00:00Z"), "no longer available"),
         (answer(200, {"id": ID, "unheard_of": True}), "It goes on without you"),

@@ -47,6 +47,11 @@ class Batch:
         return self.status == "ended"
 
     @property
+    def was_canceled(self) -> bool:
+        """Whether somebody asked for it to be canceled; what had been processed by then stays, and is billed."""
+        return bool(self.raw.get("cancel_initiated_at") or self.counts.get("canceled"))
+
+    @property
     def total(self) -> int:
         """How many requests it has, in whatever state they are; its results have as many rows."""
         return sum(self.counts.values())

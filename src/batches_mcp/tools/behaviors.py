@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batches_mcp.api.operations import BATCH_ID
+from batches_mcp.api.outcomes import RESULT_TYPES
 from batches_mcp.core.plan import Contribution, JsonSchema
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.tools import about, ending, listing
@@ -150,6 +151,12 @@ _LEDGER_ARGUMENTS: Mapping[str, JsonSchema] = {
         "items": {"type": "string", "enum": [*PASSING, *ON_REQUEST]},
         "description": f"With retry_of: which rows, in place of {', '.join(PASSING)}.",
     },
+    "retry_max_tokens": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 1_000_000,
+        "description": "With retry_types [truncated]: the higher max_tokens that truncated rows are sent with.",
+    },
 }
 
 _NO_FILES = "this server reads no files; it is started with --root DIR to let it"
@@ -200,9 +207,10 @@ _RESULTS_ARGUMENTS: Mapping[str, JsonSchema] = {
     "result_types": {
         "type": "array",
         "minItems": 1,
-        "maxItems": 4,
-        "items": {"type": "string", "enum": ["succeeded", "errored", "canceled", "expired"]},
-        "description": "Only rows of these types, for example [errored].",
+        "maxItems": len(RESULT_TYPES),
+        "items": {"type": "string", "enum": [*RESULT_TYPES]},
+        "description": "Only rows of these types, for example [errored]. Truncated, refused and paused rows succeeded, "
+        "but need attention.",
     },
     "custom_ids": {
         "type": "array",

@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batches_mcp.requests.tokens import Tariff, Tokens
+from batches_mcp.store.causes import Cause
 from batches_mcp.store.index import Head, Index, decode, encode, read_head
 
 counts = st.integers(0, 2**53)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 classes = st.lists(st.tuples(texts, st.none() | texts), max_size=200)
 tokens = st.lists(st.tuples(st.builds(Tariff, texts, st.booleans(), texts, texts), st.builds(Tokens, *[counts] * 7)))
+causes = st.lists(st.builds(Cause, texts, st.lists(texts), counts, texts))
 rows = st.lists(st.tuples(st.integers(0, 2**64 - 1), *[st.integers(0, 2**32 - 1)] * 2, st.integers(0, 255)))
 
 
@@ -36,6 +38,7 @@ def indexes(draw: st.DrawFn) -> Index:
         draw(st.booleans()),
         draw(classes),
         draw(tokens),
+        draw(causes),
     )
     offsets, lengths, checks, kinds = (
         (list(column) for column in zip(*found, strict=True)) if found else ([], [], [], [])
