@@ -12,6 +12,7 @@ from batches_mcp.core.errors import CallError
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.known import known_of
+from batches_mcp.tools.refused import explained
 from batches_mcp.work.account import Account
 from batches_mcp.work.learn import learn
 
@@ -24,7 +25,8 @@ async def cancel(call: Call) -> dict[str, Any]:
     Raises:
         CallError: whatever went wrong.
     """
-    batch = await call.forward.content(call.tool, call.arguments)
+    async with explained(call):
+        batch = await call.forward.content(call.tool, call.arguments)
     shown = Batch.of(batch)
     await learn(call.account, [shown])
     next_step = (
@@ -40,7 +42,8 @@ async def delete(call: Call) -> dict[str, Any]:
     Raises:
         CallError: whatever went wrong.
     """
-    answer = await call.forward.content(call.tool, call.arguments)
+    async with explained(call):
+        answer = await call.forward.content(call.tool, call.arguments)
     await forget(call.account, call.batch_id)
     return answer
 

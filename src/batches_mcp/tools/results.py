@@ -29,6 +29,7 @@ from batches_mcp.tools.export import export
 from batches_mcp.tools.known import Known, known_of
 from batches_mcp.tools.page import Page
 from batches_mcp.tools.picking import Picker, from_spool
+from batches_mcp.tools.refused import explained
 from batches_mcp.tools.totals import Totals, advice, billed, billed_words
 from batches_mcp.work.download import is_whole, spooled, whole_copy
 from batches_mcp.work.learn import in_doubt, learn
@@ -53,14 +54,15 @@ async def answer(call: Call) -> dict[str, Any]:
     """
     deadline_s = anyio.current_time() + call.forward.upstream.limits.call_s
     asked = read_arguments({**call.arguments, BATCH_ID: call.batch_id})
-    try:
-        return await _answer(call, asked, deadline_s)
-    except FileNotFoundError:
-        # Another process has removed the copy between looking and reading.
+    async with explained(call):
         try:
             return await _answer(call, asked, deadline_s)
-        except FileNotFoundError as error:
-            raise unusable(call.account.folder.spools().folder, error) from error
+        except FileNotFoundError:
+            # Another process has removed the copy between looking and reading.
+            try:
+                return await _answer(call, asked, deadline_s)
+            except FileNotFoundError as error:
+                raise unusable(call.account.folder.spools().folder, error) from error
 
 
 @dataclass(frozen=True, slots=True)

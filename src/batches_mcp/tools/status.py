@@ -17,6 +17,7 @@ from batches_mcp.exchange.result import Answer
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.known import Known, known_of
+from batches_mcp.tools.refused import explained
 from batches_mcp.tools.totals import Totals, advice, billed, billed_words
 from batches_mcp.work.account import Account
 from batches_mcp.work.download import whole_copy
@@ -42,7 +43,8 @@ async def state(call: Call, cap_s: float) -> dict[str, Any]:
     """
     asked_s = float(call.arguments.get("wait_seconds", 0))
     waiting = _Waiting(call, min(asked_s, cap_s))
-    batch, answer = await waiting.until_ended()
+    async with explained(call):
+        batch, answer = await waiting.until_ended()
     waited_s = round(waiting.passed_s(), 1) if waiting.paused else 0.0
     doubted = await learn(call.account, [batch])
     known = await known_of(call.account, batch.id)
