@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import anyio
@@ -158,6 +158,16 @@ async def test_without_the_upstreams_pace_it_asks_every_five_seconds_and_last_at
     assert ours(result)["waited_s"] == 12.0
     assert [each[:2] for each in told] == [(0.0, 12.0), (5.0, 12.0), (10.0, 12.0)]
     assert {each[2] for each in told} == {"in_progress: 3 requests"}
+
+
+async def test_progress_increases_with_each_notification() -> None:
+    _, told, _ = await waited(state(retry_after="600"), OVERLOADED, state(), wait_seconds=45)
+    _, unanswered, _ = await waited(RESET, OVERLOADED, RESET, state(), wait_seconds=45)
+    for each in (told, unanswered):
+        values = [value for value, _, _ in each]
+        assert len(values) > 5
+        assert all(before < after for before, after in pairwise(values)), values
+        assert {total for _, total, _ in each} == {45.0}
 
 
 async def test_a_pace_beyond_the_deadline_is_kept_short() -> None:
