@@ -23,7 +23,7 @@ from batches_mcp.requests.tokens import Tariff, Tokens
 from batches_mcp.store.causes import Cause
 from batches_mcp.store.rows import UNREADABLE, Row
 
-_MAGIC = b"batches-mcp spool 2 " + sys.byteorder.encode() + b"\n"
+_MAGIC = b"batches-mcp spool 3 " + sys.byteorder.encode() + b"\n"
 _NUMBER_BYTES = 4
 _ROW_BYTES = 8 + 4 + 4 + 1
 

@@ -92,9 +92,10 @@ def test_the_form_is_that_of_the_version() -> None:
         "complete": True,
         "classes": [["succeeded", "end_turn"], ["expired", None]],
         "tokens": [[["m", False, "", "batch"], dict.fromkeys(Tokens.__dataclass_fields__, 3)]],
+        "causes": [{"type": "expired", "parts": ["late"], "count": 1, "custom_id": "r1"}],
     }
     encoded = json.dumps(head, separators=(",", ":")).encode()
-    content = b"batches-mcp spool 2 " + sys.byteorder.encode() + b"\n" + struct.pack("<I", len(encoded)) + encoded
+    content = b"batches-mcp spool 3 " + sys.byteorder.encode() + b"\n" + struct.pack("<I", len(encoded)) + encoded
     content += struct.pack("=QQIIIIBB", 0, 5, 4, 4, 10, 11, 1, 2)
     content += struct.pack("<I", zlib.crc32(content))
     index = decode(content)
