@@ -87,10 +87,10 @@ async def test_a_batch_and_its_results_are_read_where_answers_link_to(
 
         sandbox.clock.advance(60)
         retrieved = await client.call_tool(RETRIEVE, {"message_batch_id": batch_id})
-        assert links(retrieved) == [f"batch://{batch_id}", f"batch://{batch_id}/results"]
-        assert json.loads(await read(client, links(retrieved)[0])) == retrieved.structured_content
+        assert links(retrieved) == [f"batch://{batch_id}/results"]
+        assert json.loads(await read(client, f"batch://{batch_id}")) == retrieved.structured_content
         results = await client.call_tool(RESULTS, {"message_batch_id": batch_id})
-        assert json.loads(await read(client, links(retrieved)[1])) == results.structured_content
+        assert json.loads(await read(client, links(retrieved)[0])) == results.structured_content
 
 
 @eras
@@ -112,9 +112,8 @@ async def test_links_leave_the_content_of_an_answer_as_it_was(era: Era, sandbox:
         assert json.loads(first.text) == each.structured_content
         assert all(isinstance(block, t.ResourceLink) for block in rest)
     assert len(links(canceled)) == 1
-    assert len(links(results)) == 2
-    # A list is of many, what is deleted is gone, and an error names nothing to read.
-    assert links(listed) == links(deleted) == links(failed) == []
+    # Results are all there is, a list is of many, what is deleted is gone, and an error names nothing to read.
+    assert links(results) == links(listed) == links(deleted) == links(failed) == []
 
 
 async def test_clients_of_revisions_without_links_get_none(sandbox: Sandbox, key: str) -> None:

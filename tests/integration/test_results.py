@@ -87,7 +87,7 @@ async def test_pages_filters_and_files(transport: Transport, era: Era, sandbox: 
         by_id = {"message_batch_id": await made(client, sandbox)}
         whole = await get(client, **by_id)
         assert list(whole) == ["message_batch_id", "rows", "has_more", "next_cursor", "counts", "usage",
-                               "totals_complete", "notice"]  # fmt: skip
+                               "totals_complete", "notice", "batches_mcp"]  # fmt: skip
         assert whole["counts"]["errors"] == {"api_error": 1}
         assert whole["counts"]["succeeded"] == 4
         assert whole["totals_complete"] is True

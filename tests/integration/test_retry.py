@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.sandbox import Sandbox
 from tests.support.creates import agent, create, existing, made_by_another, persist, requests
-from tests.support.servers import CREATE, DELETE, Era, Transport, connected, error_of, text_of
+from tests.support.results import relaying, stopping
+from tests.support.servers import CREATE, DELETE, REQUEST, Era, Transport, connected, error_of, text_of
 
 pytestmark = pytest.mark.anyio
 
@@ -82,7 +84,7 @@ async def test_exactly_the_retryable_rows_are_sent_as_they_were(
     [
         (["expired"], ["late"]),
         (["billing", "invalid"], ["wrong", "poor"]),
-        (["truncated", "refused"], ["cut", "no"]),
+        (["refused"], ["no"]),
         (["overloaded_error"], ["busy"]),
     ],
 )
@@ -92,6 +94,51 @@ async def test_types_replace_the_usual_ones(types: list[str], sent: list[str], s
         sandbox.end(parent)
         await persist(client, {"retry_of": parent, "retry_types": types})
     assert [each["custom_id"] for each in last_body(sandbox)] == sent
+
+
+async def test_truncated_rows_go_out_with_more_tokens_or_not_at_all(sandbox: Sandbox, key: str) -> None:
+    async with agent(sandbox.url, key) as client:
+        parent = await persist(client, {"requests": mixed()})
+        sandbox.end(parent)
+        named = {"retry_of": parent, "retry_types": ["truncated", "refused"]}
+        for more, words in (
+            ({}, "1 row was cut at max_tokens, which is 100, and would be cut again. Call again with a retry_max_tokens above 100"),
+            ({"retry_max_tokens": 100}, "would be cut again at 100"),
+        ):  # fmt: skip
+            _, error = await create(client, {**named, **more})
+            assert words in error["message"]
+        await persist(client, {**named, "retry_max_tokens": 400})
+        wrong = await client.call_tool(CREATE, {"retry_of": parent, "retry_max_tokens": 400})
+        assert "retry_max_tokens: goes with retry_types [truncated]" in text_of(wrong)
+    sent = {each["custom_id"]: each for each in last_body(sandbox)}
+    before = {each["custom_id"]: each for each in mixed()}
+    before["cut"]["params"] |= {"max_tokens": 400}
+    assert sent == {name: before[name] for name in ("cut", "no")}
+
+
+async def test_an_answer_that_fills_the_context_window_needs_a_shorter_prompt(sandbox: Sandbox, key: str) -> None:
+    async with AsyncExitStack() as stack:
+        url = stack.enter_context(relaying(sandbox.url, stopping({"a": "model_context_window_exceeded"})))
+        client = await stack.enter_async_context(agent(url, key))
+        parent = await persist(client, {"requests": [REQUEST]})
+        sandbox.end(parent)
+        _, error = await create(client, {"retry_of": parent, "retry_types": ["truncated"], "retry_max_tokens": 400})
+    assert "a (model_context_window_exceeded)" in error["message"]
+
+
+async def test_rows_that_may_be_sent_again_are_never_said_to_need_fixing(sandbox: Sandbox, key: str) -> None:
+    async with agent(sandbox.url, key) as client:
+        parent = await persist(client, {"requests": mixed()})
+        sandbox.end(parent)
+        _, words = await create(client, {"retry_of": parent, "retry_types": ["expired"], "dry_run": True})
+        assert {each["custom_id"] for each in words["needs_fixing"]} == {"wrong", "poor"}
+        assert words["not_asked_for"] == {"overloaded_error": 1, "api_error": 1, "truncated": 1, "refused": 1}
+        _, error = await create(client, {"retry_of": parent, "retry_types": ["canceled"]})
+    assert (
+        "Of types that were not asked for it has 1 expired, 1 api_error, 1 overloaded_error, 1 truncated"
+        in error["message"]
+    )
+    assert "2 failed for other reasons, and would fail again: wrong (invalid_request_error)" in error["message"]
 
 
 async def test_canceled_rows_only_when_named(sandbox: Sandbox, key: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 import anyio
@@ -160,6 +160,16 @@ async def test_without_the_upstreams_pace_it_asks_every_five_seconds_and_last_at
     assert {each[2] for each in told} == {"in_progress: 3 requests"}
 
 
+async def test_progress_increases_with_each_notification() -> None:
+    _, told, _ = await waited(state(retry_after="600"), OVERLOADED, state(), wait_seconds=45)
+    _, unanswered, _ = await waited(RESET, OVERLOADED, RESET, state(), wait_seconds=45)
+    for each in (told, unanswered):
+        values = [value for value, _, _ in each]
+        assert len(values) > 5
+        assert all(before < after for before, after in pairwise(values)), values
+        assert {total for _, total, _ in each} == {45.0}
+
+
 async def test_a_pace_beyond_the_deadline_is_kept_short() -> None:
     time = Time()
     _, _, asked = await waited(state(retry_after="600"), wait_seconds=20, time=time)
@@ -241,7 +251,7 @@ async def test_the_older_a_batch_the_later_the_next_look(age_s: int, poll_after_
         (state("canceling"), "It is being canceled, which takes up to some minutes. Tell the user, and come back"),
         (
             state("ended", request_counts={"processing": 0, "succeeded": 970, "errored": 1_020, "expired": 10}),
-            "but 1,020 errored, 10 expired: retrieve the results with result_types ['errored', 'expired'] to see which",
+            "but 1,020 errored, 10 expired: retrieve the results with result_types [errored, expired], whose",
         ),
         (state("ended", archived_at="2027-03-01T00:00:00Z"), "no longer available"),
         (answer(200, {"id": ID, "unheard_of": True}), "It goes on without you"),

@@ -55,7 +55,8 @@ async def walk(client: Client, **arguments: Any) -> list[dict[str, Any]]:
     page = await get(client, **arguments)
     rows: list[dict[str, Any]] = page["rows"]
     while page["has_more"]:
-        page = await get(client, cursor=page["next_cursor"], limit=arguments.get("limit", 20))
+        kept = {name: arguments[name] for name in ("message_batch_id", "limit") if name in arguments}
+        page = await get(client, cursor=page["next_cursor"], **kept)
         assert page["rows"], page["notice"]
         rows += page["rows"]
     assert page["next_cursor"] is None
@@ -99,6 +100,19 @@ def relaying(url: str, alter: Alter) -> Iterator[str]:
 
     with serving(Handler) as served:
         yield served
+
+
+def stopping(reasons: Mapping[str, str]) -> Alter:
+    """Change the stop_reason of some rows, by their custom_ids."""
+
+    def alter(_: int, lines: list[bytes]) -> list[bytes]:
+        rows = [json.loads(line) for line in lines]
+        for each in rows:
+            if each["custom_id"] in reasons:
+                each["result"]["message"]["stop_reason"] = reasons[each["custom_id"]]
+        return [json.dumps(each).encode() + b"\n" for each in rows]
+
+    return alter
 
 
 _OF_A_CONNECTION = ("host", "connection", "content-length", "transfer-encoding")

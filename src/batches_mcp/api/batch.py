@@ -9,6 +9,9 @@ from typing import Any
 
 from batches_mcp.exchange.result import Answer
 
+_ID_PREFIX = "msgbatch_"
+ID_FORM = f"{_ID_PREFIX}..."
+
 # https://platform.claude.com/docs/en/api/retrieving-message-batches: each request is counted in one of these states.
 # What else may be counted one day may count the same requests again.
 _STATES = ("processing", "succeeded", "errored", "canceled", "expired")
@@ -47,9 +50,19 @@ class Batch:
         return self.status == "ended"
 
     @property
+    def was_canceled(self) -> bool:
+        """Whether somebody asked for it to be canceled; what had been processed by then stays, and is billed."""
+        return bool(self.raw.get("cancel_initiated_at") or self.counts.get("canceled"))
+
+    @property
     def total(self) -> int:
         """How many requests it has, in whatever state they are; its results have as many rows."""
         return sum(self.counts.values())
+
+
+def is_id(text: str) -> bool:
+    """Whether a text has the form of a batch's id."""
+    return text.startswith(_ID_PREFIX)
 
 
 def batches_in(page: Mapping[str, Any]) -> list[Batch]:

@@ -223,7 +223,8 @@ class ToolPlan:
     one argument stands for it.
 
     `checked_schema` is the input schema without the content of the arguments that the behaviour checks itself;
-    `unavailable` says of arguments that others of our servers take why this one does not.
+    `unavailable` says of arguments that others of our servers take why this one does not. `search_hint` are words to
+    find it by.
     """
 
     name: str
@@ -238,6 +239,7 @@ class ToolPlan:
     behavior: BehaviorName | None = None
     beside: Mapping[BehaviorName, tuple[str | Feed, ...]] = field(default_factory=dict)
     unavailable: Mapping[str, str] = field(default_factory=dict)
+    search_hint: str = ""
 
     @property
     def repeatable(self) -> bool:

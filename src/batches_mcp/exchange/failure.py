@@ -65,14 +65,19 @@ def failure(answer: Answer, *, repeatable: bool, variables: Collection[str]) -> 
         HTTPStatus(answer.status).phrase if answer.status in _PHRASES else _OTHER_PHRASES.get(answer.status, "error")
     )
     retry = retry_of(answer, repeatable=repeatable)
+    after_s = None if _limit_is_spent(answer) else retry_after_s(answer.headers)
+    if answer.status in _NOT_ACCEPTED and after_s is not None:
+        retry = Retry.HELPS  # by then, though nothing should try again by itself before
     elsewhere = answer.status in _WITHOUT_REASON and not error
-    next_step, at_shell = (_ELSEWHERE, _ELSEWHERE) if elsewhere else _next_steps(answer.status, retry, variables)
+    next_step, at_shell = _ELSEWHERE, _ELSEWHERE
+    if not elsewhere:
+        next_step, at_shell = _next_steps(answer.status, retry, variables)
     report = ErrorReport(
         type=_word(error.get("type")) or _word(phrase),
         message=excerpt(message, 2000),
         next_step=next_step,
         retry=retry,
-        retry_after_s=retry_after_s(answer.headers),
+        retry_after_s=after_s,
         status=answer.status,
         request_id=excerpt(answer.request_id, 100) if answer.request_id else None,
         error_code=excerpt(code, 100) if isinstance(code, str) else None,
@@ -85,14 +90,17 @@ def retry_of(answer: Answer, *, repeatable: bool) -> Retry:
     """Whether sending the request again may help, and is safe."""
     wish = answer.headers.get("x-should-retry", "").lower()
     if answer.status in _NOT_ACCEPTED:
-        # An account's own spend limit ends when its owner raises it, whatever the status promises.
-        spent = b'"enforced_spend_limit_reached"' in answer.body
-        return Retry.USELESS if spent or wish == "false" else Retry.HELPS
+        return Retry.USELESS if _limit_is_spent(answer) or wish == "false" else Retry.HELPS
     if answer.status < _SERVER_FAULT and answer.status not in _PASSING:
         return Retry.HELPS if wish == "true" and repeatable else Retry.USELESS
     if not repeatable:
         return Retry.UNSAFE
     return Retry.USELESS if wish == "false" else Retry.HELPS
+
+
+def _limit_is_spent(answer: Answer) -> bool:
+    """Whether it is an account's own spend limit, which ends when its owner raises it, whatever the status promises."""
+    return answer.status in _NOT_ACCEPTED and b'"enforced_spend_limit_reached"' in answer.body
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -130,6 +138,11 @@ def _next_steps(status: int, retry: Retry, variables: Collection[str]) -> tuple[
         names = " or ".join(sorted(variables)) or "the credential"
         refused = f"the upstream does not accept the value of {names}"
         return f"Tell the user that {refused} in the server's environment.", f"Correct it: {refused}."
+    if status in _NOT_ACCEPTED and retry is Retry.USELESS:
+        return (
+            "Tell the user: waiting a little does not end this limit.",
+            "See to the limit that the message speaks of: waiting a little does not end it.",
+        )
     if status in _NEXT_STEPS:
         return _NEXT_STEPS[status]
     if status >= _SERVER_FAULT:

@@ -10,11 +10,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from batches_mcp.api.outcomes import OUTCOMES
 from batches_mcp.core.redact import excerpt
 from batches_mcp.job.steps import Kind, retryable
 from batches_mcp.requests.cost import actual_usd_by_category
 from batches_mcp.requests.tokens import Tariff, Tokens
-from batches_mcp.store.index import OUTCOMES
 from batches_mcp.store.rows import loads, read_row
 from batches_mcp.store.spool import Spool
 from batches_mcp.tools.export import COLUMNS, Format, cells

@@ -110,6 +110,7 @@ def _tool(linked: LinkedTool, request: RequestPlan, contributions: Mapping[str, 
         behavior=behavior_of(target),
         beside=call.beside,
         unavailable=contribution.unavailable,
+        search_hint=tool.search_hint,
     )
 
 

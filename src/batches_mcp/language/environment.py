@@ -22,6 +22,7 @@ _NO_REFERENCES = {
     "x-guidance",
     "x-output-schema",
     "x-schema",
+    "x-search-hint",
 }
 
 

@@ -17,9 +17,10 @@ from batches_mcp.exchange import result
 from batches_mcp.exchange.arguments import ArgumentCheck
 from batches_mcp.serve.boundary import attempt
 from batches_mcp.serve.draining import Draining
+from batches_mcp.serve.progress import Report, increasing
 from batches_mcp.tools.behaviors import Behavior
 from batches_mcp.tools.call import Call
-from batches_mcp.work.runtime import Progress, Runtime
+from batches_mcp.work.runtime import Runtime
 
 ERROR_META = "batches-mcp/error"
 
@@ -35,7 +36,7 @@ class Calls:
     draining: Draining
 
     async def call(
-        self, name: str, arguments: Mapping[str, Any], progress: Progress, server_url: str | None = None
+        self, name: str, arguments: Mapping[str, Any], progress: Report, server_url: str | None = None
     ) -> t.CallToolResult:
         """Call a tool. What goes wrong is in the result, never raised, but for a name that is not a tool's.
 
@@ -53,7 +54,7 @@ class Calls:
         tool: ToolPlan,
         check: ArgumentCheck,
         arguments: Mapping[str, Any],
-        progress: Progress,
+        progress: Report,
         server_url: str | None,
     ) -> dict[str, Any]:
         """The structured content that a call comes to.
@@ -62,11 +63,12 @@ class Calls:
             CallError: whatever went wrong.
         """
         arguments = check.meant(arguments)
+        told = increasing(progress)
 
         async def answer() -> dict[str, Any]:
             if tool.behavior is None:
                 return await self.runtime.forward.content(tool, arguments)
-            return await self.behaviors[tool.behavior].answer(Call(self.runtime, tool, arguments, progress, server_url))
+            return await self.behaviors[tool.behavior].answer(Call(self.runtime, tool, arguments, told, server_url))
 
         return await self.draining.call(answer, changes=tool.request.method != "GET")
 

@@ -23,6 +23,7 @@ from batches_mcp.exchange.upstream import Upstream
 from batches_mcp.serve import completion, prompts, resources
 from batches_mcp.serve.calls import Calls
 from batches_mcp.serve.draining import Draining
+from batches_mcp.serve.identity import ICON, WEBSITE_URL
 from batches_mcp.tools.behaviors import Behavior
 from batches_mcp.work.account import Account
 from batches_mcp.work.runtime import Runtime, running
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 _DRAIN_S = 2.0
 # By then the list that was asked for has been sent.
 _LOAD_AFTER_S = 0.05
+
+# Claude Code looks for tools that are not loaded yet by this.
+_SEARCH_HINT = "anthropic/searchHint"
 
 # The lists are the same for every caller and change only with the server, so clients may keep them for a while.
 _LIST_TTL_MS = 300_000
@@ -88,7 +92,8 @@ def build_server(
         server_url, progress = resources.server_url(context), context.session.report_progress
         answer = await calls.call(params.name, params.arguments or {}, progress, server_url)
         if context.protocol_version >= resources.LINKS_SINCE:
-            answer.content += resources.links(plan.resources, behaviors, answer.structured_content or {})
+            tool, _ = calls.tools[params.name]
+            answer.content += resources.links(plan.resources, behaviors, tool, answer.structured_content or {})
         return answer
 
     hint = CacheHint(ttl_ms=_LIST_TTL_MS, scope="public")
@@ -97,6 +102,8 @@ def build_server(
         version=__version__,
         title=plan.title,
         instructions=plan.instructions,
+        website_url=WEBSITE_URL,
+        icons=[t.Icon(src=ICON, mime_type="image/svg+xml", sizes=["any"])],
         lifespan=lifespan,
         cache_hints={
             "tools/list": hint,
@@ -155,4 +162,5 @@ def tool_of(plan: ToolPlan) -> t.Tool:
             idempotent_hint=plan.hints.idempotent,
             open_world_hint=plan.hints.open_world,
         ),
+        _meta={_SEARCH_HINT: plan.search_hint} if plan.search_hint else None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mcp.types as t
@@ -10,7 +10,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
 from batches_mcp.core.errors import ErrorReport
-from batches_mcp.core.plan import ResourcePlan
+from batches_mcp.core.plan import ResourcePlan, ToolPlan
 from batches_mcp.core.redact import excerpt
 from batches_mcp.exchange import result
 from batches_mcp.exchange.arguments import ArgumentCheck
@@ -79,16 +79,18 @@ def server_url(context: ServerRequestContext[Calls]) -> str | None:
 
 
 def links(
-    resources: Sequence[ResourcePlan], behaviors: Mapping[str, Behavior], content: Mapping[str, Any]
-) -> Iterator[t.ResourceLink]:
-    """Links to the resources that tell more of what an answer is about."""
-    for each in resources:
+    resources: Sequence[ResourcePlan], behaviors: Mapping[str, Behavior], tool: ToolPlan, content: Mapping[str, Any]
+) -> list[t.ResourceLink]:
+    """A link to the resource that tells most beyond an answer of a tool, if there is one: the last in the file."""
+    for each in reversed(resources):
         behavior = behaviors.get(each.call.behavior or "") if each.call is not None else None
         values = behavior.about(content) if behavior is not None else None
         if values is not None and values.keys() >= set(each.variables):
-            yield t.ResourceLink(
-                uri=uri.expand(each.uri, values), name=each.name, title=each.title, mime_type=each.mime_type
-            )
+            if each.call is not None and each.call.behavior == tool.behavior:
+                return []
+            found = uri.expand(each.uri, values)
+            return [t.ResourceLink(uri=found, name=each.name, title=each.title, mime_type=each.mime_type)]
+    return []
 
 
 def _error(calls: Calls, read: str, report: ErrorReport) -> Exception:

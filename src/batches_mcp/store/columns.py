@@ -6,8 +6,10 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, field
 
+from batches_mcp.api.outcomes import OUTCOMES
 from batches_mcp.requests.tokens import BATCH_TIER, LONG_PROMPT_TOKENS, PLAIN_GEOS, Tariff, Tokens
-from batches_mcp.store.index import OUTCOMES, Head, Index, check_of
+from batches_mcp.store.causes import FAILED, Causes
+from batches_mcp.store.index import Head, Index, check_of
 from batches_mcp.store.rows import Row
 
 # A kind is one byte of the index; what no API ever had so many of is named "other".
@@ -26,6 +28,7 @@ class Columns:
     classes: dict[tuple[str, str | None], int] = field(default_factory=dict)
     # By model, length of the prompt, and what `usage` says of place and tier, as it says it.
     sums: dict[tuple[str, bool, str | None, str | None], list[int]] = field(default_factory=dict)
+    causes: Causes = field(default_factory=Causes)
 
     @classmethod
     def of(cls, index: Index) -> Columns:
@@ -36,6 +39,7 @@ class Columns:
             bytearray(index.kinds),
             {kind: code for code, kind in enumerate(index.head.classes, 1)},
             {tariff: list(astuple(tokens)) for tariff, tokens in index.tokens.items()},
+            Causes(index.head.causes),
         )
 
     def index(self, head: Head) -> Index:
@@ -79,6 +83,8 @@ class Columns:
             elif result.billed:
                 model = message.model if message is not None else ""
                 self._new_tariff(model, False, None, None)[6] += 1
+            elif result.type in FAILED:
+                self.causes.add(row)
 
     @property
     def tokens(self) -> dict[Tariff, Tokens]:

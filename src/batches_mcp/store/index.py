@@ -18,12 +18,12 @@ from typing import Annotated, BinaryIO, TypeAlias
 
 import msgspec
 
+from batches_mcp.api.outcomes import is_one_of
 from batches_mcp.requests.tokens import Tariff, Tokens
+from batches_mcp.store.causes import Cause
 from batches_mcp.store.rows import UNREADABLE, Row
 
-OUTCOMES = ("succeeded", "errored", "canceled", "expired")
-
-_MAGIC = b"batches-mcp spool 2 " + sys.byteorder.encode() + b"\n"
+_MAGIC = b"batches-mcp spool 3 " + sys.byteorder.encode() + b"\n"
 _NUMBER_BYTES = 4
 _ROW_BYTES = 8 + 4 + 4 + 1
 
@@ -37,7 +37,7 @@ class Head(msgspec.Struct, frozen=True):
     `made_s` is when it was written, by the upstream's clock (Unix time; None when it did not tell). `ignored` counts
     lines of the data that are no rows of the batch, or repeat one; `classes` are the kinds of rows, each a type with
     the type of its error or its stop_reason, by which the index names a row's kind, from 1. `changed_ns` is when the
-    `data`, a file of `data_bytes`, was written last.
+    `data`, a file of `data_bytes`, was written last. `causes` are why rows failed, that of most rows first.
     """
 
     batch_id: str
@@ -51,6 +51,7 @@ class Head(msgspec.Struct, frozen=True):
     complete: bool
     classes: list[tuple[str, str | None]]
     tokens: list[tuple[Tariff, Tokens]]
+    causes: list[Cause]
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,10 @@ class Index:
         return self.head.rows
 
     def matching(self, outcomes: Collection[str], start: int = 0) -> Iterator[int]:
-        """The numbers from `start` on of the rows of these types; all when none is named."""
+        """The numbers from `start` on of the rows that are `is_one_of` these types."""
         if not outcomes:
             return iter(range(start, len(self)))
-        codes = bytes(code for code, (outcome, _) in enumerate(self.head.classes, 1) if outcome in outcomes)
+        codes = bytes(code for code, kind in enumerate(self.head.classes, 1) if is_one_of(kind, outcomes))
         if not codes:
             return iter(())
         return (found.start() for found in re.compile(b"[" + re.escape(codes) + b"]").finditer(self.kinds, start))
@@ -87,8 +88,8 @@ class Index:
         return self.head.classes[self.kinds[number] - 1]
 
     def has(self, number: int, outcomes: Collection[str]) -> bool:
-        """Whether a row is of one of these types; of any when none is named."""
-        return not outcomes or self.kind(number)[0] in outcomes
+        """Whether a row `is_one_of` these types."""
+        return is_one_of(self.kind(number), outcomes)
 
     def order(self, lines: int) -> int:
         """A number that differs when the ids of the first `lines` rows, or their order, do."""

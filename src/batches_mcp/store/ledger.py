@@ -183,10 +183,11 @@ class Ledger:
         with self.database.transaction() as db:
             return select(db, "1 = 1 ORDER BY key DESC")
 
-    def known(self, batch_ids: Iterable[str]) -> set[str]:
-        """Those of the batches that are certainly an entry's."""
+    def known(self, batch_ids: Iterable[str]) -> dict[str, Entry]:
+        """The entries of those of the batches that are certainly an entry's, by the ids of the batches."""
         with self.database.transaction() as db:
-            return {each for each in batch_ids if select(db, f"batch_id = ? AND {_MADE}", each)}
+            found = {each: select(db, f"batch_id = ? AND {_MADE}", each) for each in batch_ids}
+            return {batch_id: entries[0] for batch_id, entries in found.items() if entries}
 
     def rivals(self, entry: Entry) -> list[Entry]:
         """The other unsettled creates of the same size and of other content: a batch of that size may be theirs."""

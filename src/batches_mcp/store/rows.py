@@ -102,6 +102,7 @@ class Message(msgspec.Struct, gc=False):
 
 class InnerError(msgspec.Struct, gc=False):
     type: str = ""
+    message: object = ""
 
 
 class OuterError(msgspec.Struct, gc=False):
@@ -124,6 +125,11 @@ class Result(msgspec.Struct, gc=False):
     def error_type(self) -> str | None:
         inner = self.error.error if self.error is not None else None
         return inner.type if inner is not None else None
+
+    @property
+    def error_message(self) -> str:
+        inner = self.error.error if self.error is not None else None
+        return inner.message if inner is not None and isinstance(inner.message, str) else ""
 
 
 class Row(msgspec.Struct, gc=False):

@@ -144,6 +144,7 @@ class Writer:
             self.whole,
             list(columns.classes),
             list(columns.tokens.items()),
+            columns.causes.all(),
         )
         content = encode(columns.index(head))
         temporary = self._temporary.with_suffix(".index-part")

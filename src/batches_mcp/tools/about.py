@@ -15,12 +15,11 @@ def nothing(_: Mapping[str, Any]) -> None:
 
 
 def batch(content: Mapping[str, Any]) -> Mapping[str, str] | None:
-    """The batch whose state or whose results an answer is."""
-    named = content.get("id") if content.get("type") == _STATE else content.get(BATCH_ID)
+    """The batch whose state an answer is."""
+    named = content.get("id") if content.get("type") == _STATE else None
     return {BATCH_ID: named} if isinstance(named, str) and named else None
 
 
 def results(content: Mapping[str, Any]) -> Mapping[str, str] | None:
     """The same, once there are results to read."""
-    there = content.get("type") != _STATE or content.get("results_url") is not None
-    return batch(content) if there else None
+    return batch(content) if content.get("results_url") is not None else None

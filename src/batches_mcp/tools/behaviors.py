@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batches_mcp.api.operations import BATCH_ID
+from batches_mcp.api.outcomes import RESULT_TYPES
 from batches_mcp.core.plan import Contribution, JsonSchema
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.tools import about, ending, listing
@@ -89,17 +90,17 @@ _REQUEST_ARGUMENTS: Mapping[str, JsonSchema] = {
         "type": "integer",
         "minimum": 1,
         "maximum": _MAX_PARTS,
-        "description": "Which part to send, from 1, when one batch cannot hold them all; dry_run counts the parts.",
+        "description": "Which part to send, from 1, when one batch cannot hold them all; dry_run counts them.",
     },
     "dry_run": {
         "type": "boolean",
         "default": False,
-        "description": "Check the requests and say what they would make, without sending anything.",
+        "description": "Only check the requests and estimate their price; nothing is sent.",
     },
     "skip_invalid": {
         "type": "boolean",
         "default": False,
-        "description": "Send the requests without errors and leave the others out, which are named in the answer.",
+        "description": "Send the requests without errors; the answer names the others.",
     },
 }
 
@@ -108,13 +109,13 @@ _FILE_NAME: JsonSchema = {"type": "string", "minLength": 1, "maxLength": 4096}
 _FILE_ARGUMENTS: Mapping[str, JsonSchema] = {
     "requests_file": {
         **_FILE_NAME,
-        "description": "In place of requests: a file on the server, read there at no cost of context. JSONL with "
-        "{custom_id, params} in each line, or a JSON array of those; may be gzipped.",
+        "description": "In place of requests: a file on the server, JSONL with {custom_id, params} in each line, or a "
+        "JSON array of those; may be gzipped.",
     },
     "rows_file": {
         **_FILE_NAME,
         "description": "In place of requests: a CSV, TSV or JSONL file on the server, of whose rows `template` makes "
-        "requests. A column custom_id gives the ids; without one they are like row-000001-3f9c.",
+        "requests. A column custom_id gives the ids; else they are like row-000001-3f9c.",
     },
     "template": {
         "type": "object",
@@ -127,20 +128,20 @@ _LEDGER_ARGUMENTS: Mapping[str, JsonSchema] = {
         "type": "string",
         "minLength": 1,
         "maxLength": 200,
-        "description": "Words to know the batch by; kept by this server, not sent.",
+        "description": "Words to find the batch by; kept here, not sent.",
     },
     "allow_duplicate": {
         "type": "boolean",
         "default": False,
-        "description": "Send the same requests as an earlier batch of the last 24 hours once more, which bills them "
-        "again. Only when the user wants that.",
+        "description": "Send, and bill, the requests of an earlier batch of the last 24 hours once more. Only when the "
+        "user wants that.",
     },
     "retry_of": {
         "type": "string",
         "minLength": 1,
         "maxLength": 200,
-        "description": "In place of requests: the id of an ended batch that this server created. Sends those of its "
-        "requests again that failed for a passing reason, as they were; the answer names those that need fixing.",
+        "description": "In place of requests: the id of an ended batch of this server, whose requests that failed for "
+        "a passing reason are sent again.",
     },
     "retry_types": {
         "type": "array",
@@ -148,7 +149,13 @@ _LEDGER_ARGUMENTS: Mapping[str, JsonSchema] = {
         "maxItems": 10,
         "uniqueItems": True,
         "items": {"type": "string", "enum": [*PASSING, *ON_REQUEST]},
-        "description": f"With retry_of: which rows, in place of {', '.join(PASSING)}.",
+        "description": f"With retry_of: which rows, in place of the first {len(PASSING)}.",
+    },
+    "retry_max_tokens": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 1_000_000,
+        "description": "With retry_types [truncated]: the higher max_tokens of these rows.",
     },
 }
 
@@ -162,7 +169,7 @@ def _status_contribution(cap_s: float) -> Contribution:
         "minimum": 0,
         "maximum": 86_400,
         "default": 0,
-        "description": f"Wait up to this long for the batch to end before answering; at most {cap_s:g} s in one call.",
+        "description": f"Wait so long for its end, at most {cap_s:g} s in one call.",
     }
     return Contribution({"wait_seconds": wait})
 
@@ -189,20 +196,20 @@ _RESULTS_ARGUMENTS: Mapping[str, JsonSchema] = {
         "minimum": 1,
         "maximum": 1000,
         "default": 20,
-        "description": "How many rows to return at most. An answer holds 40,000 characters, so that it may be fewer.",
+        "description": "How many rows to return at most; fewer when they do not fit.",
     },
     "cursor": {
         "type": "string",
         "minLength": 1,
         "maxLength": 20_000,
-        "description": "next_cursor of the page before, for the page after it. It carries the filters.",
+        "description": "next_cursor of the page before. It carries the filters.",
     },
     "result_types": {
         "type": "array",
         "minItems": 1,
-        "maxItems": 4,
-        "items": {"type": "string", "enum": ["succeeded", "errored", "canceled", "expired"]},
-        "description": "Only rows of these types, for example [errored].",
+        "maxItems": len(RESULT_TYPES),
+        "items": {"type": "string", "enum": [*RESULT_TYPES]},
+        "description": "Only rows of these types. Truncated, refused and paused ones succeeded, but need attention.",
     },
     "custom_ids": {
         "type": "array",
@@ -216,20 +223,19 @@ _RESULTS_ARGUMENTS: Mapping[str, JsonSchema] = {
         "enum": ["text", "full"],
         "default": "text",
         "description": "text: the text of each answer, or its error. full: rows as the API gives them, several times "
-        "as long, with usage, tool calls and thinking.",
+        "as long.",
     },
     "max_chars_per_row": {
         "type": "integer",
         "minimum": 20,
         "maximum": 35_000,
         "default": 4000,
-        "description": "Cut the text of each row at so many characters; cut_chars says how much was cut. With view "
-        "full it cuts the row, and only when given.",
+        "description": "Cut the text of each row (view full: the row, only when given).",
     },
     "as_file": {
         "type": "string",
         "enum": ["jsonl", "csv"],
         "description": "Write all rows, or those the filters let through, to a file on the server, and return where it "
-        "is in place of rows. jsonl: rows as the API gives them; csv: one line each, with text, error and tokens.",
+        "is: jsonl as the API gives them, or csv with text, error and tokens.",
     },
 }

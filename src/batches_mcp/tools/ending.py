@@ -9,7 +9,10 @@ import anyio.to_thread
 
 from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import CallError
+from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
+from batches_mcp.tools.known import known_of
+from batches_mcp.tools.refused import explained
 from batches_mcp.work.account import Account
 from batches_mcp.work.learn import learn
 
@@ -22,9 +25,15 @@ async def cancel(call: Call) -> dict[str, Any]:
     Raises:
         CallError: whatever went wrong.
     """
-    batch = await call.forward.content(call.tool, call.arguments)
-    await learn(call.account, [Batch.of(batch)])
-    return batch
+    async with explained(call):
+        batch = await call.forward.content(call.tool, call.arguments)
+    shown = Batch.of(batch)
+    await learn(call.account, [shown])
+    next_step = (
+        f"Tell the user. Of its {shown.total:,} requests, those processed by then keep their results and are billed; "
+        "the others are not. It ends in a minute or so: retrieve it then, which says what is billed."
+    )
+    return {**batch, OUR_KEY: {**(await known_of(call.account, call.batch_id)).facts, "next_step": next_step}}
 
 
 async def delete(call: Call) -> dict[str, Any]:
@@ -33,7 +42,8 @@ async def delete(call: Call) -> dict[str, Any]:
     Raises:
         CallError: whatever went wrong.
     """
-    answer = await call.forward.content(call.tool, call.arguments)
+    async with explained(call):
+        answer = await call.forward.content(call.tool, call.arguments)
     await forget(call.account, call.batch_id)
     return answer
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal
 
+from batches_mcp.api.outcomes import RESULT_TYPES
 from batches_mcp.core.state import create, unusable
 from batches_mcp.store.files import NEW_S, SAFE_NAME
-from batches_mcp.store.index import OUTCOMES
 from batches_mcp.store.rows import loads, read_row
 from batches_mcp.store.spool import Spool, key
 from batches_mcp.tools.call import Call
@@ -57,7 +57,7 @@ async def export(
 
 def _stem(batch_id: str, outcomes: Collection[str], ids: Collection[str]) -> str:
     name = batch_id if SAFE_NAME.fullmatch(batch_id) else key(batch_id)
-    parts = [outcome for outcome in OUTCOMES if outcome in outcomes] + ([digest(ids).hex()] if ids else [])
+    parts = [each for each in RESULT_TYPES if each in outcomes] + ([digest(ids).hex()] if ids else [])
     return ".".join([name, "-".join(parts)]) if parts else name
 
 

@@ -10,7 +10,10 @@ from batches_mcp.exchange import result
 from batches_mcp.exchange.request import invalid
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
+from batches_mcp.tools.known import facts, known
 from batches_mcp.work.learn import learn
+
+Rows = Sequence[Mapping[str, Any]]
 
 
 async def page(call: Call) -> dict[str, Any]:
@@ -23,33 +26,49 @@ async def page(call: Call) -> dict[str, Any]:
         raise invalid("after_id, before_id: only one of the two can be given.")
     answer = await call.forward.answer(call.tool, call.arguments)
     page = result.whole(call.tool.result, answer)
-    await learn(call.account, batches_in(page))
-    return result.bounded(cut(page, backwards="before_id" in call.arguments), answer)
+    batches = batches_in(page)
+    await learn(call.account, batches)
+    entries = await known(call.account, [batch.id for batch in batches])
+    ours = {batch_id: facts(entry) for batch_id, entry in entries.items()}
+    return result.bounded(cut(page, ours, backwards="before_id" in call.arguments), answer)
 
 
-def cut(page: dict[str, Any], *, backwards: bool) -> dict[str, Any]:
+def cut(page: dict[str, Any], ours: Mapping[str, Any], *, backwards: bool) -> dict[str, Any]:
     """The page itself where it fits; else without the rows at its far end, and saying how many those were.
+
+    Beside it stands what is known of `ours`, by their ids, as far as they are in what is left.
 
     The next page then continues where this one ends: by `last_id`, or by `first_id` when going back. Rows are newest
     first in both directions, so the far end is the last row going on and the first going back. One row is always kept.
     """
     rows = page.get("data")
-    if not _are_batches(rows) or result.fits(result.encode(page)):
+    if not _are_batches(rows):
         return page
+    if result.fits(result.encode(whole := _with(page, rows, ours))):
+        return whole
     fewest, most = 1, len(rows)
     while fewest < most:
         middle = (fewest + most + 1) // 2
-        if result.fits(result.encode(_with(page, rows, middle, backwards=backwards))):
+        if result.fits(result.encode(_without(page, rows, ours, middle, backwards=backwards))):
             fewest = middle
         else:
             most = middle - 1
-    return _with(page, rows, fewest, backwards=backwards)
+    return _without(page, rows, ours, fewest, backwards=backwards)
 
 
-def _with(page: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], keep: int, *, backwards: bool) -> dict[str, Any]:
+def _without(
+    page: Mapping[str, Any], rows: Rows, ours: Mapping[str, Any], keep: int, *, backwards: bool
+) -> dict[str, Any]:
     kept = rows[len(rows) - keep :] if backwards else rows[:keep]
     ids = {"first_id": kept[0]["id"], "last_id": kept[-1]["id"]}
-    return {**page, "data": list(kept), "has_more": True, **ids, OUR_KEY: {"cut": len(rows) - keep}}
+    return _with({**page, "data": list(kept), "has_more": True, **ids}, kept, ours, left_out=len(rows) - keep)
+
+
+def _with(page: Mapping[str, Any], rows: Rows, ours: Mapping[str, Any], left_out: int = 0) -> dict[str, Any]:
+    ids = [str(row["id"]) for row in rows]
+    here = {batch_id: ours[batch_id] for batch_id in ids if batch_id in ours}
+    added = {**({"known": here} if here else {}), **({"cut": left_out} if left_out else {})}
+    return {**page, OUR_KEY: added} if added else dict(page)
 
 
 def _are_batches(rows: object) -> TypeGuard[list[dict[str, Any]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
+from batches_mcp.api.outcomes import is_one_of
 from batches_mcp.store.index import order_of
 from batches_mcp.store.rows import Lines, Row, read_row
 from batches_mcp.store.spool import Spool
@@ -108,8 +109,8 @@ class Picker:
             if row.custom_id not in self._ids:
                 return False
             self._ids.discard(row.custom_id)
-        outcomes = self._asked.outcomes
-        return number >= self._asked.start and (not outcomes or row.result.type in outcomes)
+        stop_reason = row.result.message.stop_reason if row.result.message else None
+        return number >= self._asked.start and is_one_of((row.result.type, stop_reason), self._asked.outcomes)
 
     def _has_enough(self) -> bool:
         if self._asked.chosen is not None:

@@ -7,6 +7,7 @@ the first page streams just its own rows; whatever needs more (a later page, a f
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -25,9 +26,12 @@ from batches_mcp.tools.asked import Asked, Found, read_arguments
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.cursor import cursor_to, digest
 from batches_mcp.tools.export import export
+from batches_mcp.tools.known import Known, known_of
 from batches_mcp.tools.page import Page
 from batches_mcp.tools.picking import Picker, from_spool
-from batches_mcp.work.download import is_whole, spooled
+from batches_mcp.tools.refused import explained
+from batches_mcp.tools.totals import Totals, advice, billed, billed_words
+from batches_mcp.work.download import is_whole, spooled, whole_copy
 from batches_mcp.work.learn import in_doubt, learn
 from batches_mcp.work.underway import Download
 
@@ -50,75 +54,76 @@ async def answer(call: Call) -> dict[str, Any]:
     """
     deadline_s = anyio.current_time() + call.forward.upstream.limits.call_s
     asked = read_arguments({**call.arguments, BATCH_ID: call.batch_id})
-    try:
-        content, batch = await _answer(call, asked, deadline_s)
-    except FileNotFoundError:
-        # Another process has removed the copy between looking and reading.
+    async with explained(call):
         try:
-            content, batch = await _answer(call, asked, deadline_s)
-        except FileNotFoundError as error:
-            raise unusable(call.account.folder.spools().folder, error) from error
-    for entry in (await learn(call.account, [batch.batch])).values():
-        content["notice"] = " ".join(filter(None, [in_doubt(entry), content["notice"]]))
-        content[OUR_KEY] = {"candidate": True}
-    return content
+            return await _answer(call, asked, deadline_s)
+        except FileNotFoundError:
+            # Another process has removed the copy between looking and reading.
+            try:
+                return await _answer(call, asked, deadline_s)
+            except FileNotFoundError as error:
+                raise unusable(call.account.folder.spools().folder, error) from error
 
 
-async def _answer(call: Call, asked: Asked, deadline_s: float) -> tuple[dict[str, Any], Ended]:
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a call asks for, and of which batch; `doubt` is what must be said of one that only may be ours."""
+
+    asked: Asked
+    batch: Ended
+    known: Known
+    doubt: str | None
+
+
+async def _answer(call: Call, asked: Asked, deadline_s: float) -> dict[str, Any]:
     async with call.runtime.turn():
         batch = await call.account.batches.ended(asked.batch_id)
-        copy = await _on_disk(call, batch)
+        doubts = [in_doubt(entry) for entry in (await learn(call.account, [batch.batch])).values()]
+        look = _Look(asked, batch, await known_of(call.account, batch.id), " ".join(doubts) or None)
+        copy = await whole_copy(call.account, batch.id, batch.total)
         if copy is not None and "as_file" not in call.arguments:
-            return await _spooled(asked, batch, copy), batch
-    return await _fetched(call, asked, batch, copy, deadline_s), batch
+            return await _spooled(look, copy)
+    return await _fetched(call, look, copy, deadline_s)
 
 
-async def _fetched(call: Call, asked: Asked, batch: Ended, copy: Spool | None, deadline_s: float) -> dict[str, Any]:
+async def _fetched(call: Call, look: _Look, copy: Spool | None, deadline_s: float) -> dict[str, Any]:
+    asked, batch = look.asked, look.batch
     kind = call.arguments.get("as_file")
     if kind is None and batch.total > _AT_ONCE_ROWS and asked.is_first_page:
-        return await _streamed(call, asked, batch, deadline_s)
+        return await _streamed(call, look, deadline_s)
     try:
         left_s = deadline_s - anyio.current_time()
         found = await spooled(call.account, batch, call.progress, left_s) if copy is None else copy
     except StateUnusable:
         if kind is not None:
             raise
-        return await _streamed(call, asked, batch, deadline_s)
+        return await _streamed(call, look, deadline_s)
     if isinstance(found, Download):
-        return _under_way(asked, batch, found, kind)
+        return _under_way(look, found, kind)
     if kind is None:
-        return await _spooled(asked, batch, found)
+        return await _spooled(look, found)
     if not is_whole(found, batch):
         raise _not_whole(batch, found)
     file = await export(call, found, kind, asked.outcomes, asked.ids)
-    return _content(batch, found) | {"file": file}
+    return _content(look, found) | {"file": file}
 
 
-async def _on_disk(call: Call, batch: Ended) -> Spool | None:
-    """The whole copy, if there is one already."""
+async def _spooled(look: _Look, spool: Spool) -> dict[str, Any]:
     try:
-        spools = call.account.folder.spools()
-    except StateUnusable:
-        return None
-    spool = await anyio.to_thread.run_sync(spools.load, batch.id)
-    return spool if spool is not None and is_whole(spool, batch) else None
-
-
-async def _spooled(asked: Asked, batch: Ended, spool: Spool) -> dict[str, Any]:
-    try:
-        found = await anyio.to_thread.run_sync(from_spool, asked, _page(asked, batch, spool), spool)
+        found = await anyio.to_thread.run_sync(from_spool, look.asked, _page(look, spool), spool)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise unusable(spool.path, error) from error
-    remarks = [] if is_whole(spool, batch) else [_missing(batch, spool)]
-    return _paged(asked, batch, spool, found, remarks)
+    remarks = [] if is_whole(spool, look.batch) else [_missing(look.batch, spool)]
+    return _paged(look, spool, found, remarks)
 
 
-async def _streamed(call: Call, asked: Asked, batch: Ended, deadline_s: float) -> dict[str, Any]:
+async def _streamed(call: Call, look: _Look, deadline_s: float) -> dict[str, Any]:
     """A page from the stream itself; a stream that is cut is read again from its beginning."""
+    asked, batch = look.asked, look.batch
     for attempt in range(1, _MOST_STREAMS + 1):
-        picker = Picker(asked, _page(asked, batch, None), batch.total)
+        picker = Picker(asked, _page(look, None), batch.total)
         with anyio.move_on_after(max(0.0, deadline_s - anyio.current_time())) as scope:
             head = await call.account.batches.results(batch, picker.take)
         if scope.cancelled_caught:
@@ -133,19 +138,21 @@ async def _streamed(call: Call, asked: Asked, batch: Ended, deadline_s: float) -
         remarks.append("The upstream's stream was cut before this page was full; the next page goes on from here.")
     if asked.is_first_page:
         remarks.append("Usage and counts by type of error come with a next page, a filter or as_file.")
-    return _paged(asked, batch, None, found, remarks)
+    return _paged(look, None, found, remarks)
 
 
-def _page(asked: Asked, batch: Ended, spool: Spool | None) -> Page:
+def _page(look: _Look, spool: Spool | None) -> Page:
     """An empty page with the room that the rest of the answer leaves."""
-    rest = result.encode(_content(batch, spool))
+    asked = look.asked
+    rest = result.encode(_content(look, spool))
     chosen = len(asked.chosen or asked.ids)
     names = sum(len(custom_id) for custom_id in asked.ids[:_MOST_NAMED])
     used = _REMARKS_CHARS + 2 * len(asked.batch_id.encode()) + _GAP_CHARS * chosen + names
     return asked.page(result.MAX_CHARS - len(rest) - used, result.MAX_BYTES - len(rest.encode()) - used)
 
 
-def _paged(asked: Asked, batch: Ended, spool: Spool | None, found: Found, remarks: list[str]) -> dict[str, Any]:
+def _paged(look: _Look, spool: Spool | None, found: Found, remarks: list[str]) -> dict[str, Any]:
+    asked = look.asked
     if found.unknown:
         named = ", ".join(found.unknown[:_MOST_NAMED])
         more = len(found.unknown) - _MOST_NAMED
@@ -153,33 +160,42 @@ def _paged(asked: Asked, batch: Ended, spool: Spool | None, found: Found, remark
     ids = asked.cursor.ids if asked.cursor else digest(asked.ids)
     cursor = None
     if found.rest:
-        cursor = cursor_to(batch.id, found.rest, found.lines, found.order, asked.outcomes, ids)
-    content = _content(batch, spool)
+        cursor = cursor_to(look.batch.id, found.rest, found.lines, found.order, asked.outcomes, ids)
+    content = _content(look, spool)
     return content | {
         "rows": found.page.rows,
         "has_more": cursor is not None,
         "next_cursor": cursor,
-        "notice": " ".join(remarks) or None,
+        "notice": " ".join(filter(None, [look.doubt, *remarks])) or None,
     }
 
 
-def _content(batch: Ended, spool: Spool | None) -> dict[str, Any]:
+def _content(look: _Look, spool: Spool | None) -> dict[str, Any]:
     """An answer without rows; totals cover the whole batch or are not there."""
-    counts: dict[str, Any] = dict(batch.batch.counts)
-    usage = None
-    whole = spool is not None and is_whole(spool, batch)
+    batch = look.batch.batch
+    counts: dict[str, Any] = dict(batch.counts)
+    ours: dict[str, Any] = {**({"candidate": True} if look.doubt else {}), **look.known.facts}
+    ours.pop("cost_usd", None)  # `usage` has it
+    usage, steps = None, [billed_words(batch)]
+    whole = spool is not None and is_whole(spool, look.batch)
     if spool is not None and whole:
-        counts["errors"] = _most_common(spool.errors)
+        totals = Totals.of(spool)
+        counts |= {"errors": _most_common(spool.errors), **totals.counts()}
         usage = _usage(spool)
+        ours |= billed(batch, usage["cost_usd"])
+        steps.append(advice(batch, totals, ours=look.known.retriable, retries=look.known.retries))
+    if look.asked.cursor is None and (next_step := " ".join(filter(None, steps))):
+        ours["next_step"] = next_step
     return {
-        "message_batch_id": batch.id,
+        "message_batch_id": look.batch.id,
         "rows": [],
         "has_more": False,
         "next_cursor": None,
         "counts": counts,
         "usage": usage,
         "totals_complete": whole,
-        "notice": None,
+        "notice": look.doubt,
+        **({OUR_KEY: ours} if ours else {}),
     }
 
 
@@ -202,8 +218,9 @@ def _most_common(errors: dict[str, int]) -> dict[str, int]:
     return common | ({"other": common.get("other", 0) + rest} if rest else {})
 
 
-def _under_way(asked: Asked, batch: Ended, download: Download, kind: str | None) -> dict[str, Any]:
+def _under_way(look: _Look, download: Download, kind: str | None) -> dict[str, Any]:
     """The answer while a download goes on; nothing that the caller has is lost."""
+    asked, batch = look.asked, look.batch
     cursor = asked.cursor_text
     if cursor is None and kind is None and not asked.ids:
         cursor = cursor_to(batch.id, [0], 0, 0, asked.outcomes, b"")
@@ -211,7 +228,8 @@ def _under_way(asked: Asked, batch: Ended, download: Download, kind: str | None)
         f"The results are still being fetched, and that goes on: {download.rows:,} of {batch.total:,} rows "
         f"({download.received_bytes:,} bytes) so far. Call again with the same arguments in {_ASK_AGAIN_S} s."
     )
-    return _content(batch, None) | {"has_more": True, "next_cursor": cursor, "notice": notice}
+    notice = f"{look.doubt} {notice}" if look.doubt else notice
+    return _content(look, None) | {"has_more": True, "next_cursor": cursor, "notice": notice}
 
 
 def _missing(batch: Ended, spool: Spool) -> str:

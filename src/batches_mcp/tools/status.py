@@ -16,6 +16,11 @@ from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.exchange.result import Answer
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
+from batches_mcp.tools.known import Known, known_of
+from batches_mcp.tools.refused import explained
+from batches_mcp.tools.totals import Totals, advice, billed, billed_words
+from batches_mcp.work.account import Account
+from batches_mcp.work.download import whole_copy
 from batches_mcp.work.learn import in_doubt, learn
 
 # The upstream names its own pace in `retry-after`; this is for when it does not.
@@ -38,13 +43,16 @@ async def state(call: Call, cap_s: float) -> dict[str, Any]:
     """
     asked_s = float(call.arguments.get("wait_seconds", 0))
     waiting = _Waiting(call, min(asked_s, cap_s))
-    batch, answer = await waiting.until_ended()
+    async with explained(call):
+        batch, answer = await waiting.until_ended()
+    waited_s = round(waiting.passed_s(), 1) if waiting.paused else 0.0
     doubted = await learn(call.account, [batch])
+    known = await known_of(call.account, batch.id)
     remarks: dict[str, Any] = {
+        **known.facts,
         "done": batch.ended,
-        "waited_s": round(waiting.passed_s(), 1) if waiting.paused else 0.0,
-        "poll_after_s": _poll_after_s(batch, answer, waiting.clock.wall_s()),
-        "next_step": _next_step(batch, answer, waiting.clock.wall_s()),
+        "waited_s": waited_s,
+        **await _outlook(call.account, batch, answer, known),
     }
     for entry in doubted.values():
         remarks["candidate"] = True
@@ -54,6 +62,34 @@ async def state(call: Call, cap_s: float) -> dict[str, Any]:
             f"wait_seconds was cut from {asked_s:g} to {cap_s:g}, the longest this server waits in a call."
         )
     return result.bounded({**batch.raw, OUR_KEY: remarks}, answer)
+
+
+async def _outlook(account: Account, batch: Batch, answer: Answer, known: Known) -> dict[str, Any]:
+    """When to look again, or what the batch came to; and what to do next."""
+    if not batch.ended:
+        wait_s = _poll_after_s(batch, answer, account.upstream.clock.wall_s())
+        return {"poll_after_s": wait_s, "next_step": _later(batch, wait_s)}
+    over = {"poll_after_s": None}
+    if batch.archived:
+        return {
+            **over,
+            "next_step": "Its results are no longer available: they are kept for 29 days after its creation.",
+        }
+    spool = await whole_copy(account, batch.id, batch.total) if batch.id else None
+    came_to = billed(batch, known.entry.cost_usd if known.entry is not None else None)
+    if spool is None:
+        return {**over, **came_to, "next_step": " ".join(filter(None, [billed_words(batch), _unseen(batch)]))}
+    totals = Totals.of(spool)
+    to_do = advice(batch, totals, ours=known.retriable, retries=known.retries)
+    steps = [billed_words(batch), to_do or "Every request succeeded: retrieve the results."]
+    return {
+        **over,
+        **came_to,
+        "attention": dict(totals.attention),
+        "retryable": totals.retryable,
+        "needs_fixing": totals.need_fixing,
+        "next_step": " ".join(filter(None, steps)),
+    }
 
 
 class _Waiting:
@@ -123,18 +159,13 @@ def _progress(batch: Batch | None) -> str:
     return f"{batch.status}: {batch.total:,} request{'' if batch.total == 1 else 's'}"
 
 
-def _poll_after_s(batch: Batch, answer: Answer, now_s: float) -> int | None:
+def _poll_after_s(batch: Batch, answer: Answer, now_s: float) -> int:
     """When asking again is worth a turn: a quarter of the batch's age, which is what it has taken so far."""
-    if batch.ended:
-        return None
     soonest_s = max(_SOONEST_S, retry_after_s(answer.headers) or 0.0)
     return round(max(soonest_s, min(_age_s(batch, now_s) / 4, _LATEST_S)))
 
 
-def _next_step(batch: Batch, answer: Answer, now_s: float) -> str:
-    wait_s = _poll_after_s(batch, answer, now_s)
-    if wait_s is None:
-        return _after_the_end(batch)
+def _later(batch: Batch, wait_s: int) -> str:
     minutes = round(wait_s / 60) or 1
     later = f"come back in {minutes} minute{'' if minutes == 1 else 's'}"
     if batch.status == "canceling":
@@ -145,16 +176,15 @@ def _next_step(batch: Batch, answer: Answer, now_s: float) -> str:
     )
 
 
-def _after_the_end(batch: Batch) -> str:
-    if batch.archived:
-        return "Its results are no longer available: they are kept for 29 days after its creation."
-    failed = {name: number for name, number in batch.counts.items() if name != "succeeded" and number}
-    if not failed:
+def _unseen(batch: Batch) -> str:
+    """What to do with results that nobody has looked at yet."""
+    unfinished = {name: number for name, number in batch.counts.items() if name != "succeeded" and number}
+    if not unfinished:
         return "Every request succeeded: retrieve the results."
-    named = ", ".join(f"{number:,} {name}" for name, number in failed.items())
+    named = ", ".join(f"{number:,} {name}" for name, number in unfinished.items())
     return (
         f"{batch.counts.get('succeeded', 0):,} succeeded, but {named}: retrieve the results with result_types "
-        f"{list(failed)} to see which and why."
+        f"[{', '.join(unfinished)}], whose counts.failures say why, and what can be sent again."
     )
 
 

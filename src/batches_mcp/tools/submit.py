@@ -95,6 +95,8 @@ async def _source(call: Call, settings: BatchSettings, stack: ExitStack) -> tupl
     """Where the requests come from, and what they are a retry of, if they are one."""
     if "retry_types" in call.arguments and "retry_of" not in call.arguments:
         raise invalid("retry_types: goes with retry_of.")
+    if "retry_max_tokens" in call.arguments and "truncated" not in call.arguments.get("retry_types", ()):
+        raise invalid("retry_max_tokens: goes with retry_types [truncated], whose rows get it.")
     if "retry_of" not in call.arguments:
         return stack.enter_context(source_of(call.arguments, settings.roots)), None
     others = [name for name in (*SOURCES, "template") if name in call.arguments]
@@ -106,6 +108,7 @@ async def _source(call: Call, settings: BatchSettings, stack: ExitStack) -> tupl
         call.arguments.get("retry_types", PASSING),
         call.progress,
         again=bool(call.arguments.get("allow_duplicate")),
+        max_tokens=call.arguments.get("retry_max_tokens"),
     )
     return lineage.source, lineage
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from batches_mcp.api.outcomes import UNFINISHED
 from batches_mcp.exchange import result
 from batches_mcp.store.rows import loads, read_row
 
@@ -16,13 +17,8 @@ _MOST_INPUT_CHARS = 300
 _MOST_NAME_CHARS = 200
 _THINKING = ("thinking", "redacted_thinking")
 
-# Succeeded is not finished: https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons
-ATTENTION = {
-    "max_tokens": "truncated",
-    "model_context_window_exceeded": "truncated",
-    "refusal": "refusal",
-    "pause_turn": "paused",
-}
+# What an answer calls a row that is not finished, by its stop_reason.
+ATTENTION = {reason: "refusal" if name == "refused" else name for reason, name in UNFINISHED.items()}
 
 
 def view(line: bytes, kind: View, most_chars: int | None) -> dict[str, Any]:

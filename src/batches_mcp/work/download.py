@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 
 from batches_mcp.api.ended import Ended
-from batches_mcp.core.errors import CallError
+from batches_mcp.core.errors import CallError, StateUnusable
 from batches_mcp.core.state import unusable
 from batches_mcp.requests.cost import actual_usd
 from batches_mcp.store.spool import Spool
@@ -54,6 +54,16 @@ async def spooled(account: Account, batch: Ended, progress: Progress, most_s: fl
     if download.failure is not None:
         raise download.failure
     return download if download.spool is None else download.spool
+
+
+async def whole_copy(account: Account, batch_id: str, total: int) -> Spool | None:
+    """The copy on disk of all the rows of a batch, if there is one already."""
+    try:
+        spools = account.folder.spools()
+    except StateUnusable:
+        return None
+    spool = await anyio.to_thread.run_sync(spools.load, batch_id)
+    return spool if spool is not None and spool.complete and len(spool) == total else None
 
 
 def is_whole(spool: Spool, batch: Ended) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from batches_mcp.api.outcomes import unfinished_of
+
 # Errors that are nobody's fault and pass: https://platform.claude.com/docs/en/api/errors
 PASSING = ("expired", "api_error", "overloaded_error", "rate_limit_error", "timeout_error")
 ON_REQUEST = ("canceled", "billing", "invalid", "truncated", "refused")
-
-_STOPPED_EARLY = {"max_tokens": "truncated", "model_context_window_exceeded": "truncated", "refusal": "refused"}
 
 
 def kind_of(outcome: str, detail: str | None, message: str) -> str | None:
@@ -19,7 +19,8 @@ def kind_of(outcome: str, detail: str | None, message: str) -> str | None:
         case "expired" | "canceled":
             return outcome
         case "succeeded":
-            return _STOPPED_EARLY.get(detail or "")
+            stopped = unfinished_of((outcome, detail))
+            return stopped if stopped in ON_REQUEST else None
         case "errored":
             if detail in PASSING:
                 return detail
@@ -30,4 +31,4 @@ def kind_of(outcome: str, detail: str | None, message: str) -> str | None:
 
 def matters(outcome: str, detail: str | None) -> bool:
     """Whether `kind_of` may have a name for a row."""
-    return outcome in ("expired", "canceled", "errored") or (outcome == "succeeded" and detail in _STOPPED_EARLY)
+    return kind_of(outcome, detail, "") is not None

@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batches_mcp.requests.tokens import Tariff, Tokens
+from batches_mcp.store.causes import Cause
 from batches_mcp.store.index import Head, Index, decode, encode, read_head
 
 counts = st.integers(0, 2**53)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 classes = st.lists(st.tuples(texts, st.none() | texts), max_size=200)
 tokens = st.lists(st.tuples(st.builds(Tariff, texts, st.booleans(), texts, texts), st.builds(Tokens, *[counts] * 7)))
+causes = st.lists(st.builds(Cause, texts, st.lists(texts), counts, texts))
 rows = st.lists(st.tuples(st.integers(0, 2**64 - 1), *[st.integers(0, 2**32 - 1)] * 2, st.integers(0, 255)))
 
 
@@ -36,6 +38,7 @@ def indexes(draw: st.DrawFn) -> Index:
         draw(st.booleans()),
         draw(classes),
         draw(tokens),
+        draw(causes),
     )
     offsets, lengths, checks, kinds = (
         (list(column) for column in zip(*found, strict=True)) if found else ([], [], [], [])
@@ -89,9 +92,10 @@ def test_the_form_is_that_of_the_version() -> None:
         "complete": True,
         "classes": [["succeeded", "end_turn"], ["expired", None]],
         "tokens": [[["m", False, "", "batch"], dict.fromkeys(Tokens.__dataclass_fields__, 3)]],
+        "causes": [{"type": "expired", "parts": ["late"], "count": 1, "custom_id": "r1"}],
     }
     encoded = json.dumps(head, separators=(",", ":")).encode()
-    content = b"batches-mcp spool 2 " + sys.byteorder.encode() + b"\n" + struct.pack("<I", len(encoded)) + encoded
+    content = b"batches-mcp spool 3 " + sys.byteorder.encode() + b"\n" + struct.pack("<I", len(encoded)) + encoded
     content += struct.pack("=QQIIIIBB", 0, 5, 4, 4, 10, 11, 1, 2)
     content += struct.pack("<I", zlib.crc32(content))
     index = decode(content)

@@ -18,7 +18,7 @@ RESULTS: dict[str, Any] = {"message_batch_id": "b1", "rows": []}
     [
         (STATE, True, False),
         (ENDED, True, True),
-        (RESULTS, True, True),
+        (RESULTS, False, False),
         ({"id": "b1", "type": "message_batch_deleted"}, False, False),
         ({"data": [ENDED], "has_more": False}, False, False),
         ({"batches_mcp": {"dry_run": {}}}, False, False),

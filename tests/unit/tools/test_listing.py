@@ -35,7 +35,7 @@ def walk(batches: list[dict[str, Any]], limit: int, start: str | None, *, backwa
     cursor = start
     while True:
         page = upstream_page(batches, limit, None if backwards else cursor, cursor if backwards else None)
-        shown = cut(page, backwards=backwards)
+        shown = cut(page, {}, backwards=backwards)
         assert fits(encode(shown))
         ids = [batch["id"] for batch in shown["data"]]
         assert shown.get("batches_mcp", {}).get("cut", 0) == len(page["data"]) - len(ids)
@@ -62,7 +62,7 @@ def test_going_back_meets_every_newer_batch_once(sizes: list[int], limit: int) -
     [{}, {"data": []}, {"data": None}, {"data": "x" * 50_000}, {"data": ["x" * 50_000]}, {"rows": ["x" * 50_000]}],
 )
 def test_what_is_no_page_is_left_as_it_is(page: dict[str, Any]) -> None:
-    assert cut(page, backwards=False) is page
+    assert cut(page, {}, backwards=False) is page
 
 
 def test_the_language_and_the_table_name_the_same_behaviors() -> None:

@@ -66,6 +66,7 @@ class Tool(Located):
     outputs: tuple[Output, ...] = key("outputParameters", default=())
     output_schema: dict[str, Json] | None = key("x-output-schema", default=None)
     guidance: str = key("x-guidance", default="")
+    search_hint: str = key("x-search-hint", default="")
     tags: tuple[str, ...] = ()
 
 
