@@ -65,7 +65,7 @@ class HomePath(click.Path):
             self.fail(f"{value}: {error}", param, ctx)
 
 
-def _cap_usd(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+def cap_usd(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
     """An amount that bounds what is spent: text, nan or inf would not."""
     if value is None:
         return None
@@ -133,7 +133,7 @@ _BATCH_FLAGS = (
     ),
     flag(
         "--max-cost-usd",
-        callback=_cap_usd,
+        callback=cap_usd,
         metavar="USD",
         help="Refuse creates that could bring the cost of the last 24 hours over this.",
     ),
