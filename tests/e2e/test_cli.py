@@ -188,7 +188,7 @@ def test_call_with_the_embedded_sandbox_needs_and_sends_no_key() -> None:
         (["--sandbox", "--base-url", "http://127.0.0.1:1"], "--sandbox and --base-url both say where requests go"),
         (["--capability", "no-such-file.yaml"], "cannot read the capability file no-such-file.yaml: No such file or directory"),
         (["--no-such-flag"], "No such option"),
-        (["no-such-command"], "No such command 'no-such-command'"),
+        (["no-such-command"], "there is no command no-such-command"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_said_in_words_with_exit_code_2(arguments: list[str], words: str) -> None:

@@ -395,10 +395,10 @@ def test_jobs(shell: Shell) -> None:
     assert [(job["rows"], job["part"]) for job in jobs] == [(1, 2), (2, 1), (1, 2), (5, 1)]
     table = shell.run("jobs")
     first, *rows = table.out.decode().splitlines()
-    assert first.split() == ["batch", "what", "rows", "age", "status", "cost", "retries", "results", "until"]
+    assert first.split() == ["batch", "status", "rows", "age", "cost", "results", "until", "retries", "what"]
     assert len(rows) == 4
     shown = shell.run("jobs", "show", jobs[-1]["batch_id"])
-    assert "counts            3 succeeded, 2 expired\n" in shown.out.decode()
+    assert "counts            3 ok, 2 expired\n" in shown.out.decode()
     assert f"retries           {jobs[1]['batch_id']}\n" in shown.out.decode()
     unknown = shell.run("jobs", "show", "msgbatch_none")
     assert (unknown.code, unknown.out) == (2, b"")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,7 @@ import click
 
 from batches_mcp.core.errors import ServeError
 from batches_mcp.core.redact import excerpt
-from batches_mcp.core.settings import packaged
+from batches_mcp.core.settings import Environment, packaged
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +38,47 @@ def demo() -> None:
     from batches_mcp.sandbox import running_sandbox
 
     with running_sandbox(process_seconds=_PROCESS_S, seed=1) as sandbox:
-        anyio.run(_play, Console(highlight=False, soft_wrap=True), sandbox.url)
+        console = Console(highlight=False, soft_wrap=True)
+        anyio.run(_play, console, sandbox.url)
+    console.print("\n[bold]What to type next[/bold]")
+    for command, what in _next_commands(Environment()):
+        console.print(f"\n  [dim]# {what}[/dim]")
+        console.print(f"  {command}", markup=False)
+
+
+def _next_commands(environment: Environment) -> Iterator[tuple[str, str]]:
+    """Commands that work at the prompt at which this one was given, each with what it does."""
+    from batches_mcp.hosts.machine import Machine
+    from batches_mcp.hosts.own import own_command
+
+    activate = _activation(environment)
+    if activate is not None:
+        yield activate, "puts batches-mcp on the PATH of this shell"
+    example = _quoted(packaged(_EXAMPLE))
+    yield f"batches-mcp run {example} -o results.jsonl --sandbox", "a whole job from a shell, still without a key"
+    yield "batches-mcp install", "adds the server to Claude, VS Code, Cursor and other hosts that are found here"
+    own = own_command(sys.argv[0], sys.executable, Machine(values=environment.values)).launch
+    yield f"claude mcp add batches -- {shlex.join([own.command, *own.args, 'serve'])}", "the same for Claude Code alone"
+
+
+def _activation(environment: Environment) -> str | None:
+    """The command that activates the virtual environment of this program, where its own name is not found without."""
+    prefix = Path(sys.prefix)
+    found = shutil.which("batches-mcp", path=environment.get("PATH") or "")
+    if prefix == Path(sys.base_prefix) or (found and Path(found).is_relative_to(prefix)):
+        return None
+    windows = prefix / "Scripts" / "activate"
+    if windows.exists():
+        return _quoted(windows)
+    script = prefix / "bin" / "activate"
+    return f". {_quoted(script)}" if script.exists() else None
+
+
+def _quoted(path: Path) -> str:
+    """A path as it is typed here: short where it lies below the working directory."""
+    here = Path.cwd()
+    short = path.relative_to(here) if path.is_relative_to(here) else path
+    return f'"{short}"' if " " in str(short) else str(short)
 
 
 async def _play(console: Console, url: str) -> None:
@@ -93,7 +136,7 @@ class _Journey:
         self._step("7", "delete the first one")
         gone = await self._call(delete, {batch_id: first["id"]})
         self.console.print(f"  {gone['id']}, {gone['type']}")
-        self.console.print("\n[bold green]Done.[/bold green] README.md says how to connect your own client.")
+        self.console.print("\n[bold green]Done.[/bold green]")
 
     def _step(self, number: str, what: str) -> None:
         self.console.print(f"\n[bold cyan]{number}.[/bold cyan] [bold]{what[0].upper()}{what[1:]}[/bold]")

@@ -1,8 +1,8 @@
-"""What a person at a shell sees of a job: a progress bar on a terminal, plain lines in a pipe, or nothing."""
+"""What a person at a shell sees of jobs and batches: what changes in place on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
-import sys
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from batches_mcp.api.batch import Batch
 from batches_mcp.core.redact import excerpt, printable
 from batches_mcp.job.asking import Silence, Watch
 from batches_mcp.job.steps import Job, Part
@@ -23,6 +24,13 @@ from batches_mcp.requests.cost import dollars
 _TELL_EVERY_S = 60.0
 _PLAIN_WIDTH = 200
 _MOST_NAMED = 10
+_OUTCOMES = {
+    "processing": "processing",
+    "succeeded": "ok",
+    "errored": "failed",
+    "canceled": "canceled",
+    "expired": "expired",
+}
 
 
 def console(*, error: bool) -> Console:
@@ -31,12 +39,61 @@ def console(*, error: bool) -> Console:
     return found if found.is_terminal else Console(stderr=error, highlight=False, width=_PLAIN_WIDTH, no_color=True)
 
 
+def in_place(where: Console) -> bool:
+    """Whether what is shown there can be replaced by what is shown next."""
+    return where.is_terminal and not where.is_dumb_terminal
+
+
+class Waiting:
+    """Plain lines on standard error while something goes on: each time it has changed, and once a minute."""
+
+    def __init__(self) -> None:
+        self._said = ""
+        self._said_s = -math.inf
+
+    def note(self, text: str) -> None:
+        """Something happened."""
+        click.echo(printable(text), err=True)
+
+    def show(self, text: str) -> None:
+        """How it stands."""
+        if text.partition(":")[0] != self._said.partition(":")[0] or time.monotonic() - self._said_s >= _TELL_EVERY_S:
+            self._said, self._said_s = text, time.monotonic()
+            self.note(text)
+
+
+class _Spinner(Waiting):
+    """One line that stays in its place, with the time that has passed."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("")
+
+    def note(self, text: str) -> None:
+        self._progress.console.print(Text(printable(text), style="dim"))
+
+    def show(self, text: str) -> None:
+        self._progress.update(self._task, description=printable(text))
+
+
+@contextmanager
+def waiting() -> Iterator[Waiting]:
+    """The display of one thing that is waited for, as it fits where standard error goes."""
+    where = console(error=True)
+    if not in_place(where):
+        yield Waiting()
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=where, transient=True) as progress:
+        yield _Spinner(progress)
+
+
 @contextmanager
 def watching(*, quiet: bool) -> Iterator[Watch]:
     """The display that fits where standard error goes."""
     if quiet:
         yield Silence()
-    elif sys.stderr.isatty():
+    elif in_place(console(error=True)):
         yield from _bar()
     else:
         yield _Lines()
@@ -91,6 +148,17 @@ def standing(job: Job, parts: Sequence[Part]) -> str:
     done = sum(part.done_rows for part in parts)
     in_flight = sum(part.open for part in parts)
     return f"{done:,} of {job.rows:,} rows done, {count(in_flight, 'batch', 'batches')} in progress"
+
+
+def outcomes(batch: Batch) -> str:
+    """The requests of a batch by what came of them, in words: `12 ok, 3 failed`."""
+    return ", ".join(f"{number:,} {_OUTCOMES[name]}" for name, number in batch.counts.items() if number)
+
+
+def state_of(batch: Batch) -> str:
+    """How a batch stands, in words: `in progress`, or `ended: 12 ok, 3 failed`."""
+    status = batch.status.replace("_", " ") or "unknown"
+    return f"{status}: {outcomes(batch)}" if batch.ended else status
 
 
 def count(number: int, one: str, many: str = "") -> str:

@@ -13,8 +13,8 @@ from typing import Any
 import click
 
 from batches_mcp import __version__
+from batches_mcp.cli.completion import tool_names
 from batches_mcp.cli.flags import flag
-from batches_mcp.cli.install import tool_names
 from batches_mcp.cli.key import line_of, problem_with
 from batches_mcp.cli.startup import say
 from batches_mcp.core.errors import CallError, UsageError

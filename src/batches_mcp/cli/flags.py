@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from batches_mcp.cli.completion import tool_list
 from batches_mcp.core.redact import printable
 from batches_mcp.core.settings import CAP_EXPECTED, PREFIX, BatchSettings, UpstreamSettings
 from batches_mcp.core.variables import is_placeholder
@@ -64,7 +65,7 @@ class HomePath(click.Path):
             self.fail(f"{value}: {error}", param, ctx)
 
 
-def _cap_usd(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+def cap_usd(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
     """An amount that bounds what is spent: text, nan or inf would not."""
     if value is None:
         return None
@@ -91,6 +92,22 @@ capability = flag(
     help="The capability file to serve, in place of the packaged one.",
 )
 
+_READ_ONLY = "Serve only tools that change nothing; wins over every other flag."
+_base_url = flag("--base-url", metavar="URL", help="Send requests there instead of to the file's baseUri.")
+_sandbox = flag("--sandbox", is_flag=True, help="Send requests to an embedded sandbox: no API key is needed or used.")
+_state_dir = flag(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder for what the server keeps between calls.  [default: the user's state folder; with --sandbox one "
+    "that is thrown away]",
+)
+_account = flag(
+    "--account",
+    metavar="NAME",
+    help="Whose batches these are, for what is kept of them.  [default: the workspace that the API names]",
+)
+
 _BATCH_FLAGS = (
     flag(
         "--root",
@@ -102,18 +119,8 @@ _BATCH_FLAGS = (
         help="Folder in which file arguments may read; may be given several times; `~` is the home.  [default: the "
         "host's project or the working directory, unless it is /, a home, a system folder or a plugin; over HTTP none]",
     ),
-    flag(
-        "--state-dir",
-        type=click.Path(path_type=Path, file_okay=False),
-        metavar="DIR",
-        help="Folder for what the server keeps between calls.  [default: the user's state folder; with --sandbox one "
-        "that is thrown away]",
-    ),
-    flag(
-        "--account",
-        metavar="NAME",
-        help="Whose batches these are, for what is kept of them.  [default: the workspace that the API names]",
-    ),
+    _state_dir,
+    _account,
     flag(
         "--no-ledger",
         is_flag=True,
@@ -126,7 +133,7 @@ _BATCH_FLAGS = (
     ),
     flag(
         "--max-cost-usd",
-        callback=_cap_usd,
+        callback=cap_usd,
         metavar="USD",
         help="Refuse creates that could bring the cost of the last 24 hours over this.",
     ),
@@ -142,11 +149,21 @@ _BATCH_FLAGS = (
 
 _UPSTREAM_FLAGS = (
     capability,
-    flag("--base-url", metavar="URL", help="Send requests there instead of to the file's baseUri."),
-    flag("--sandbox", is_flag=True, help="Send requests to an embedded sandbox: no API key is needed or used."),
-    flag("--read-only", is_flag=True, help="Serve only tools that change nothing; wins over every other flag."),
-    flag("--tools", callback=names, metavar="NAME,...", help="Serve only these tools."),
-    flag("--exclude", callback=names, metavar="NAME,...", help="Do not serve these tools."),
+    _base_url,
+    _sandbox,
+    flag("--read-only", is_flag=True, help=_READ_ONLY),
+    flag("--tools", callback=names, metavar="NAME,...", shell_complete=tool_list, help="Serve only these tools."),
+    flag("--exclude", callback=names, metavar="NAME,...", shell_complete=tool_list, help="Do not serve these tools."),
+)
+# For commands that work with the batches there are, and serve nothing.
+_ACCOUNT_FLAGS = (
+    capability,
+    _base_url,
+    _sandbox,
+    _state_dir,
+    _account,
+    # In the environment it forbids a cancel; nobody gives it to a command that is to change something.
+    flag("--read-only", is_flag=True, hidden=True, help=_READ_ONLY),
 )
 
 
@@ -168,6 +185,26 @@ def upstream_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, upstream=upstream, **others)
 
     return _with_flags(gathered, _UPSTREAM_FLAGS)
+
+
+def account_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the flags that say whose batches are meant and where they are; as `upstream` and `batch`."""
+
+    @functools.wraps(command)
+    def gathered(
+        *args: Any,
+        capability: Path | None,
+        base_url: str | None,
+        sandbox: bool,
+        state_dir: Path | None,
+        account: str | None,
+        read_only: bool,
+        **others: Any,
+    ) -> Any:
+        upstream = UpstreamSettings(capability, base_url, sandbox, read_only)
+        return command(*args, upstream=upstream, batch=BatchSettings(state_dir=state_dir, account=account), **others)
+
+    return _with_flags(gathered, _ACCOUNT_FLAGS)
 
 
 def batch_flags(command: Callable[..., Any]) -> Callable[..., Any]:

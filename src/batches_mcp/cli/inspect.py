@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import anyio
 import click
 
+from batches_mcp.cli.completion import tool_name
 from batches_mcp.cli.flags import batch_flags, capability, flag, log_level, upstream_flags
 from batches_mcp.cli.startup import ready, say
 from batches_mcp.core.diagnostics import did_you_mean
@@ -17,6 +19,10 @@ from batches_mcp.core.errors import UsageError
 from batches_mcp.core.plan import ServerPlan, ToolPlan
 from batches_mcp.core.redact import printable, printable_json
 from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
+from batches_mcp.core.variables import API_KEY
+
+_MISSING = "missing_variable:"
+_MOST_WIDTH = 110
 
 
 @click.command(short_help="Show the tools as an agent will see them.")
@@ -37,15 +43,16 @@ def tools(*, capability: Path | None, as_json: bool) -> None:
 
 
 def _show(tool: ToolPlan) -> None:
+    width = min(shutil.get_terminal_size().columns, _MOST_WIDTH)
     click.echo(f"{click.style(tool.name, bold=True)}  ({', '.join(hint_words(tool))})")
-    click.echo(click.wrap_text(printable(tool.description), 100, "  ", "  ", preserve_paragraphs=True))
+    click.echo(click.wrap_text(printable(tool.description), width, "  ", "  ", preserve_paragraphs=True))
     required = tool.input_schema.get("required", [])
     for name, schema in tool.input_schema["properties"].items():
         need = "required" if name in required else "optional"
         click.echo(
             click.wrap_text(
                 f"{name} ({schema.get('type', 'any')}, {need}): {schema.get('description', '')}",
-                100,
+                width,
                 "    - ",
                 "      ",
             )
@@ -60,7 +67,7 @@ def hint_words(tool: ToolPlan) -> list[str]:
 
 
 @click.command(short_help="Make one tool call and print its answer.")
-@click.argument("tool")
+@click.argument("tool", shell_complete=tool_name)
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @flag("--args", "given", metavar="JSON", help="All arguments as one JSON object.")
 @upstream_flags
@@ -91,7 +98,10 @@ def call(
 
         outcome = anyio.run(once)
     if outcome.error is not None:
-        click.echo("\n".join(map(printable, outcome.error.split("\n"))), err=True)
+        # What a model does next is not for the person who reads this.
+        click.echo("\n".join(map(printable, outcome.error.partition("\nNext: ")[0].split("\n"))), err=True)
+        if outcome.error.startswith(_MISSING) and API_KEY in outcome.error:
+            click.echo(f"Next: run `batches-mcp key set`, or set {API_KEY}; --sandbox needs no key", err=True)
         return 1
     click.echo(printable_json(json.dumps(outcome.content, indent=2, ensure_ascii=False)))
     return 0

@@ -5,33 +5,27 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
-from batches_mcp import language
-from batches_mcp.cli.flags import flag
+from batches_mcp.cli.entries import Session, carried_out, planned, print_snippet, removed
+from batches_mcp.cli.flags import cap_usd, flag
 from batches_mcp.cli.key import store_checked
 from batches_mcp.cli.startup import say
 from batches_mcp.core.diagnostics import did_you_mean
 from batches_mcp.core.errors import UsageError
 from batches_mcp.core.redact import printable
-from batches_mcp.core.settings import PREFIX, Environment, packaged, user_state_folder
+from batches_mcp.core.settings import PREFIX, Environment, user_state_folder
 from batches_mcp.core.variables import API_KEY
-from batches_mcp.hosts import changes, claude, documents, files
 from batches_mcp.hosts.changes import Backups, Change
 from batches_mcp.hosts.documents import CannotEdit
-from batches_mcp.hosts.launch import Launch, launch_of
+from batches_mcp.hosts.launch import Launch
 from batches_mcp.hosts.machine import Machine
 from batches_mcp.hosts.own import own_command
-from batches_mcp.hosts.probe import HOSTS_WAIT_S, NoServer, Proof, prove
-from batches_mcp.hosts.snippets import snippet
 from batches_mcp.hosts.table import HOSTS, Host
-from batches_mcp.language.compile import compile_server
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
-_CLAUDE_CODE = "claude-code"
 
 _hosts = click.argument("hosts", nargs=-1, metavar="[HOST]...")
 _project = flag("--project", is_flag=True, help="The files of the project in this folder, not those of the user.")
@@ -40,44 +34,11 @@ _yes = flag("--yes", is_flag=True, help="Do not ask.")
 _dry_run = flag("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 
 
-@dataclass(slots=True)
-class Session:
-    """One run of the command: the machine, the entry to write, and what was proved so far, by command."""
-
-    machine: Machine
-    launch: Launch
-    name: str
-    project: bool
-    backups: Backups
-    proofs: dict[tuple[str, ...], Proof | NoServer] = field(default_factory=dict)
-
-    def plan(self, host: Host) -> Change:
-        """What would change in the host's file.
-
-        Raises:
-            CannotEdit: it cannot be edited, or the host has no such file.
-        """
-        return changes.plan(host, self.file(host), self.name, self.launch)
-
-    def plan_removal(self, host: Host) -> Change | None:
-        return changes.plan_removal(host, self.file(host), self.name)
-
-    def file(self, host: Host) -> Path:
-        path = host.file(self.machine, project=self.project)
-        if path is None:
-            raise CannotEdit("it has no file for projects")
-        return path
-
-    def claude(self, host: Host) -> str | None:
-        """Claude Code's own program, where it is to write the entry."""
-        return self.machine.program("claude") if host.id == _CLAUDE_CODE and not self.project else None
-
-
 @click.command(short_help="Add the server to Claude, VS Code, Cursor and other hosts.")
 @_hosts
 @_project
 @flag("--root", "roots", multiple=True, type=click.Path(path_type=Path), metavar="DIR", help="serve's --root.")
-@flag("--max-cost-usd", type=click.FloatRange(0), metavar="USD", help="serve's --max-cost-usd.")
+@flag("--max-cost-usd", callback=cap_usd, metavar="USD", help="serve's --max-cost-usd.")
 @flag("--base-url", metavar="URL", help="serve's --base-url.")
 @_name
 @_dry_run
@@ -106,13 +67,13 @@ def install(
     chosen = _chosen(hosts, machine, default_all=only_print)
     if only_print:
         for host in chosen:
-            _print(host, machine, name, launch)
+            print_snippet(host, machine, name, launch)
         return 0
     session = _session(machine, launch, name, project=project)
     for warning in own.warnings:
         say(warning)
-    planned, failed = _planned(session, chosen)
-    writing = [change for change in planned if not change.empty]
+    changing, failed = planned(session, chosen)
+    writing = [change for change in changing if not change.empty]
     for change in writing:
         click.echo(f"{change.host.title}: {change.path}\n{printable(change.diff())}\n")
         for note in _notes(change):
@@ -122,7 +83,7 @@ def install(
     if writing:
         _ask(f"Write {_files(writing)}?", yes=yes)
     _care_for_the_key(writing, base_url, yes=yes)
-    done = [_carried_out(session, change) for change in planned]
+    done = [carried_out(session, change) for change in changing]
     return 1 if failed or not all(done) else 0
 
 
@@ -160,7 +121,7 @@ def uninstall(*, hosts: tuple[str, ...], project: bool, name: str, dry_run: bool
     if dry_run:
         return 1 if failed else 0
     _ask(f"Write {_files(found)}?", yes=yes)
-    done = [_removed(session, change) for change in found]
+    done = [removed(session, change) for change in found]
     return 1 if failed or not all(done) else 0
 
 
@@ -204,31 +165,6 @@ def _chosen(names: Sequence[str], machine: Machine, *, default_all: bool) -> lis
     return found
 
 
-def _planned(session: Session, chosen: Sequence[Host]) -> tuple[list[Change], bool]:
-    """What to change, and whether something cannot be; what to paste is then printed."""
-    planned: list[Change] = []
-    failed = False
-    longest = max(tool_names(), key=len)
-    for host in chosen:
-        full = len(host.prefix.format(name=session.name) + longest)
-        try:
-            if full > host.name_limit:
-                raise CannotEdit(f"its names of tools have at most {host.name_limit} characters; give a shorter --name")
-            if not host.installed:
-                raise CannotEdit("its file is not edited by this command")
-            planned.append(session.plan(host))
-        except CannotEdit as error:
-            failed = True
-            say(f"{host.title}: left as it is: {error}")
-            _print(host, session.machine, session.name, session.launch)
-    return planned, failed
-
-
-def tool_names() -> list[str]:
-    """The names of the tools that the packaged capability serves."""
-    return [tool.name for tool in compile_server(language.read(packaged("capability.yaml"), trusted=True)).tools]
-
-
 def _notes(change: Change) -> list[str]:
     """What a person should know before the file is written."""
     notes = [change.host.note] if change.host.id == "claude-desktop" else []
@@ -265,74 +201,3 @@ def _care_for_the_key(writing: Sequence[Change], base_url: str | None, *, yes: b
         given = click.prompt("API key (empty: later)", hide_input=True, err=True, default="", show_default=False)
         if given:
             store_checked(given, base_url)
-
-
-def _carried_out(session: Session, change: Change) -> bool:
-    host = change.host
-    try:
-        if not change.empty:
-            program = session.claude(host)
-            if program:
-                claude.add(program, change, session.machine.values)
-            else:
-                change = session.backups.apply(change, lambda: session.plan(host))
-        text, works = _proved(session, change)
-    except CannotEdit as error:
-        say(f"{host.title}: left as it is: {error}")
-        _print(host, session.machine, session.name, session.launch)
-        return False
-    click.echo(f"{host.title}: {text}")
-    return works
-
-
-def _proved(session: Session, change: Change) -> tuple[str, bool]:
-    """How the command that the file now holds starts, in words, and whether it works."""
-    data = documents.parse(files.read(change.path), change.host.form)
-    launch = launch_of(documents.entry_at(data, change.host.path(change.name)))
-    if launch is None:
-        raise CannotEdit("the file does not hold what was written")
-    words = (launch.command, *launch.args, *(f"{name}={value}" for name, value in sorted(launch.env.items())))
-    if words not in session.proofs:
-        try:
-            session.proofs[words] = prove(launch, session.machine.bare(launch.env))
-        except NoServer as error:
-            session.proofs[words] = error
-    return described(session.proofs[words], change.host)
-
-
-def described(proof: Proof | NoServer, host: Host) -> tuple[str, bool]:
-    """A proof in words, and whether the server works."""
-    if isinstance(proof, NoServer):
-        return f"written, but the server does not work: {proof}", False
-    facts = [f"works, {len(proof.tools)} tools, {proof.first_answer_s:.1f} s"]
-    if proof.key_missing:
-        facts.append("no API key yet (run: batches-mcp key set)")
-    elif proof.call_error:
-        facts.append(f"a free call failed: {proof.call_error}")
-    if proof.first_answer_s > HOSTS_WAIT_S:
-        facts.append(f"slow: some hosts wait only {HOSTS_WAIT_S} s")
-    return f"{', '.join(facts)}; {host.after}", not proof.call_error or proof.key_missing
-
-
-def _removed(session: Session, change: Change) -> bool:
-    try:
-        program = session.claude(change.host)
-        if program:
-            claude.remove(program, change.name, session.machine.values)
-            restored = False
-        else:
-            restored = session.backups.undo(change, lambda: session.plan_removal(change.host))
-    except CannotEdit as error:
-        say(f"{change.host.title}: left as it is: {error}")
-        return False
-    click.echo(f"{change.host.title}: {'as it was before' if restored else 'entry removed'}; {change.host.after}")
-    return True
-
-
-def _print(host: Host, machine: Machine, name: str, launch: Launch) -> None:
-    """What to paste, where, and the link that does it."""
-    places = [str(host.file(machine, project=False)), *([host.project] if host.project else [])]
-    click.echo(f"{host.title} ({host.id}): {' or '.join(places)}\n{snippet(host, name, launch)}")
-    if host.link:
-        click.echo(host.link(name, launch))
-    click.echo()

@@ -3,40 +3,54 @@
 from __future__ import annotations
 
 import json
-import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 
 import anyio
 import click
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
 
 from batches_mcp.api.batches import Batches
 from batches_mcp.api.identity import Accounts
 from batches_mcp.api.operations import BATCH_ID, Operations
-from batches_mcp.cli.display import console, count, show_table, span, up_to, usd
-from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
+from batches_mcp.cli.account import missing_key
+from batches_mcp.cli.display import console, count, in_place, outcomes, show_table, up_to, usd
+from batches_mcp.cli.flags import account_flags, flag, log_level
+from batches_mcp.cli.job_list import Job, Jobs, account_words, changes, listed, show
 from batches_mcp.cli.startup import Ready, ready, say
-from batches_mcp.core.errors import CallError, MissingVariable, UsageError
+from batches_mcp.core.diagnostics import did_you_mean
+from batches_mcp.core.errors import BatchesMcpError, CallError, MissingVariable, Retry, UsageError
 from batches_mcp.core.plan import BehaviorName
+from batches_mcp.core.redact import printable
 from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
 from batches_mcp.exchange.forward import Forward
 from batches_mcp.exchange.upstream import Upstream
-from batches_mcp.store.entry import Entry, State
+from batches_mcp.store.entry import State
 from batches_mcp.store.ledger import Ledger
 from batches_mcp.store.records import all_ledgers
 
 _LIST_LIMIT = 100
+# The API's own hint for a batch in progress is 10 s.
+_WATCH_S = 10.0
 
 
 @click.command(short_help="Show the batches that this machine submitted.")
 @click.argument("what", nargs=-1, metavar="[show ID]")
 @flag("--json", "as_json", is_flag=True, help="Print a JSON array, or with `show` an object.")
-@upstream_flags
-@batch_flags
+@flag("--watch", is_flag=True, help="Look again until all batches have ended, or Ctrl-C.")
+@account_flags
 @log_level
 def jobs(
-    *, what: tuple[str, ...], as_json: bool, upstream: UpstreamSettings, batch: BatchSettings, log_level: str
+    *,
+    what: tuple[str, ...],
+    as_json: bool,
+    watch: bool,
+    upstream: UpstreamSettings,
+    batch: BatchSettings,
+    log_level: str,
 ) -> None:
     """Show the batches in the ledger, newest first, of all accounts; or, with `show ID`, one of them in full.
 
@@ -44,44 +58,82 @@ def jobs(
     done. Nothing is changed at the API.
     """
     if what and (what[0] != "show" or len(what) != 2):
-        raise UsageError(f"jobs: expected nothing or `show ID`, found {' '.join(what)!r}")
+        raise UsageError(_misread(what))
+    if watch and (as_json or what):
+        raise UsageError(f"--watch shows the list as it changes; leave {'--json' if as_json else '`show`'} out")
     with ready(upstream, Environment(warn=say), log_level, batch) as prepared, all_ledgers(prepared.state) as ledgers:
+        if watch:
+            anyio.run(_watched, prepared, ledgers)
+            return
         say(anyio.run(_refresh, prepared, ledgers))
-        entries = [entry for ledger in ledgers.values() for entry in ledger.entries() if _counts(entry)]
-    entries.sort(key=lambda entry: entry.started_s, reverse=True)
+        found = _jobs(prepared, ledgers)
     if what:
-        _show(_one(entries, what[1]), entries, as_json=as_json)
+        _show(_one(found, what[1]), found, as_json=as_json)
     elif as_json:
-        click.echo(json.dumps([entry.job() for entry in entries], indent=2, ensure_ascii=False))
-    elif entries:
-        show_table(console(error=False), *_table(entries))
+        click.echo(json.dumps([job.entry.job() for job in found.rows], indent=2, ensure_ascii=False))
+    elif found.rows:
+        show(found)
     else:
-        say("the ledger is empty")
+        say("no batch was submitted from here yet: the ledger is empty")
 
 
-def _counts(entry: Entry) -> bool:
-    """Whether there is, or may be, a batch of it."""
-    return entry.state not in (State.REFUSED, State.NONE_FOUND)
+def _misread(what: Sequence[str]) -> str:
+    found = f"jobs: expected nothing or `show ID`, found {' '.join(what)!r}"
+    if what == ("show",):
+        return "jobs show: which batch? `batches-mcp jobs` lists their ids"
+    near = did_you_mean(what[0], ["show"]) if len(what) == 2 else ""
+    return f"{found}; {near}" if near.startswith("did") else found
+
+
+def _jobs(prepared: Ready, ledgers: Mapping[str, Ledger]) -> Jobs:
+    """All batches there are, or may be, newest first."""
+    rows = [
+        Job(account, entry)
+        for account, ledger in ledgers.items()
+        for entry in ledger.entries()
+        if entry.state not in (State.REFUSED, State.NONE_FOUND)
+    ]
+    rows.sort(key=lambda job: (job.entry.started_s, job.entry.key), reverse=True)
+    try:
+        own = _account(prepared)
+    except CallError:
+        own = None
+    return Jobs(own, tuple(rows))
+
+
+def _account(prepared: Ready) -> str | None:
+    """The account of the key that is set; None when no tool could ask for its batches.
+
+    Raises:
+        MissingVariable: no key is set.
+    """
+    tool = next((tool for tool in prepared.plan.tools if BehaviorName.LIST in tool.beside), None)
+    if tool is None:
+        return None
+    return Accounts(prepared.state, prepared.variables, prepared.batch.account).name_of(tool.request)
 
 
 async def _refresh(prepared: Ready, ledgers: Mapping[str, Ledger]) -> str:
     """Ask once for the batches in progress of the account whose key is set; in words, what that came to."""
-    tool = next((tool for tool in prepared.plan.tools if BehaviorName.LIST in tool.beside), None)
-    if tool is None:
-        return "as last seen: no tool to ask the API with is served"
-    accounts = Accounts(prepared.state, prepared.variables, prepared.batch.account)
     try:
-        ledger = ledgers.get(accounts.name_of(tool.request))
+        return await _asked(prepared, ledgers)
     except MissingVariable as error:
-        return f"as last seen: {error.report.message}"
-    running = [] if ledger is None else [entry for entry in ledger.entries() if _counts(entry) and _open(entry)]
-    if ledger is None or not running:
-        return "nothing of this account is in progress, so the API was not asked"
-    try:
-        async with Upstream() as upstream:
-            batches = (await Batches(Forward(prepared.variables, upstream), Operations(tool)).page(_LIST_LIMIT)).batches
+        return f"as last seen: {missing_key(error)}"
     except CallError as error:
         return prepared.redactor.text(f"as last seen, because the API could not be asked: {error.report.message}")
+
+
+async def _asked(prepared: Ready, ledgers: Mapping[str, Ledger]) -> str:
+    tool = next((tool for tool in prepared.plan.tools if BehaviorName.LIST in tool.beside), None)
+    account = _account(prepared)
+    if tool is None or account is None:
+        return "as last seen: no tool to ask the API with is served"
+    ledger = ledgers.get(account)
+    running = [job.entry for job in _jobs(prepared, ledgers).running]
+    if ledger is None or not running:
+        return "nothing of this account is in progress, so the API was not asked"
+    async with Upstream() as upstream:
+        batches = (await Batches(Forward(prepared.variables, upstream), Operations(tool)).page(_LIST_LIMIT)).batches
     ledger.saw(batches)
     missing = len({entry.batch_id for entry in running} - {batch.id for batch in batches})
     beyond = (
@@ -90,43 +142,52 @@ async def _refresh(prepared: Ready, ledgers: Mapping[str, Ledger]) -> str:
     return f"as the API says now{beyond}"
 
 
-def _open(entry: Entry) -> bool:
-    return not (entry.deleted or entry.shown.ended)
+async def _watched(prepared: Ready, ledgers: Mapping[str, Ledger]) -> None:
+    """Show the list, in place where that can be done, until nothing of the account is in progress.
+
+    Raises:
+        BatchesMcpError: the API can never be asked.
+    """
+    where = console(error=False)
+    live = Live(console=where, auto_refresh=False) if in_place(where) else None
+    before: Jobs | None = None
+    with live or nullcontext():
+        while True:
+            try:
+                freshness = await _asked(prepared, ledgers)
+            except MissingVariable as error:
+                raise missing_key(error) from error
+            except CallError as error:
+                if error.report.retry is not Retry.HELPS:
+                    raise BatchesMcpError(prepared.redactor.text(str(error))) from error
+                freshness = prepared.redactor.text(f"as last seen: {error.report.message}")
+            found = _jobs(prepared, ledgers)
+            if live is not None:
+                at = datetime.now().astimezone().strftime("%H:%M:%S")
+                foot = Text(
+                    printable(f"{at}: {freshness}; Ctrl-C ends"), style="dim", no_wrap=True, overflow="ellipsis"
+                )
+                live.update(Group(listed(found, where), foot), refresh=True)
+            elif before is None:
+                show(found)
+            else:
+                click.echo("".join(f"{line}\n" for line in changes(before, found)), nl=False)
+            before = found
+            if not found.running:
+                break
+            await anyio.sleep(_WATCH_S)
 
 
-def _table(entries: Sequence[Entry]) -> tuple[list[str], list[list[str]]]:
-    retries = Counter(entry.parent for entry in entries if entry.parent)
-    header = ["batch", "what", "rows", "age", "status", "cost", "retries", "results until"]
-    return header, [
-        [
-            str(row["batch_id"] or "unknown"),
-            _what(entry),
-            f"{entry.rows:,}",
-            span(max(0.0, time.time() - entry.started_s)),
-            str(row["status"]),
-            usd(entry.cost_usd) if entry.cost_usd is not None else up_to(entry.estimate_usd),
-            str(retries[entry.batch_id or ""] or ""),
-            (row["results_expire_at"] or "")[:10],
-        ]
-        for entry, row in ((entry, entry.job()) for entry in entries)
-    ]
-
-
-def _what(entry: Entry) -> str:
-    part = f" part {entry.part}" if entry.part else ""
-    again = ", a retry" if entry.parent else ""
-    return f"{entry.label or entry.source or 'requests of a call'}{part}{again}"
-
-
-def _one(entries: Sequence[Entry], batch_id: str) -> Entry:
-    for entry in entries:
-        if entry.batch_id == batch_id:
-            return entry
+def _one(found: Jobs, batch_id: str) -> Job:
+    for job in found.rows:
+        if job.entry.batch_id == batch_id:
+            return job
     raise UsageError(f"the ledger knows no batch {batch_id}; `batches-mcp jobs` lists those it knows")
 
 
-def _show(entry: Entry, entries: Sequence[Entry], *, as_json: bool) -> None:
-    again = [each.batch_id for each in entries if each.parent == entry.batch_id]
+def _show(job: Job, found: Jobs, *, as_json: bool) -> None:
+    entry = job.entry
+    again = [each.entry.batch_id for each in found.rows if each.entry.parent == entry.batch_id]
     batch = entry.shown
     if as_json:
         click.echo(json.dumps({**entry.job(), "retries": again, "batch": batch.raw}, indent=2, ensure_ascii=False))
@@ -134,6 +195,7 @@ def _show(entry: Entry, entries: Sequence[Entry], *, as_json: bool) -> None:
     started = datetime.fromtimestamp(entry.started_s).astimezone().isoformat(" ", "seconds")
     facts = {
         BATCH_ID.replace("_", " "): entry.batch_id,
+        "account": account_words(job, found) if len(found.accounts) > 1 else None,
         "label": entry.label,
         "source": entry.source,
         "part": entry.part,
@@ -142,7 +204,7 @@ def _show(entry: Entry, entries: Sequence[Entry], *, as_json: bool) -> None:
         "rows": f"{entry.rows:,}",
         "size": f"{entry.body_bytes:,} bytes",
         "status": entry.job()["status"],
-        "counts": ", ".join(f"{number:,} {name}" for name, number in batch.counts.items() if number),
+        "counts": outcomes(batch),
         "submitted": started,
         "ended at": batch.raw.get("ended_at"),
         "results until": entry.job()["results_expire_at"],

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from batches_mcp import language as capabilities
+from batches_mcp.cli.completion import tool_name
 from batches_mcp.cli.flags import capability, flag
 from batches_mcp.cli.startup import ready, say
 from batches_mcp.core.diagnostics import Diagnostic, Severity, did_you_mean
@@ -88,7 +89,7 @@ def _number(number: int, of: str) -> str:
 
 
 @click.command(short_help="Show where a tool's inputs go, and what comes back.")
-@click.argument("tool")
+@click.argument("tool", shell_complete=tool_name)
 @capability
 @flag("--json", "as_json", is_flag=True, help="Print JSON.")
 def explain(*, tool: str, capability: Path | None, as_json: bool) -> None:

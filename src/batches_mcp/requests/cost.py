@@ -17,9 +17,9 @@ from typing import Any
 from batches_mcp.requests.demand import BYTES_PER_TOKEN, MOST_BYTES_PER_TOKEN, Demand
 from batches_mcp.requests.tokens import BATCH_TIER, GEO_FACTORS, LONG_PROMPT_TOKENS, Tariff, Tokens
 
-_BATCH_SHARE = Decimal("0.5")
+BATCH_SHARE = Decimal("0.5")
 # What share of the standard price is paid; other tiers have prices of their own agreement.
-_SHARES = {BATCH_TIER: _BATCH_SHARE, "standard": Decimal(1)}
+_SHARES = {BATCH_TIER: BATCH_SHARE, "standard": Decimal(1)}
 # https://platform.claude.com/docs/en/about-claude/pricing#web-search-tool: beside the tokens, and the same in a batch.
 _SEARCH_USD = Decimal("0.01")
 _PROVIDER = "anthropic"
@@ -80,8 +80,8 @@ def estimate(demand: Mapping[Tariff, Demand]) -> dict[str, Any]:
         ),
         "max_output_tokens": sum(asks.max_tokens for asks in demand.values()),
         "cost_usd": {
-            "low": _usd(low * _BATCH_SHARE) if priced else None,
-            "high": _usd(high * _BATCH_SHARE + searches_usd) if known else None,
+            "low": _usd(low * BATCH_SHARE) if priced else None,
+            "high": _usd(high * BATCH_SHARE + searches_usd) if known else None,
         },
         "standard_cost_usd": {
             "low": _usd(low) if priced else None,

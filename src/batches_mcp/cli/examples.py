@@ -1,0 +1,95 @@
+"""Two examples for each command, shown at the end of its --help."""
+
+from __future__ import annotations
+
+EXAMPLES = {
+    "serve": (
+        "batches-mcp serve --root ~/data --max-cost-usd 20",
+        "batches-mcp serve --transport http --port 9090 --rest",
+    ),
+    "call": (
+        "batches-mcp call TOOL limit=5 --sandbox",
+        "batches-mcp call TOOL --args '{\"limit\": 5}'",
+    ),
+    "tools": (
+        "batches-mcp tools",
+        "batches-mcp tools --capability my-capability.yaml --json",
+    ),
+    "check": (
+        "batches-mcp check my-capability.yaml",
+        "batches-mcp check capabilities/ --strict",
+    ),
+    "run": (
+        "batches-mcp run requests.jsonl -o results.jsonl",
+        "batches-mcp run reviews.csv --template params.json -o results.csv",
+    ),
+    "jobs": (
+        "batches-mcp jobs --watch",
+        "batches-mcp jobs show ID",
+    ),
+    "results": (
+        "batches-mcp results ID -o results.csv --wait",
+        "batches-mcp results ID -o - | head -3",
+    ),
+    "cancel": (
+        "batches-mcp cancel ID",
+        "batches-mcp cancel ID --yes",
+    ),
+    "models": (
+        "batches-mcp models",
+        "batches-mcp models --json",
+    ),
+    "key": (
+        "batches-mcp key set",
+        "batches-mcp key show",
+    ),
+    "key set": (
+        "batches-mcp key set",
+        "batches-mcp key set < key-file",
+    ),
+    "key show": (
+        "batches-mcp key show",
+        "ANTHROPIC_API_KEY_FILE=key-file batches-mcp key show",
+    ),
+    "key forget": (
+        "batches-mcp key forget",
+        "batches-mcp key forget && batches-mcp key set",
+    ),
+    "install": (
+        "batches-mcp install",
+        "batches-mcp install cursor vscode --root ~/data --dry-run",
+    ),
+    "uninstall": (
+        "batches-mcp uninstall",
+        "batches-mcp uninstall cursor --yes",
+    ),
+    "doctor": (
+        "batches-mcp doctor",
+        "batches-mcp doctor --bundle report.json",
+    ),
+    "explain": (
+        "batches-mcp explain TOOL",
+        "batches-mcp explain TOOL --capability my-capability.yaml --json",
+    ),
+    "schema": (
+        "batches-mcp schema > capability.schema.json",
+        "batches-mcp schema | less",
+    ),
+    "export": (
+        "batches-mcp export openapi > openapi.json",
+        "batches-mcp export openapi --capability my-capability.yaml",
+    ),
+    "demo": (
+        "batches-mcp demo",
+        "batches-mcp demo | less",
+    ),
+    "sandbox": (
+        "batches-mcp sandbox --port 8080",
+        "batches-mcp sandbox --process-seconds 60 --state batches.sqlite",
+    ),
+}
+
+
+def epilog(name: str) -> str:
+    """The examples of a command, each on a line of its own."""
+    return "\n".join(["\b", "Examples:", *(f"  {example}" for example in EXAMPLES[name])])

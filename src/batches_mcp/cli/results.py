@@ -1,0 +1,132 @@
+"""`results`: the results of one batch, as a file or on standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+import anyio.to_thread
+import click
+
+from batches_mcp.api.batch import Batch
+from batches_mcp.cli.account import tool_that, with_account
+from batches_mcp.cli.display import Waiting, count, outcomes, state_of, usd, waiting
+from batches_mcp.cli.flags import account_flags, flag, log_level
+from batches_mcp.cli.out import Out, check_place
+from batches_mcp.cli.startup import ready, say
+from batches_mcp.core.errors import ServeError, UsageError
+from batches_mcp.core.plan import BehaviorName
+from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
+from batches_mcp.exchange.failure import retry_after_s
+from batches_mcp.job.asking import Asking
+from batches_mcp.job.intake import JobFolder
+from batches_mcp.job.outcome import writer
+from batches_mcp.job.steps import Job, Part
+from batches_mcp.requests.cost import actual_usd
+from batches_mcp.store.spool import Spool, key
+from batches_mcp.work.account import Account
+from batches_mcp.work.learn import in_doubt, learn
+
+# For an upstream that does not say when to ask again, as its answers do.
+_ASK_AGAIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """What is told while results are asked for."""
+
+    display: Waiting
+
+    def note(self, text: str) -> None:
+        self.display.note(text)
+
+    def show(self, _job: Job, _parts: list[Part], doing: str) -> None:
+        self.display.show(doing)
+
+
+@click.command(short_help="Write the results of a batch to a file.")
+@click.argument("batch_id", metavar="ID")
+@flag(
+    "--out", "-o", "out", required=True, metavar="OUT", type=click.Path(), help="Where the results go; - prints them."
+)
+@flag("--wait", is_flag=True, help="Wait for the batch to end.")
+@flag("--overwrite", is_flag=True, help="Replace OUT also when this command did not write it.")
+@account_flags
+@log_level
+def results(
+    *,
+    batch_id: str,
+    out: str,
+    wait: bool,
+    overwrite: bool,
+    upstream: UpstreamSettings,
+    batch: BatchSettings,
+    log_level: str,
+) -> int:
+    """Write the results of the batch ID to OUT: JSONL, or CSV when its name ends in .csv.
+
+    OUT is there whole or not at all. Results are kept by the API for 29 days after a batch was created.
+
+    Exit code 0: written, whatever came of its requests; 1: the batch has not ended, or it could not be done.
+    """
+    check_id(batch_id)
+    check_place("-o", out, "-")
+    with ready(upstream, Environment(warn=say), log_level, batch) as prepared:
+        tool = tool_that(prepared, BehaviorName.STATUS, BehaviorName.RESULTS)
+        try:
+            return with_account(prepared, tool, partial(_write, batch_id, out, wait, overwrite), batch_id)
+        except KeyboardInterrupt:
+            say(f"stopped; batch {batch_id} goes on, and the same command gets its results later")
+            return 130
+
+
+def check_id(batch_id: str) -> None:
+    """That an id of a batch was given.
+
+    Raises:
+        UsageError: it is empty.
+    """
+    if not batch_id.strip():
+        raise UsageError("expected the id of a batch, found an empty text; `batches-mcp jobs` lists batches")
+
+
+async def _write(batch_id: str, out: str, wait: bool, overwrite: bool, account: Account) -> int:
+    folder = account.folder.jobs() / key(batch_id)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    place = Out(out, JobFolder(folder), overwrite)
+    place.check()
+    with waiting() as display:
+        asking = Asking(account, _Watch(display))
+        batch = await _ended(asking, batch_id, wait, display)
+        for entry in (await learn(account, [batch])).values():
+            display.note(in_doubt(entry))
+        if not batch.ended:
+            raise ServeError(
+                f"batch {batch_id} has not ended, so nothing was written: it is {state_of(batch)}, with "
+                f"{outcomes(batch) or 'no count of its requests'}; --wait waits for its end"
+            )
+        spool = await asking.spool(batch_id, display.show)
+    with place.writing(lambda: len(spool)) as file:
+        write = writer(file, place.kind)
+        await anyio.to_thread.run_sync(write, _lines(spool))
+    written = f"{count(len(spool), 'row')} written to {out}" if out != "-" else count(len(spool), "row")
+    say(f"{batch_id}: {outcomes(batch)}; cost {usd(actual_usd(spool.tokens))}; {written}")
+    return 0
+
+
+async def _ended(asking: Asking, batch_id: str, wait: bool, display: Waiting) -> Batch:
+    """The batch; at its end, when that is to be waited for. Failures that pass are waited out only then."""
+    batches = asking.account.batches
+    batch, answer = await batches.get(batch_id)
+    while wait and not batch.ended:
+        display.show(f"{batch_id} is {state_of(batch)}: {count(batch.total, 'request')}")
+        pause_s = retry_after_s(answer.headers)
+        await asking.sleep(_ASK_AGAIN_S if pause_s is None else max(pause_s, 1.0))
+        batch, answer = await asking.until_answered(lambda: batches.get(batch_id))
+    return batch
+
+
+def _lines(spool: Spool) -> Iterator[bytes]:
+    return (line.removesuffix(b"\r") for line in spool.lines(range(len(spool))))
