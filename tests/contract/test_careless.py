@@ -141,7 +141,7 @@ CALLS: list[Row] = [
     row(CREATE, {"requests_file": "../up.jsonl"}, "up.jsonl"),
     row(CREATE, {"requests_file": "$folder/.hidden.jsonl"}, "hidden"),
     row(CREATE, {"requests_file": "$folder/empty.jsonl"}, "empty.jsonl", "no requests"),
-    row(CREATE, {"requests_file": ROWS}, "JSON"),
+    row(CREATE, {"requests_file": ROWS}, "rows_file", "template"),
     row(CREATE, {"rows_file": ROWS}, "template"),
     row(CREATE, {"template": {"model": "m"}}, "rows_file"),
     row(CREATE, {"rows_file": ROWS, "template": PARAMS | {"messages": [{"role": "user", "content": "{{bodi}}"}]}}, "bodi", "body"),
@@ -156,6 +156,21 @@ CALLS: list[Row] = [
     row(CREATE, {"retry_of": "$failed", "retry_max_tokens": 500}, "goes with retry_types [truncated]"),
     row(CREATE, {"retry_of": "$failed", "retry_types": ["canceled"]}, "1 expired", "retry_types"),
     row(CREATE, {"retry": "$failed"}, "retry: unknown argument", "retry_of"),
+]  # fmt: skip
+
+
+# Only one meaning is possible.
+UNDERSTOOD: list[Row] = [
+    row(LIST, {"limit": "5"}, '"data"'),
+    row(LIST, {"limit": 5.0, "after_id": None, "before_id": None}, '"data"'),
+    row(LIST, {"limit": " 5 "}, '"data"'),
+    row(RETRIEVE, {ID: "  $ended\n"}, '"ended"'),
+    row(RETRIEVE, {ID: "$ended", "wait_seconds": "0"}, '"ended"'),
+    row(RETRIEVE, {ID: "$ended", "wait_seconds": None}, '"ended"'),
+    row(RESULTS, {ID: "$ended", "result_types": '["succeeded"]'}, '"ended0"'),
+    row(RESULTS, {ID: "$ended", "custom_ids": None, "cursor": None, "as_file": None}, '"ended0"'),
+    row(CREATE, {"requests": json.dumps(requests(1)), "dry_run": "true"}, '"dry_run"'),
+    row(CREATE, {"requests": requests(1), "dry_run": True, "label": None, "betas": None}, '"dry_run"'),
 ]  # fmt: skip
 
 
@@ -222,6 +237,10 @@ async def test_each_answer_names_what_was_wrong_and_the_right_next_call(
                 assert error_of(result)["next_step"]
             if said:
                 missed.append(f"{tool} {json.dumps(arguments)[:200]}: lacks {said}\n    {text[:600]}")
+        for tool, arguments, words in UNDERSTOOD:
+            result = await client.call_tool(tool, filled(arguments, names))
+            if result.is_error or list(wrong(text_of(result), words, names)):
+                missed.append(f"{tool} {json.dumps(arguments)[:200]}: {text_of(result)[:600]}")
         assert not missed, f"{len(missed)} of {len(CALLS)}:\n" + "\n".join(missed)
         assert existing(sandbox.url, key) == before
         running = await client.call_tool(RETRIEVE, {ID: names["$running"]})
