@@ -177,9 +177,10 @@ def test_aliases_count_in_full() -> None:
     ids=["nested anchors", "many anchors", "braces in text", "open braces", "open lists", "long number"],
 )
 def test_no_file_within_the_bounds_takes_long(text: str) -> None:
-    started = time.perf_counter()
+    """Of the processor, whoever else uses it: a file whose reading grows with its square takes minutes."""
+    started_s = time.process_time()
     problems(text)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started_s < 30
 
 
 def test_a_file_is_read_by_its_name(tmp_path: Path) -> None:
