@@ -39,6 +39,8 @@ from tests.support.servers import (
 pytestmark = pytest.mark.anyio
 
 THREE = {"requests": requests(3)}
+# As many, whose price is not lost when it is rounded.
+DEAR = {"requests": requests(3, max_tokens=10_000)}
 
 
 def posts_of(sandbox: Sandbox, key: str) -> int:
@@ -460,48 +462,48 @@ class TestWithoutALedger:
 class TestTheCap:
     async def test_it_counts_what_the_last_24_hours_may_cost(self, sandbox: Sandbox, key: str) -> None:
         async with agent(sandbox.url, key) as client:
-            _, words = await create(client, {**THREE, "dry_run": True})
+            _, words = await create(client, {**DEAR, "dry_run": True})
             high = words["dry_run"]["estimate"]["cost_usd"]["high"]
         settings = BatchSettings(max_cost_usd=high * 2.5)
         async with agent(sandbox.url, f"{key}-capped", batch=settings) as client:
             for name in ("a", "b"):
-                await persist(client, {"requests": requests(3, name)})
-            batch_id, error = await create(client, {"requests": requests(3, "c"), "allow_duplicate": True})
+                await persist(client, {"requests": requests(3, name, max_tokens=10_000)})
+            batch_id, error = await create(
+                client, {"requests": requests(3, "c", max_tokens=10_000), "allow_duplicate": True}
+            )
             assert (batch_id, error["type"], error["retryable"]) == (None, "cost_cap", False)
             assert "only the operator can raise --max-cost-usd" in error["next_step"]
             sandbox.clock.advance(86_401)
-            await persist(client, {"requests": requests(3, "c")})
+            await persist(client, {"requests": requests(3, "c", max_tokens=10_000)})
 
     async def test_a_refusal_names_small_amounts(self, sandbox: Sandbox, key: str) -> None:
-        async with agent(sandbox.url, key) as client:
-            _, words = await create(client, {**THREE, "dry_run": True})
-        async with agent(sandbox.url, f"{key}-capped", batch=BatchSettings(max_cost_usd=0.0000001)) as client:
+        async with agent(sandbox.url, key, batch=BatchSettings(max_cost_usd=0.0000001)) as client:
             _, error = await create(client, THREE)
-        high = words["dry_run"]["estimate"]["cost_usd"]["high"]
+        # Three requests of 102 bytes at 2 a token and 0.05 USD a million, and of one token of output at 0.25.
         assert error["message"] == (
-            f"the batch may cost up to {high:.6f} USD, and the last 24 hours came to 0.00 USD: together more than the "
+            "the batch may cost up to 0.000009 USD, and the last 24 hours came to 0.00 USD: together more than the "
             "0.0000001 USD that this server may spend."
         )
 
     async def test_it_counts_what_a_batch_really_cost_once_that_is_known(self, sandbox: Sandbox, key: str) -> None:
         async with agent(sandbox.url, key) as client:
-            _, words = await create(client, {**THREE, "dry_run": True})
+            _, words = await create(client, {**DEAR, "dry_run": True})
         settings = BatchSettings(max_cost_usd=words["dry_run"]["estimate"]["cost_usd"]["high"] * 1.5)
         async with agent(sandbox.url, f"{key}-capped", batch=settings) as client:
-            batch_id = await persist(client, THREE)
-            refused, error = await create(client, {"requests": requests(3, "b")})
+            batch_id = await persist(client, DEAR)
+            refused, error = await create(client, {"requests": requests(3, "b", max_tokens=10_000)})
             assert (refused, error["type"]) == (None, "cost_cap")
             sandbox.end(batch_id)
             await client.call_tool(RESULTS, {"message_batch_id": batch_id})
-            await persist(client, {"requests": requests(3, "b")})
+            await persist(client, {"requests": requests(3, "b", max_tokens=10_000)})
 
     async def test_two_at_once_do_not_both_slip_under_it(self, sandbox: Sandbox, key: str) -> None:
         async with agent(sandbox.url, key) as client:
-            _, words = await create(client, {**THREE, "dry_run": True})
+            _, words = await create(client, {**DEAR, "dry_run": True})
         settings = BatchSettings(max_cost_usd=words["dry_run"]["estimate"]["cost_usd"]["high"] * 1.5)
         async with agent(sandbox.url, key, batch=settings) as client, anyio.create_task_group() as tasks:
             for name in ("a", "b", "c", "d"):
-                tasks.start_soon(create, client, {"requests": requests(3, name)})
+                tasks.start_soon(create, client, {"requests": requests(3, name, max_tokens=10_000)})
         assert len(existing(sandbox.url, key)) == 1
 
     async def test_a_model_of_unknown_price_is_refused_under_it(self, sandbox: Sandbox, key: str) -> None:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from batches_mcp.work.runtime import Runtime
 
 _SANDBOX_KEY = "sandbox-key"
+_IN_SANDBOX = "Requests go to a sandbox, whose answers are made up: nothing is sent to Anthropic, and nothing is spent."
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +134,11 @@ def ready(
         path = settings.capability or packaged("capability.yaml")
         linked = language.read(path, trusted=settings.capability is None)
         given = batch or BatchSettings()
-        table = behaviors(replace(given, roots=file_roots(given.roots, default_root)))
+        roots = file_roots(given.roots, default_root)
+        table = behaviors(replace(given, roots=roots, sandbox=settings.sandbox))
         plan = compile_server(linked, base_url, environment.filled(), contributions(table))
+        if settings.sandbox:
+            plan = replace(plan, instructions=f"{plan.instructions}\n\n{_IN_SANDBOX}".strip())
         rest = _rest(linked, base_url, environment.filled()) if with_rest else None
         if not linked.tools and rest is None:
             raise UsageError("nothing of the capability file is served over MCP; add --transport http --rest for REST")

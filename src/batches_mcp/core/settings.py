@@ -184,7 +184,7 @@ class BatchSettings:
     """What the behaviours work with: folders to read in, and the one to keep things in (None: not given).
 
     `ledger` tells whether creates are remembered there, `allow_duplicates` whether what made a batch is sent again
-    without asking, and `max_cost_usd` is the most that creates of 24 hours may cost.
+    without asking, `max_cost_usd` is the most that creates of 24 hours may cost, and in a `sandbox` nothing is spent.
 
     Raises:
         UsageError: a cap that is not an amount, or without a ledger, which alone knows what was spent.
@@ -197,6 +197,7 @@ class BatchSettings:
     max_cost_usd: float | None = None
     wait_cap_s: float = 45.0
     allow_duplicates: bool = False
+    sandbox: bool = False
 
     def __post_init__(self) -> None:
         if self.max_cost_usd is not None and not 0 < self.max_cost_usd < math.inf:

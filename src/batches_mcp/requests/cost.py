@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, fields
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import cache
 from typing import Any
 
@@ -24,6 +24,7 @@ _SHARES = {BATCH_TIER: BATCH_SHARE, "standard": Decimal(1)}
 _SEARCH_USD = Decimal("0.01")
 _PROVIDER = "anthropic"
 _DIGITS = 6
+_CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,24 @@ def estimate(demand: Mapping[Tariff, Demand]) -> dict[str, Any]:
         "unknown_models": sorted(unknown),
         "unbounded": [asdict(each) for each in unbounded.unbounded.values()],
     }
+
+
+def shown(cost: Mapping[str, Any]) -> dict[str, Any]:
+    """An estimate as it is told: to the cent, below a dollar to a hundredth of one; without standard prices unknown."""
+    told = dict(cost)
+    for name in ("cost_usd", "standard_cost_usd"):
+        low, high = cost[name]["low"], cost[name]["high"]
+        told[name] = {"low": _rounded(low, ROUND_FLOOR), "high": _rounded(high, ROUND_CEILING)}
+        if name == "standard_cost_usd" and low is None and high is None:
+            del told[name]
+    return told
+
+
+def _rounded(amount_usd: float | None, rounding: str) -> float | None:
+    if amount_usd is None:
+        return None
+    step = _CENT if amount_usd >= 1 else _CENT / 100
+    return float(Decimal(str(amount_usd)).quantize(step, rounding))
 
 
 def dollars(amount_usd: float) -> str:

@@ -168,6 +168,11 @@ class Ledger:
         with self.database.transaction() as db:
             return next(iter(_standing(db, content, content, None, after)), None)
 
+    def spent_usd(self, since_s: float) -> float:
+        """What creates since a time (Unix) have cost, or may cost as long as that is not known."""
+        with self.database.transaction() as db:
+            return _spent_usd(db, since_s)
+
     def last_key(self) -> int:
         """The key of the latest entry; 0 when there is none."""
         with self.database.transaction() as db:

@@ -19,13 +19,14 @@ from batches_mcp.api.body import frame
 from batches_mcp.core.errors import CallError, ErrorReport
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.exchange.request import invalid
-from batches_mcp.requests.cost import estimate
-from batches_mcp.requests.problems import MOST_SHOWN, Severity
+from batches_mcp.requests.cost import shown
+from batches_mcp.requests.problems import Severity
 from batches_mcp.requests.reading import Row
 from batches_mcp.requests.scan import Scan, content_of
 from batches_mcp.requests.source import SOURCES, Source, source_of
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
+from batches_mcp.tools.dry_run import NOTHING_SPENT, by_kind, hidden, many, report
 from batches_mcp.work.deliver import OutgoingCreate
 from batches_mcp.work.intake import Body, Temporary, drafts, take
 from batches_mcp.work.refusals import may_be, not_begun, unpriced
@@ -60,12 +61,21 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         dry_run, wanted = bool(call.arguments.get("dry_run")), call.arguments.get("part")
         here = Temporary() if dry_run else drafts(call.runtime)
         places = {} if dry_run else {(wanted or 1) - 1: stack.enter_context(here.draft())}
-        found, bodies = await call.runtime.long_work(take, source, around, places.get, here.write)
+        first: list[bytes] = []
+
+        def note(row: bytes) -> None:
+            if not first:
+                first.append(row)
+
+        found, bodies = await call.runtime.long_work(take, source, around, places.get, here.write, note)
         if not lineage and not found.requests:
             raise invalid(f"{source.file or 'requests'}: holds no requests.")
         left = lineage.sifted.remarks() if lineage else {}
         if dry_run:
-            return {OUR_KEY: {"dry_run": await anyio.to_thread.run_sync(report, found), **left}}
+            sample, upstream = first[0] if first else b"", call.forward.upstream
+            now_s = upstream.time_s() if upstream.time_is_known else upstream.clock.wall_s()
+            said = await anyio.to_thread.run_sync(report, call, settings, found, around.beta, sample, now_s)
+            return {OUR_KEY: {"dry_run": said, **left}}
         if lineage and not found.requests:
             raise nothing(str(lineage.entry.batch_id), lineage.sifted)
         if found.count(Severity.ERROR) and not call.arguments.get("skip_invalid"):
@@ -88,7 +98,11 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         outgoing = OutgoingCreate(call.tool, arguments, body.copy.path, about)
         sent = await submit(call.account, outgoing, rules, call.progress, stack, deadline_s)
     remarks = _remarks(source, found, body, sent, ledger=settings.ledger)
-    return {**(sent.batch.raw if sent.batch else {}), OUR_KEY: {"estimate": body.estimate, **remarks, **left}}
+    if several and not sent.candidate:
+        remarks["next_step"] = f"{_left(found, wanted or 1, sent)} {remarks['next_step']}"
+    if settings.sandbox:
+        remarks["next_step"] += f" {NOTHING_SPENT}"
+    return {**(sent.batch.raw if sent.batch else {}), OUR_KEY: {"estimate": shown(body.estimate), **remarks, **left}}
 
 
 async def _source(call: Call, settings: BatchSettings, stack: ExitStack) -> tuple[Source, Retried | None]:
@@ -113,19 +127,15 @@ async def _source(call: Call, settings: BatchSettings, stack: ExitStack) -> tupl
     return lineage.source, lineage
 
 
-def report(found: Scan) -> dict[str, Any]:
-    """What a dry run answers."""
-    return {
-        "requests": found.requests,
-        "bytes": found.body_bytes,
-        "parts": len(found.parts),
-        "models": dict(found.models.most_common()),
-        "errors": found.count(Severity.ERROR),
-        "warnings": found.count(Severity.WARNING),
-        "problems": [problem.data() for problem in found.problems],
-        **({"problems_by_kind": _by_kind(found)} if _hidden(found) else {}),
-        "estimate": estimate(found.demand),
-    }
+def _left(found: Scan, part: int, sent: Sent) -> str:
+    """What is left of a source that makes several batches, when one part of it is being sent, from 1."""
+    parts, left = len(found.parts), found.parts[part:]
+    done = f"Part {part} of {parts} {'was sent' if sent.batch else 'is being sent'}"
+    if not left:
+        return f"{done}, the last one."
+    rows = many(sum(each.count for each in left), "request")
+    are = "is" if len(left) == 1 else "are"
+    return f"{done}; {many(len(left), 'part')}, {rows}, {are} left: call with part {part + 1}."
 
 
 def _in_time(rows: Callable[[], Iterator[Row]], most_s: float) -> Iterator[Row]:
@@ -154,8 +164,8 @@ def _part(found: Scan, wanted: int | None) -> int:
 def _refusal(found: Scan) -> CallError:
     errors = [problem for problem in found.problems if problem.severity is Severity.ERROR]
     lines = [f"- {problem.text()}" for problem in errors]
-    if _hidden(found):
-        lines.append("in all: " + ", ".join(f"{number:,} x {kind}" for kind, number in _by_kind(found).items()))
+    if hidden(found):
+        lines.append("in all: " + ", ".join(f"{number:,} x {kind}" for kind, number in by_kind(found).items()))
     message = f"{len(found.invalid):,} of {found.requests:,} requests have errors, so nothing was sent:"
     next_step = "Correct them, or leave them out with skip_invalid."
     return CallError(ErrorReport("invalid_requests", "\n".join([message, *lines]), next_step))
@@ -204,11 +214,3 @@ def _outcome(sent: Sent, *, ledger: bool) -> dict[str, Any]:
 
 def _remark(text: str) -> dict[str, str]:
     return {"where": "this server", "severity": str(Severity.WARNING), "message": text}
-
-
-def _hidden(found: Scan) -> bool:
-    return sum(found.kinds.values()) > MOST_SHOWN
-
-
-def _by_kind(found: Scan) -> dict[str, int]:
-    return {f"{severity}: {kind}": number for (severity, kind), number in found.kinds.most_common()}

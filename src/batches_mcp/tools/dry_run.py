@@ -1,0 +1,125 @@
+"""What a dry run answers: what was found in the requests, and what the create would do with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from batches_mcp.core.errors import MissingVariable
+from batches_mcp.core.settings import BatchSettings
+from batches_mcp.requests.cost import dollars, estimate, shown
+from batches_mcp.requests.problems import MOST_SHOWN, Severity
+from batches_mcp.requests.scan import Scan
+from batches_mcp.store.ledger import RECENT_S
+from batches_mcp.tools.call import Call
+
+NOTHING_SPENT = "Requests go to the sandbox: nothing is spent."
+_SAMPLE_CHARS = 1_000
+_MOST_PARTS_SHOWN = 20
+
+
+def report(call: Call, settings: BatchSettings, found: Scan, betas: str, sample: bytes, now_s: float) -> dict[str, Any]:
+    """The report; `sample` is the first request that would be sent, `now_s` the time (Unix). Writes nothing.
+
+    Raises:
+        StateUnusable: the ledger cannot be read.
+    """
+    cost = estimate(found.demand)
+    would, next_step = _prospect(call, settings, found, betas, cost, now_s - RECENT_S)
+    text = sample.decode(errors="replace")
+    parts = [{"requests": part.count, "bytes": part.body_bytes} for part in found.parts[:_MOST_PARTS_SHOWN]]
+    return {
+        "would": would,
+        "requests": found.requests,
+        "bytes": found.body_bytes,
+        "parts": len(found.parts),
+        "part_sizes": parts,
+        "models": dict(found.models.most_common()),
+        "errors": found.count(Severity.ERROR),
+        "warnings": found.count(Severity.WARNING),
+        "problems": [problem.data() for problem in found.problems],
+        **({"problems_by_kind": by_kind(found)} if hidden(found) else {}),
+        "estimate": shown(cost),
+        "sample": text if len(text) <= _SAMPLE_CHARS else f"{text[:_SAMPLE_CHARS]}…",
+        "next_step": f"{next_step} {NOTHING_SPENT}" if settings.sandbox else next_step,
+    }
+
+
+def many(number: int, noun: str) -> str:
+    """`1 request`, `2,000 requests`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def hidden(found: Scan) -> bool:
+    """Whether there are more problems than are shown."""
+    return sum(found.kinds.values()) > MOST_SHOWN
+
+
+def by_kind(found: Scan) -> dict[str, int]:
+    """How many problems there are of each kind."""
+    return {f"{severity}: {kind}": number for (severity, kind), number in found.kinds.most_common()}
+
+
+def _prospect(
+    call: Call, settings: BatchSettings, found: Scan, betas: str, cost: Mapping[str, Any], since_s: float
+) -> tuple[str, str]:
+    """What the create would do, and what to do next."""
+    parts, part = found.parts, call.arguments.get("part")
+    if found.invalid and not call.arguments.get("skip_invalid"):
+        would = f"refused: {len(found.invalid):,} of {found.requests:,} requests have errors"
+        return would, "Correct them, or leave them out with skip_invalid."
+    if not parts:
+        return "refused: no request is left to send", "Nothing would be sent."
+    if part is not None and part > len(parts):
+        return f"refused: there is no part {part}", f"Call with part 1 to {len(parts)}."
+    if part is None and len(parts) > 1:
+        sends = f"create with part 1 to {len(parts)} sends {found.sendable:,} requests as {len(parts)} batches"
+        would = f"refused: the requests make {len(parts)} batches, so that a part must be named"
+        return would, f"{sends} {price(cost)}; tell the user the price first."
+    chosen = parts[(part or 1) - 1]
+    if part is not None:
+        cost = estimate(chosen.demand)
+    against = _against(call, settings, chosen.content(betas), cost, since_s)
+    if against is not None:
+        return against
+    named = f"with part {part} " if part is not None else ""
+    sends = f"create {named}without dry_run sends {many(chosen.count, 'request')} as 1 batch {price(cost)}"
+    known = cost["cost_usd"]["high"] is not None
+    return "send" if known else "ask", f"{sends}; tell the user the price first."
+
+
+def price(cost: Mapping[str, Any]) -> str:
+    """What requests may cost, in words; `cost` is of `cost.estimate`."""
+    low, high = shown(cost)["cost_usd"].values()
+    if high is None:
+        return "at a price that cannot be estimated" + ("" if low is None else f", of {dollars(low)} USD at least")
+    return f"for {dollars(low)} to {dollars(high)} USD"
+
+
+def _against(
+    call: Call, settings: BatchSettings, content: str, cost: Mapping[str, Any], since_s: float
+) -> tuple[str, str] | None:
+    """What stands against a create of this content; None when nothing is known to."""
+    try:
+        records = call.account.begun_records()
+    except MissingVariable as error:
+        return f"refused: {error.report.message}", error.report.next_step
+    cap_usd, high_usd = settings.max_cost_usd, cost["cost_usd"]["high"]
+    again = call.arguments.get("allow_duplicate") or settings.allow_duplicates
+    if records is not None and not again and "retry_of" not in call.arguments:
+        made = records.ledger.standing(content)
+        if made is not None and made.started_s > since_s:
+            next_step = f"Use batch {made.batch_id}. Only if the user wants to pay again, call with allow_duplicate."
+            return f"refused: same content as {made.batch_id}", next_step
+    if cap_usd is None:
+        return None
+    if high_usd is None:
+        return "refused: its cost cannot be estimated, which --max-cost-usd requires", "Nothing would be sent."
+    spent_usd = 0.0 if records is None else records.ledger.spent_usd(since_s)
+    if spent_usd + high_usd <= cap_usd:
+        return None
+    would = (
+        f"over the cap: up to {dollars(high_usd)} USD, where {dollars(spent_usd)} of {dollars(cap_usd)} USD were spent "
+        "in 24 hours"
+    )
+    return would, "Tell the user; fewer requests or a lower max_tokens cost less, and only the operator raises the cap."
