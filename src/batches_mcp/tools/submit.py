@@ -20,7 +20,7 @@ from batches_mcp.core.errors import CallError, ErrorReport
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.exchange.request import invalid
 from batches_mcp.requests.cost import estimate
-from batches_mcp.requests.problems import MOST_SHOWN, Severity
+from batches_mcp.requests.problems import Problem, Severity
 from batches_mcp.requests.reading import Row
 from batches_mcp.requests.scan import Scan, content_of
 from batches_mcp.requests.source import SOURCES, Source, source_of
@@ -123,7 +123,6 @@ def report(found: Scan) -> dict[str, Any]:
         "errors": found.count(Severity.ERROR),
         "warnings": found.count(Severity.WARNING),
         "problems": [problem.data() for problem in found.problems],
-        **({"problems_by_kind": _by_kind(found)} if _hidden(found) else {}),
         "estimate": estimate(found.demand),
     }
 
@@ -154,8 +153,6 @@ def _part(found: Scan, wanted: int | None) -> int:
 def _refusal(found: Scan) -> CallError:
     errors = [problem for problem in found.problems if problem.severity is Severity.ERROR]
     lines = [f"- {problem.text()}" for problem in errors]
-    if _hidden(found):
-        lines.append("in all: " + ", ".join(f"{number:,} x {kind}" for kind, number in _by_kind(found).items()))
     message = f"{len(found.invalid):,} of {found.requests:,} requests have errors, so nothing was sent:"
     next_step = "Correct them, or leave them out with skip_invalid."
     return CallError(ErrorReport("invalid_requests", "\n".join([message, *lines]), next_step))
@@ -202,13 +199,5 @@ def _outcome(sent: Sent, *, ledger: bool) -> dict[str, Any]:
     return {"poll_after_s": _POLL_AFTER_S, "next_step": next_step}
 
 
-def _remark(text: str) -> dict[str, str]:
-    return {"where": "this server", "severity": str(Severity.WARNING), "message": text}
-
-
-def _hidden(found: Scan) -> bool:
-    return sum(found.kinds.values()) > MOST_SHOWN
-
-
-def _by_kind(found: Scan) -> dict[str, int]:
-    return {f"{severity}: {kind}": number for (severity, kind), number in found.kinds.most_common()}
+def _remark(text: str) -> dict[str, Any]:
+    return Problem(Severity.WARNING, text, 1, ["this server"]).data()
