@@ -244,8 +244,12 @@ class Scan:
             found += self._judge(request.params)
             if not any(fault.severity is Severity.ERROR for fault in found):
                 self.models[request.params.model] += 1
-        elif not found:
-            found.append(Fault("", "shape", excerpt(str(error), 200)))
+        else:
+            found = found or [Fault("", "shape", excerpt(str(error), 200))]
+            params = value.get("params") if isinstance(value, dict) else None
+            model = params.get("model") if isinstance(params, dict) else None
+            if isinstance(model, str) and model not in MAX_TOKENS:
+                found.append(self._unknown(model))
         return request, found
 
 

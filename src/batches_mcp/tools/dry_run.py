@@ -8,7 +8,7 @@ from typing import Any
 from batches_mcp.core.errors import MissingVariable
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.requests.cost import dollars, estimate, shown
-from batches_mcp.requests.problems import MOST_SHOWN, Severity
+from batches_mcp.requests.problems import Severity
 from batches_mcp.requests.scan import Scan
 from batches_mcp.store.ledger import RECENT_S
 from batches_mcp.tools.call import Call
@@ -38,7 +38,6 @@ def report(call: Call, settings: BatchSettings, found: Scan, betas: str, sample:
         "errors": found.count(Severity.ERROR),
         "warnings": found.count(Severity.WARNING),
         "problems": [problem.data() for problem in found.problems],
-        **({"problems_by_kind": by_kind(found)} if hidden(found) else {}),
         "estimate": shown(cost),
         "sample": text if len(text) <= _SAMPLE_CHARS else f"{text[:_SAMPLE_CHARS]}…",
         "next_step": f"{next_step} {NOTHING_SPENT}" if settings.sandbox else next_step,
@@ -48,16 +47,6 @@ def report(call: Call, settings: BatchSettings, found: Scan, betas: str, sample:
 def many(number: int, noun: str) -> str:
     """`1 request`, `2,000 requests`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def hidden(found: Scan) -> bool:
-    """Whether there are more problems than are shown."""
-    return sum(found.kinds.values()) > MOST_SHOWN
-
-
-def by_kind(found: Scan) -> dict[str, int]:
-    """How many problems there are of each kind."""
-    return {f"{severity}: {kind}": number for (severity, kind), number in found.kinds.most_common()}
 
 
 def _prospect(

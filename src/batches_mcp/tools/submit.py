@@ -20,13 +20,13 @@ from batches_mcp.core.errors import CallError, ErrorReport
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.exchange.request import invalid
 from batches_mcp.requests.cost import shown
-from batches_mcp.requests.problems import Severity
+from batches_mcp.requests.problems import Problem, Severity
 from batches_mcp.requests.reading import Row
 from batches_mcp.requests.scan import Scan, content_of
 from batches_mcp.requests.source import SOURCES, Source, source_of
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
-from batches_mcp.tools.dry_run import NOTHING_SPENT, by_kind, hidden, many, report
+from batches_mcp.tools.dry_run import NOTHING_SPENT, many, report
 from batches_mcp.work.deliver import OutgoingCreate
 from batches_mcp.work.intake import Body, Temporary, drafts, take
 from batches_mcp.work.refusals import may_be, not_begun, unpriced
@@ -164,8 +164,6 @@ def _part(found: Scan, wanted: int | None) -> int:
 def _refusal(found: Scan) -> CallError:
     errors = [problem for problem in found.problems if problem.severity is Severity.ERROR]
     lines = [f"- {problem.text()}" for problem in errors]
-    if hidden(found):
-        lines.append("in all: " + ", ".join(f"{number:,} x {kind}" for kind, number in by_kind(found).items()))
     message = f"{len(found.invalid):,} of {found.requests:,} requests have errors, so nothing was sent:"
     next_step = "Correct them, or leave them out with skip_invalid."
     return CallError(ErrorReport("invalid_requests", "\n".join([message, *lines]), next_step))
@@ -212,5 +210,5 @@ def _outcome(sent: Sent, *, ledger: bool) -> dict[str, Any]:
     return {"poll_after_s": _POLL_AFTER_S, "next_step": next_step}
 
 
-def _remark(text: str) -> dict[str, str]:
-    return {"where": "this server", "severity": str(Severity.WARNING), "message": text}
+def _remark(text: str) -> dict[str, Any]:
+    return Problem(Severity.WARNING, text, 1, ["this server"]).data()
