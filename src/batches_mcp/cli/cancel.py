@@ -68,7 +68,7 @@ async def _cancel(batch_id: str, yes: bool, account: Account) -> int:
             say("not canceled")
             return 1
     after = Batch.of(await ending.cancel(Call(account.runtime, account.tool, {_argument(account): batch_id}, _silent)))
-    say(_told(batch_id, after))
+    say(_outcome(batch_id, after))
     return 0
 
 
@@ -77,7 +77,7 @@ def _named(entry: Entry | None) -> str:
     return f"{name}, " if name else ""
 
 
-def _told(batch_id: str, after: Batch) -> str:
+def _outcome(batch_id: str, after: Batch) -> str:
     if after.ended:
         return f"batch {batch_id} has ended: {outcomes(after)}. Only requests that were answered are billed."
     return (

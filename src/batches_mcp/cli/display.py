@@ -20,8 +20,8 @@ from batches_mcp.job.asking import Silence, Watch
 from batches_mcp.job.steps import Job, Part
 from batches_mcp.requests.cost import dollars
 
-# In a pipe the state is told anew this often, so that a log shows that it goes on.
-_TELL_EVERY_S = 60.0
+# In a pipe the state is repeated this often, so that a log shows that the job goes on.
+_REPEAT_EVERY_S = 60.0
 _PLAIN_WIDTH = 200
 _MOST_NAMED = 10
 _OUTCOMES = {
@@ -48,8 +48,8 @@ class Waiting:
     """Plain lines on standard error while something goes on: each time it has changed, and once a minute."""
 
     def __init__(self) -> None:
-        self._said = ""
-        self._said_s = -math.inf
+        self._last = ""
+        self._last_s = -math.inf
 
     def note(self, text: str) -> None:
         """Something happened."""
@@ -57,8 +57,8 @@ class Waiting:
 
     def show(self, text: str) -> None:
         """How it stands."""
-        if text.partition(":")[0] != self._said.partition(":")[0] or time.monotonic() - self._said_s >= _TELL_EVERY_S:
-            self._said, self._said_s = text, time.monotonic()
+        if text.partition(":")[0] != self._last.partition(":")[0] or time.monotonic() - self._last_s >= _REPEAT_EVERY_S:
+            self._last, self._last_s = text, time.monotonic()
             self.note(text)
 
 
@@ -103,14 +103,14 @@ class _Lines:
     """Plain lines on standard error."""
 
     def __init__(self) -> None:
-        self._told_s = time.monotonic()
+        self._last_s = time.monotonic()
 
     def note(self, text: str) -> None:
-        self._told_s = time.monotonic()
+        self._last_s = time.monotonic()
         click.echo(printable(text), err=True)
 
     def show(self, job: Job, parts: list[Part], doing: str) -> None:
-        if time.monotonic() - self._told_s >= _TELL_EVERY_S:
+        if time.monotonic() - self._last_s >= _REPEAT_EVERY_S:
             self.note(f"{standing(job, parts)}; {doing}")
 
 

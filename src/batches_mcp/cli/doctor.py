@@ -105,7 +105,7 @@ def _key(environment: Environment, machine: Machine, base_url: str | None) -> It
         if "placeholder" not in warning:
             yield Finding(Level.FIX, "key", warning)
     if found is None:
-        yield Finding(Level.FIX, "key", "there is none", "batches-mcp key set")
+        yield Finding(Level.FIX, "key", "no API key is set or stored", "batches-mcp key set")
         return
     where = f"{keystore.masked(found.value)}, from {found.source}"
     try:
@@ -116,15 +116,15 @@ def _key(environment: Environment, machine: Machine, base_url: str | None) -> It
     if problem is None:
         yield Finding(Level.OK, "key", f"{where}, works")
     else:
-        yield Finding(Level.FIX, "key", f"{where}, does not work: {line_of(problem)}", _mended(problem))
+        yield Finding(Level.FIX, "key", f"{where}, does not work: {line_of(problem)}", _fix_for(problem))
     if "stored" not in found.source:
         yield Finding(Level.WARN, "key", "hosts do not pass this shell's environment on", "batches-mcp key set")
     elif machine.values.get("XDG_CONFIG_HOME"):
         yield Finding(Level.WARN, "key", "it is stored below XDG_CONFIG_HOME, which some hosts (Codex) do not pass on")
 
 
-def _mended(problem: CallError) -> str:
-    return "batches-mcp key set" if problem.report.status in (401, 403) else "see that the API can be reached from here"
+def _fix_for(problem: CallError) -> str:
+    return "batches-mcp key set" if problem.report.status in (401, 403) else "check that the API can be reached"
 
 
 def _network(environment: Environment) -> Iterator[Finding]:

@@ -162,7 +162,7 @@ _ACCOUNT_FLAGS = (
     _sandbox,
     _state_dir,
     _account,
-    # In the environment it forbids a cancel; nobody gives it to a command that is to change something.
+    # In the environment it forbids a cancel; on the command line it would make no sense.
     flag("--read-only", is_flag=True, hidden=True, help=_READ_ONLY),
 )
 

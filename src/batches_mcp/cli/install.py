@@ -82,7 +82,7 @@ def install(
         return 1 if failed else 0
     if writing:
         _ask(f"Write {_files(writing)}?", yes=yes)
-    _care_for_the_key(writing, base_url, yes=yes)
+    _store_missing_key(writing, base_url, yes=yes)
     done = [carried_out(session, change) for change in changing]
     return 1 if failed or not all(done) else 0
 
@@ -188,8 +188,8 @@ def _ask(question: str, *, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def _care_for_the_key(writing: Sequence[Change], base_url: str | None, *, yes: bool) -> None:
-    """See to it that a key is stored: the one of a file that loses it, or one that is asked for."""
+def _store_missing_key(writing: Sequence[Change], base_url: str | None, *, yes: bool) -> None:
+    """Store a key where none is set or stored: the one of a file that loses it, or one that is asked for."""
     if Environment().find(API_KEY) is not None:
         return
     in_files = [change.clear_key for change in writing if change.clear_key]

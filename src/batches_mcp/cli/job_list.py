@@ -23,7 +23,7 @@ _STATES = {State.SENDING: "being sent", State.AMBIGUOUS: "not answered"}
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class JobRow:
     """A batch in the ledger of an account."""
 
     account: str
@@ -53,21 +53,21 @@ class Jobs:
     """Jobs, newest first; `own` is the account of the key that is set, if one is."""
 
     own: str | None
-    rows: tuple[Job, ...]
+    rows: tuple[JobRow, ...]
 
     @property
     def accounts(self) -> set[str]:
         return {job.account for job in self.rows}
 
     @property
-    def running(self) -> list[Job]:
+    def running(self) -> list[JobRow]:
         """Those of the own account that have not ended."""
         return [
             job for job in self.rows if job.account == self.own and not (job.entry.deleted or job.entry.shown.ended)
         ]
 
 
-def account_words(job: Job, jobs: Jobs) -> str:
+def account_words(job: JobRow, jobs: Jobs) -> str:
     """Whose batch it is: that of the key that is set, or of which other."""
     return "this key's" if job.account == jobs.own else f"other {job.account[:_ACCOUNT_CHARS]}"
 
@@ -146,20 +146,25 @@ def _only(cells: Sequence[str], wanted: Sequence[bool]) -> list[str]:
     return [cell for cell, is_wanted in zip(cells, wanted, strict=True) if is_wanted]
 
 
-def _cells(job: Job, jobs: Jobs, retries: int) -> list[str]:
+def _cells(job: JobRow, jobs: Jobs, retries: int) -> list[str]:
     entry = job.entry
     cost = usd(entry.cost_usd) if entry.cost_usd is not None else up_to(entry.estimate_usd)
     return [
         (entry.batch_id if entry.settled else None) or "unknown",
         job.status,
         f"{entry.rows:,}",
-        span(max(0.0, time.time() - entry.started_s)),
+        _age(entry),
         cost,
         (entry.job()["results_expire_at"] or "")[:10],
         str(retries or ""),
         account_words(job, jobs),
         excerpt(_what(entry), _MOST_WHAT_CHARS),
     ]
+
+
+def _age(entry: Entry) -> str:
+    """How long ago it was submitted, in one unit."""
+    return " ".join(span(max(0.0, time.time() - entry.started_s)).split()[:2])
 
 
 def _what(entry: Entry) -> str:

@@ -19,7 +19,7 @@ from batches_mcp.api.operations import BATCH_ID, Operations
 from batches_mcp.cli.account import missing_key
 from batches_mcp.cli.display import console, count, in_place, outcomes, show_table, up_to, usd
 from batches_mcp.cli.flags import account_flags, flag, log_level
-from batches_mcp.cli.job_list import Job, Jobs, account_words, changes, listed, show
+from batches_mcp.cli.job_list import JobRow, Jobs, account_words, changes, listed, show
 from batches_mcp.cli.startup import Ready, ready, say
 from batches_mcp.core.diagnostics import did_you_mean
 from batches_mcp.core.errors import BatchesMcpError, CallError, MissingVariable, Retry, UsageError
@@ -88,7 +88,7 @@ def _misread(what: Sequence[str]) -> str:
 def _jobs(prepared: Ready, ledgers: Mapping[str, Ledger]) -> Jobs:
     """All batches there are, or may be, newest first."""
     rows = [
-        Job(account, entry)
+        JobRow(account, entry)
         for account, ledger in ledgers.items()
         for entry in ledger.entries()
         if entry.state not in (State.REFUSED, State.NONE_FOUND)
@@ -178,14 +178,14 @@ async def _watched(prepared: Ready, ledgers: Mapping[str, Ledger]) -> None:
             await anyio.sleep(_WATCH_S)
 
 
-def _one(found: Jobs, batch_id: str) -> Job:
+def _one(found: Jobs, batch_id: str) -> JobRow:
     for job in found.rows:
         if job.entry.batch_id == batch_id:
             return job
     raise UsageError(f"the ledger knows no batch {batch_id}; `batches-mcp jobs` lists those it knows")
 
 
-def _show(job: Job, found: Jobs, *, as_json: bool) -> None:
+def _show(job: JobRow, found: Jobs, *, as_json: bool) -> None:
     entry = job.entry
     again = [each.entry.batch_id for each in found.rows if each.entry.parent == entry.batch_id]
     batch = entry.shown

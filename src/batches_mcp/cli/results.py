@@ -35,7 +35,7 @@ _ASK_AGAIN_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class _Watch:
-    """What is told while results are asked for."""
+    """Shows what `Asking` reports."""
 
     display: Waiting
 
