@@ -25,6 +25,7 @@ from batches_mcp.serve.calls import Calls
 from batches_mcp.serve.draining import Draining
 from batches_mcp.serve.identity import ICON, WEBSITE_URL
 from batches_mcp.tools.behaviors import Behavior
+from batches_mcp.tools.behaviors import load as load_answers
 from batches_mcp.work.account import Account
 from batches_mcp.work.runtime import Runtime, running
 
@@ -138,6 +139,7 @@ async def _load_for_calls(listed: anyio.Event, checks: Sequence[ArgumentCheck], 
             for check in checks:
                 check.load()
             upstream.load()
+            load_answers()
             log.debug("what calls need is loaded")
         except (ImportError, OSError, ValueError) as error:  # the call that needs it says so
             log.debug("what calls need could not be loaded: %s", error)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batches_mcp.core.state import StateFolder
 from batches_mcp.store.files import FOLDER, ResultFiles
-from batches_mcp.store.kept import KeptRequests
 from batches_mcp.store.presence import Presence
-from batches_mcp.store.spools import Spools
+
+if TYPE_CHECKING:  # what is kept in bulk is imported when it is asked for
+    from batches_mcp.store.kept import KeptRequests
+    from batches_mcp.store.spools import Spools
 
 LEDGER = "ledger.sqlite"
 _SPOOLS = "spool"
@@ -36,12 +39,16 @@ class AccountFolder:
         return self._folder() / LEDGER
 
     def kept_requests(self) -> KeptRequests:
+        from batches_mcp.store.kept import KeptRequests
+
         return KeptRequests(self._folder("kept"))
 
     def presence(self) -> Presence:
         return Presence(self._folder("owners"))
 
     def spools(self) -> Spools:
+        from batches_mcp.store.spools import Spools
+
         return Spools(self._folder(_SPOOLS))
 
     def result_files(self) -> ResultFiles:
@@ -67,6 +74,8 @@ def remove_expired(state: StateFolder, now_s: float) -> None:
     Raises:
         OSError: the state folder cannot be read.
     """
+    from batches_mcp.store.spools import Spools
+
     for path in list(state.path.iterdir()):
         Spools(path / _SPOOLS).remove_expired(now_s)
         ResultFiles(path / FOLDER).remove_expired(now_s)

@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batches_mcp.core.errors import ErrorReport, StateUnusable
 from batches_mcp.core.state import StateFolder, state_unusable
 from batches_mcp.store.database import Database
 from batches_mcp.store.entry import KEPT_DAYS, Baseline, Claim, ClaimRules, Draft, Entry
 from batches_mcp.store.folders import AccountFolder, with_ledger
-from batches_mcp.store.kept import KeptRequests
 from batches_mcp.store.ledger import Ledger
 from batches_mcp.store.presence import Presence
+
+if TYPE_CHECKING:
+    from batches_mcp.store.kept import KeptRequests
 
 # Older than any create that may be under way.
 _DAY_S = 86_400.0

@@ -10,8 +10,7 @@ from batches_mcp.api.operations import BATCH_ID
 from batches_mcp.api.outcomes import RESULT_TYPES
 from batches_mcp.core.plan import Contribution, JsonSchema
 from batches_mcp.core.settings import BatchSettings
-from batches_mcp.tools import about, ending, listing
-from batches_mcp.tools import status as waiting
+from batches_mcp.tools import about
 from batches_mcp.tools.call import Call
 from batches_mcp.work.account import Account
 from batches_mcp.work.retryable import ON_REQUEST, PASSING
@@ -44,10 +43,13 @@ class Behavior:
 
 
 def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
-    """The behaviours of a server with these settings."""
+    """The behaviours of a server with these settings.
+
+    What answers is imported with the first call, so that a server that only lists its tools starts without it.
+    """
 
     async def submit(call: Call) -> dict[str, Any]:
-        from batches_mcp.tools import submit  # brings msgspec, which only creates need
+        from batches_mcp.tools import submit
 
         return await submit.create(call, settings)
 
@@ -57,24 +59,46 @@ def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
         await reconcile.recover(account)
 
     async def status(call: Call) -> dict[str, Any]:
-        return await waiting.state(call, settings.wait_cap_s)
+        from batches_mcp.tools import status
+
+        return await status.state(call, settings.wait_cap_s)
 
     async def results(call: Call) -> dict[str, Any]:
-        from batches_mcp.tools import results  # as above
+        from batches_mcp.tools import results
 
         return await results.answer(call)
+
+    async def page(call: Call) -> dict[str, Any]:
+        from batches_mcp.tools import listing
+
+        return await listing.page(call)
+
+    async def cancel(call: Call) -> dict[str, Any]:
+        from batches_mcp.tools import ending
+
+        return await ending.cancel(call)
+
+    async def delete(call: Call) -> dict[str, Any]:
+        from batches_mcp.tools import ending
+
+        return await ending.delete(call)
 
     async def newest(account: Account) -> Sequence[str]:
         return await account.runtime.newest.ids(account.batches)
 
     return {
-        "cancel": Behavior(ending.cancel),
-        "delete": Behavior(ending.delete),
-        "list": Behavior(listing.page, completes={BATCH_ID: newest}),
+        "cancel": Behavior(cancel),
+        "delete": Behavior(delete),
+        "list": Behavior(page, completes={BATCH_ID: newest}),
         "results": Behavior(results, Contribution(_RESULTS_ARGUMENTS), about=about.results),
         "status": Behavior(status, _status_contribution(settings.wait_cap_s), about=about.batch),
         "submit": Behavior(submit, _submit_contribution(bool(settings.roots), settings.ledger), recover),
     }
+
+
+def load() -> None:
+    """Import what the first call is likely to need."""
+    from batches_mcp.tools import ending, listing, status  # noqa: F401
 
 
 def contributions(table: Mapping[str, Behavior]) -> Mapping[str, Contribution]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -22,8 +22,10 @@ from batches_mcp.core.state import StateFolder
 from batches_mcp.exchange.forward import Forward
 from batches_mcp.exchange.upstream import Upstream
 from batches_mcp.store.records import AllRecords
-from batches_mcp.store.spools import Spools
 from batches_mcp.work.underway import Download, Underway
+
+if TYPE_CHECKING:
+    from batches_mcp.store.spools import Spools
 
 log = logging.getLogger(__name__)
 

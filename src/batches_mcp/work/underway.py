@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import anyio
 
 from batches_mcp.api.batch import Batch
 from batches_mcp.store.entry import Entry
-from batches_mcp.store.spool import Spool
-from batches_mcp.store.spooling import Writer
+
+if TYPE_CHECKING:  # they are imported with the first download
+    from batches_mcp.store.spool import Spool
+    from batches_mcp.store.spooling import Writer
 
 Key = tuple[str, str]
 """An account and a content."""
