@@ -1,0 +1,285 @@
+"""The life of a whole job: FILE is cut, what it may cost is agreed, its batches are carried out, OUT is written."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import click
+
+from batches_mcp.api.body import frame
+from batches_mcp.cli.display import console, count, outcome, show_table, up_to, usd, watching
+from batches_mcp.cli.job_input import opened, row_name
+from batches_mcp.cli.out import Out, replace_text
+from batches_mcp.cli.run_words import how_to_resume, missing, why_unknown
+from batches_mcp.cli.startup import Ready
+from batches_mcp.core.errors import CallError, ServeError, UsageError
+from batches_mcp.core.plan import ToolPlan
+from batches_mcp.core.redact import printable
+from batches_mcp.core.signals import watch_signals
+from batches_mcp.job.asking import Asking
+from batches_mcp.job.drive import Bounds, Drive
+from batches_mcp.job.intake import JobFolder, cut, job_id, tidy
+from batches_mcp.job.made import Start
+from batches_mcp.job.outcome import Tally, write_part, writer
+from batches_mcp.job.steps import Job, together
+from batches_mcp.requests.problems import Severity
+from batches_mcp.requests.scan import Scan
+from batches_mcp.requests.source import in_file
+from batches_mcp.requests.template import Template
+from batches_mcp.store.records import Records
+from batches_mcp.work.account import Account
+from batches_mcp.work.reconcile import identify
+from batches_mcp.work.refusals import unpriced
+from batches_mcp.work.runtime import Runtime, running
+
+# Creates under way get this long to be answered when the run is stopped.
+_GRACE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What was asked for on the command line."""
+
+    file: str
+    out: str
+    template: Mapping[str, Any] | None
+    bounds: Bounds
+    confirm_over_usd: float | None
+    skip_invalid: bool
+    overwrite: bool
+    fresh: bool
+    quiet: bool
+    report: Path | None
+
+
+@dataclass(slots=True)
+class WholeJob:
+    """One run of the command, made within its event loop."""
+
+    options: RunOptions
+    ready: Ready
+    tool: ToolPlan
+    started_s: float = field(default_factory=time.monotonic)
+    drive: Drive | None = None
+    runtime: Runtime | None = None
+    # All that a signal cancels: creates that are under way are not within it, and have their grace.
+    work: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+
+    async def main(self) -> int:
+        """Carry the job out, and tell what came of it; the exit code. Once it was told to `stop`, nothing is written.
+
+        Raises:
+            UsageError, UnreadableFile: what was asked for cannot be done, and nothing was sent.
+            CallError, ServeError: it could not be done to the end; the same command goes on.
+        """
+        prepared = self.ready
+        life = running(prepared.variables, prepared.state, account=prepared.batch.account, drain_s=lambda: _GRACE_S)
+        finished: tuple[Drive, dict[str, Any]] | None = None
+        async with life as runtime:
+            self.runtime = runtime
+            with self.work:
+                finished = await self._carry_out(Account(runtime, self.tool))
+        if finished is None:
+            return 1
+        drive, report = finished
+        if not self.options.quiet:
+            show_table(console(error=True), (), outcome(report))
+        if drive.given_up:
+            await drive.learn()
+        give_up_s = self.options.bounds.give_up_s if drive.given_up else None
+        for words in missing(report, drive.parts, give_up_s):
+            _tell(words)
+        if self.options.report is not None:
+            text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+            await anyio.to_thread.run_sync(replace_text, "--report", self.options.report, text)
+        return 1 if report["rows"] - report["outcomes"]["succeeded"] or report["missing"]["rows"] else 0
+
+    def stop(self) -> None:
+        """Let everything end; creates that are under way get a moment to be answered."""
+        if self.runtime is not None and self.runtime.all_records is not None:
+            self.runtime.all_records.stopping.set()
+        self.work.cancel()
+
+    async def _carry_out(self, account: Account) -> tuple[Drive, dict[str, Any]] | None:
+        """The job as far as it went, and its report, once OUT is written; None when nothing was sent."""
+        await identify(account)
+        records = account.records()
+        assert records is not None  # noqa: S101 - there are records
+        cutting = await self._job(account, records)
+        if cutting is None:
+            return None
+        job, folder, around, start = cutting
+        out = Out(self.options.out, folder, self.options.overwrite)
+        out.check()
+        drive = Drive(Asking(account), records, around, folder, job, self.options.bounds, start)
+        await drive.find()
+        if not await self._agreed(drive):
+            return None
+        if self.options.fresh:
+            drive.start = await anyio.to_thread.run_sync(folder.begin_fresh, start)
+        self.drive = drive
+        with watching(quiet=self.options.quiet) as drive.asking.watch:
+            await drive.run()
+            tally = await self._write(out, drive)
+        if not drive.given_up:
+            await anyio.to_thread.run_sync(_end_fresh, folder, job, records)
+        entries = [
+            await anyio.to_thread.run_sync(records.ledger.find, attempt.batch_id)
+            for part in drive.parts
+            for attempt in part.attempts
+        ]
+        return drive, self._report(drive, tally) | {
+            "out_rows": max(out.rows_there(), tally.rows),
+            "batches": [entry.job() for entry in entries if entry],
+        }
+
+    async def _job(self, account: Account, records: Records) -> tuple[Job, JobFolder, Any, Start] | None:
+        """The job that FILE makes, as it was cut once; None when there are errors in it, which are shown.
+
+        With it, where it starts.
+        """
+        around = frame(self.tool.request, {"requests": []}, account.forward.variables)
+        jobs = account.folder.jobs()
+        options = self.options
+
+        def read() -> tuple[Scan | None, Job, JobFolder, Start]:
+            tidy(jobs, time.time())
+            with opened(options.file, jobs) as file:
+                name = job_id(file, options.template, around, skip_invalid=options.skip_invalid)
+                folder = JobFolder(jobs / name)
+                start = Start()
+                if options.fresh:
+                    start = folder.fresh() or Start(records.ledger.last_key(), token_hex(4))
+                job = folder.load(records, start)
+                if job is not None:
+                    return None, job, folder, start
+                template = None if options.template is None else Template(options.template)
+                source = in_file("FILE", row_name(options.file, file), file, template)
+                found, job = cut(source, around, records, folder, skip_invalid=options.skip_invalid, start=start)
+                return found, job, folder, start
+
+        found, job, folder, start = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
+        if found is not None and (found.problems or not job.parts):
+            self._show_problems(found, job)
+        return (job, folder, around, start) if job.parts else None
+
+    def _show_problems(self, found: Scan, job: Job) -> None:
+        for problem in found.problems:
+            _tell(f"{problem.severity}: {problem.text()}")
+        named = f"{count(found.count(Severity.ERROR), 'error')}, {count(found.count(Severity.WARNING), 'warning')}"
+        rest = sum(found.kinds.values()) - len(found.problems)
+        more = f" ({rest:,} more of the same kinds are not shown)" if rest else ""
+        _tell(f"{count(found.requests, 'request')}: {named}{more}")
+        if not job.parts:
+            _tell("Nothing was sent. Correct the rows with errors, or leave them out with --skip-invalid.")
+
+    async def _agreed(self, drive: Drive) -> bool:
+        """Whether what is still to be sent may cost what it may.
+
+        Raises:
+            UsageError: it may cost more than may go unasked, and there is nobody to ask.
+            CallError: under a cap, nobody can say what it may cost.
+        """
+        job = drive.job
+        left = [part.estimate for part, known in zip(job.parts, drive.parts, strict=True) if not known.attempts]
+        batches = count(len(job.parts), "batch", "batches")
+        if not left:
+            self._say(f"{count(job.rows, 'request')} in {batches}: all submitted before")
+            return True
+        cost = together(left)
+        high = cost["cost_usd"]["high"]
+        before = f"; {len(job.parts) - len(left):,} of them submitted before" if len(left) < len(job.parts) else ""
+        if high is None and self.options.bounds.cap_usd is not None:
+            raise unpriced(cost)
+        most = up_to(high) if high is not None else f"an amount that cannot be estimated ({why_unknown(cost)})"
+        self._say(f"{count(job.rows, 'request')} in {batches}{before}; what is sent may cost {most}")
+        limit = self.options.confirm_over_usd
+        if limit is None or (high is not None and high <= limit):
+            return True
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            above = f"more than the {usd(limit)} of --confirm-over" if high is not None else "which always asks"
+            more = ", or raise --confirm-over" if high is not None else ""
+            raise UsageError(
+                f"it may cost {most}, {above}, and nobody can be asked here, so nothing was sent; add --yes{more}"
+            )
+        question = f"It may cost {most}. Send it?"
+        return await anyio.to_thread.run_sync(lambda: click.confirm(question, err=True), abandon_on_cancel=True)
+
+    def _say(self, text: str) -> None:
+        if not self.options.quiet:
+            _tell(text)
+
+    async def _write(self, out: Out, drive: Drive) -> Tally:
+        """Write OUT; what it came to.
+
+        Raises:
+            CallError: a file cannot be read.
+            ServeError: OUT cannot be written.
+        """
+        tally = Tally()
+        with out.writing(lambda: tally.rows) as file:
+            write = writer(file, out.kind)
+            ids = drive.folder.ids()
+            for number, part in enumerate(drive.job.parts):
+                spools = await drive.results(number)
+                mine = list(islice(ids, part.rows))
+                write_it = partial(write_part, write, mine, spools, tally, drive.parts[number].missing)
+                await anyio.to_thread.run_sync(write_it, abandon_on_cancel=True)
+        if tally.rows + tally.missing.total() != drive.job.rows:
+            raise ServeError(
+                f"{out.name} holds {tally.rows:,} rows, and {tally.missing.total():,} are missing, but the job has "
+                f"{drive.job.rows:,}; run it again"
+            )
+        return tally
+
+    def _report(self, drive: Drive, tally: Tally) -> dict[str, Any]:
+        again = [attempt.rows for part in drive.parts for attempt in part.attempts[1:]]
+        return {
+            "job": drive.job.id,
+            "source": drive.job.source,
+            "out": self.options.out,
+            "left_out": drive.job.left_out,
+            **tally.data(),
+            "estimate": together(part.estimate for part in drive.job.parts),
+            "submitted": drive.sent,
+            "sent_again": sum(again),
+            "seconds": round(time.monotonic() - self.started_s, 3),
+        }
+
+
+async def until_stopped(options: RunOptions, prepared: Ready, tool: ToolPlan, stopped: list[int]) -> int:
+    code = 1
+    this = WholeJob(options, prepared, tool)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch_signals, stopped, this.stop)
+        code = await this.main()
+        tasks.cancel_scope.cancel()
+    if stopped:
+        if this.drive is not None:
+            with suppress(CallError):
+                await this.drive.learn()
+        _tell(how_to_resume(this.drive.parts, this.drive.submitting) if this.drive else how_to_resume([], False))
+    return code
+
+
+def _end_fresh(folder: JobFolder, job: Job, records: Records) -> None:
+    """Note that a fresh job is finished, if each part of it has a batch of its own, or had one."""
+    start, made = folder.fresh(), folder.made(records)
+    if start is not None and all(made.of_part(part.content, part.rows, start) for part in job.parts):
+        folder.end_fresh(start)
+
+
+def _tell(text: str) -> None:
+    click.echo(printable(text), err=True)
