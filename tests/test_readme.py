@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import click
@@ -60,7 +61,11 @@ def options() -> Iterator[tuple[str, click.Option]]:
         assert command is not None
         parts = {f"{name} {part}": each for part, each in getattr(command, "commands", {}).items()}
         for full_name, each in {name: command, **parts}.items():
-            yield from ((full_name, parameter) for parameter in each.params if isinstance(parameter, click.Option))
+            yield from ((full_name, parameter) for parameter in each.params if _is_shown(parameter))
+
+
+def _is_shown(parameter: click.Parameter) -> TypeGuard[click.Option]:
+    return isinstance(parameter, click.Option) and not parameter.hidden
 
 
 @pytest.mark.parametrize(("name", "table"), [("tools", tools_table), ("flags", flags_table), ("hosts", guide.table)])

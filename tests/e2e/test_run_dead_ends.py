@@ -431,14 +431,17 @@ def test_two_runs_of_one_job_at_once(shell: Shell, more: Sequence[str], names: S
 def test_an_empty_file(shell: Shell, stdin: bool) -> None:
     (shell.folder / "in.jsonl").write_bytes(b"")
     done = shell.run("run", "-" if stdin else "in.jsonl", "-o", "out.jsonl")
-    named = "standard input.csv" if stdin else "in.jsonl"
-    assert (done.code, done.err.splitlines()[1:]) == (2, [f"batches-mcp: {named}: holds no requests"])
+    named = "standard input" if stdin else "in.jsonl"
+    assert (done.code, done.err.splitlines()[-1:]) == (2, [f"batches-mcp: FILE: {named} is empty"])
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("folder", "FILE: folder is a folder; name one file of requests, or of rows with --template"),
+        (
+            "folder",
+            "FILE: folder is a folder; name a file of requests or rows, and it holds none that ends in .csv, .tsv, .jsonl, .json",
+        ),
         ("missing.jsonl", "FILE: cannot read missing.jsonl: it is not there"),
     ],
 )

@@ -10,18 +10,16 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from batches_mcp.api.batch import Batch
 from batches_mcp.core.redact import excerpt, printable
-from batches_mcp.job.asking import Silence, Watch
-from batches_mcp.job.steps import Job, Part
 from batches_mcp.requests.cost import dollars
 
 # In a pipe the state is repeated this often, so that a log shows that the job goes on.
-_REPEAT_EVERY_S = 60.0
+REPEAT_EVERY_S = 60.0
 _PLAIN_WIDTH = 200
 _MOST_NAMED = 10
 _OUTCOMES = {
@@ -57,7 +55,7 @@ class Waiting:
 
     def show(self, text: str) -> None:
         """How it stands."""
-        if text.partition(":")[0] != self._last.partition(":")[0] or time.monotonic() - self._last_s >= _REPEAT_EVERY_S:
+        if text.partition(":")[0] != self._last.partition(":")[0] or time.monotonic() - self._last_s >= REPEAT_EVERY_S:
             self._last, self._last_s = text, time.monotonic()
             self.note(text)
 
@@ -86,68 +84,6 @@ def waiting() -> Iterator[Waiting]:
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=where, transient=True) as progress:
         yield _Spinner(progress)
-
-
-@contextmanager
-def watching(*, quiet: bool) -> Iterator[Watch]:
-    """The display that fits where standard error goes."""
-    if quiet:
-        yield Silence()
-    elif in_place(console(error=True)):
-        yield from _bar()
-    else:
-        yield _Lines()
-
-
-class _Lines:
-    """Plain lines on standard error."""
-
-    def __init__(self) -> None:
-        self._last_s = time.monotonic()
-
-    def note(self, text: str) -> None:
-        self._last_s = time.monotonic()
-        click.echo(printable(text), err=True)
-
-    def show(self, job: Job, parts: list[Part], doing: str) -> None:
-        if time.monotonic() - self._last_s >= _REPEAT_EVERY_S:
-            self.note(f"{standing(job, parts)}; {doing}")
-
-
-class _Bar:
-    """A bar of the rows that have an outcome, and above it what happened."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._task = progress.add_task("starting", total=None, standing="")
-
-    def note(self, text: str) -> None:
-        self._progress.console.print(Text(printable(text), style="dim"))
-
-    def show(self, job: Job, parts: list[Part], doing: str) -> None:
-        done = sum(part.done_rows for part in parts)
-        words = excerpt(doing, 60)
-        self._progress.update(
-            self._task, total=job.rows, completed=done, standing=standing(job, parts), description=words
-        )
-
-
-def _bar() -> Iterator[Watch]:
-    columns = (
-        BarColumn(),
-        TextColumn("{task.fields[standing]}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}", markup=False, style="cyan"),
-    )
-    with Progress(*columns, console=console(error=True), transient=True) as progress:
-        yield _Bar(progress)
-
-
-def standing(job: Job, parts: Sequence[Part]) -> str:
-    """How a job stands, in words."""
-    done = sum(part.done_rows for part in parts)
-    in_flight = sum(part.open for part in parts)
-    return f"{done:,} of {job.rows:,} rows done, {count(in_flight, 'batch', 'batches')} in progress"
 
 
 def outcomes(batch: Batch) -> str:
@@ -209,6 +145,8 @@ def outcome(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = report["rows"]
     named = [f"{number:,} {name}" for name, number in report["outcomes"].items() if number]
     lines = [("rows", f"{rows:,}: {', '.join(named) or 'none has a result'}")]
+    if report["trial_of"] is not None:
+        lines.append(("trial", f"of the first rows of {report['trial_of']:,}; without --limit, all are sent"))
     missing = report["missing"]
     if missing["rows"]:
         reasons = ", ".join(f"{number:,} {name}" for name, number in missing["reasons"].items())

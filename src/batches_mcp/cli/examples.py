@@ -1,4 +1,4 @@
-"""Two examples for each command, shown at the end of its --help."""
+"""Two examples for each command, shown at the end of its --help; a long one is continued on a second line."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ EXAMPLES = {
         "batches-mcp check capabilities/ --strict",
     ),
     "run": (
+        (
+            'batches-mcp run tickets.csv --prompt "Summarise: {{body}}" \\\n'
+            "    --model claude-haiku-5-5 --max-tokens 200 -o answers.csv"
+        ),
         "batches-mcp run requests.jsonl -o results.jsonl",
-        "batches-mcp run reviews.csv --template params.json -o results.csv",
     ),
     "jobs": (
         "batches-mcp jobs --watch",
@@ -91,5 +94,5 @@ EXAMPLES = {
 
 
 def epilog(name: str) -> str:
-    """The examples of a command, each on a line of its own."""
-    return "\n".join(["\b", "Examples:", *(f"  {example}" for example in EXAMPLES[name])])
+    """The examples of a command, each on lines of its own."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for example in EXAMPLES[name] for line in example.splitlines())])

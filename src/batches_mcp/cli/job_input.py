@@ -1,4 +1,4 @@
-"""FILE and --template of a run: what requests are made of."""
+"""FILE of a run: what requests are made of."""
 
 from __future__ import annotations
 
@@ -6,71 +6,137 @@ import io
 import json
 import os
 import sys
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 from batches_mcp.core.errors import UnreadableFile, UsageError
 from batches_mcp.job.intake import spooled_input
+from batches_mcp.requests.reading import request_rows
+from batches_mcp.requests.source import Source, first_rows, in_file
+from batches_mcp.requests.template import Template
 
 _READ_BYTES = 1 << 18
+_MOST_NAMED = 5
+_ENDINGS = (".csv", ".tsv", ".jsonl", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class JobSource:
+    """The input of a job: the open file, which decides what job it is, and the requests it makes."""
+
+    file: io.BufferedReader
+    source: Source
 
 
 def check_file(name: str) -> None:
-    """That FILE can be read.
+    """That FILE can be read, and holds something.
 
     Raises:
-        UsageError: it is a folder.
+        UsageError: it is a folder, or empty.
         UnreadableFile: it cannot be read.
     """
     if name == "-":
         return
-    if Path(name).is_dir():
-        raise UsageError(f"FILE: {name} is a folder; name one file of requests, or of rows with --template")
-    if not os.access(name, os.R_OK):
-        problem = "no access" if Path(name).exists() else "it is not there"
+    path = Path(name)
+    if path.is_dir():
+        found = _inputs_in(path)
+        named = ", ".join(str(path / each) for each in found[:_MOST_NAMED])
+        hint = f"such as {named}" if found else f"and it holds none that ends in {', '.join(_ENDINGS)}"
+        raise UsageError(f"FILE: {name} is a folder; name a file of requests or rows, {hint}")
+    if not os.access(path, os.R_OK):
+        problem = "there is no access to it" if path.exists() else f"it is not there{_hint(path)}"
         raise UnreadableFile(f"FILE: cannot read {name}: {problem}")
+    if path.is_file() and not path.stat().st_size:
+        raise UsageError(f"FILE: {name} is empty")
 
 
-def template_of(file: str, path: Path | None) -> Mapping[str, Any] | None:
-    """The params that rows of FILE fill in; None when FILE holds requests.
-
-    Raises:
-        UsageError: rows need one, or it is none.
-        UnreadableFile: it cannot be read.
-    """
-    if path is None:
-        if file.removesuffix(".gz").lower().endswith((".csv", ".tsv")):
-            raise UsageError(f"{file} holds rows: --template T.json says what request to make of each")
-        return None
+def near_names(path: Path) -> str:
+    """A hint at a file beside this path whose name is like it; empty when there is none."""
     try:
-        value = json.loads(path.read_text("utf-8-sig"))
-    except OSError as error:
-        raise UnreadableFile(f"--template: cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(f"--template: {path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise UsageError(f"--template: {path}: expected a JSON object, the params of each request")
-    return value
+        names = [each.name for each in path.parent.iterdir() if each.is_file()]
+    except OSError:
+        return ""
+    near = get_close_matches(path.name, names, n=1)
+    return f"did you mean {path.with_name(near[0])}?" if near else ""
 
 
-def opened(name: str, jobs: Path) -> io.BufferedReader:
-    """FILE, open; what can be read only once is written down first, in the folder of `jobs`.
+def _hint(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f", and neither is the folder {path.parent}"
+    if near := near_names(path):
+        return f"; {near}"
+    found = _inputs_in(path.parent)
+    more = ", ..." if len(found) > _MOST_NAMED else ""
+    return f"; there are {', '.join(found[:_MOST_NAMED])}{more}" if found else ""
+
+
+def _inputs_in(folder: Path) -> list[str]:
+    """The names in a folder that an input of a run may have."""
+    try:
+        return sorted(
+            each.name
+            for each in folder.iterdir()
+            if each.name.removesuffix(".gz").lower().endswith(_ENDINGS) and not each.name.startswith(".")
+        )
+    except OSError:
+        return []
+
+
+@contextmanager
+def job_source(name: str, spooled: Path, template: Mapping[str, Any] | None, limit: int | None) -> Iterator[JobSource]:
+    """FILE, open, and the requests that it and a `template` make, only those of its first `limit` rows if that is set.
+
+    What can be read only once is written down first, in the folder `spooled`.
 
     Raises:
         UnreadableFile: it cannot be opened.
+        UsageError: it is empty, or of another kind than the template.
     """
+    with _opened(name, spooled) as file:
+        if not file.peek(1):
+            raise UsageError(f"FILE: {'standard input' if name == '-' else name} is empty")
+        if template is not None:
+            _check_rows(name, file, Template(template))
+        source = in_file("FILE", _row_name(name, file), file, None if template is None else Template(template))
+        yield JobSource(file, source if limit is None else first_rows(source, limit))
+
+
+def _check_rows(name: str, file: io.BufferedReader, template: Template) -> None:
+    """That FILE may hold rows for a template.
+
+    Raises:
+        UsageError: it holds whole requests.
+    """
+    file.seek(0)
+    try:
+        _, first = next(request_rows(file), (0, ""))
+        row = json.loads(first)
+    except (ValueError, RecursionError, EOFError, OSError, zlib.error):  # what is wrong is told when it is read
+        return
+    if isinstance(row, dict) and row.keys() == {"custom_id", "params"} and not row.keys() & set(template.columns):
+        raise UsageError(
+            f"FILE: {name} holds whole requests, each with params of its own; leave --prompt, --template and what goes "
+            "with them out"
+        )
+
+
+def _opened(name: str, spooled: Path) -> io.BufferedReader:
     try:
         if name != "-" and Path(name).is_file():
             return io.BufferedReader(io.FileIO(name), _READ_BYTES)
         source = sys.stdin.buffer if name == "-" else Path(name).open("rb")  # noqa: SIM115 - read to its end, once
     except OSError as error:
         raise UnreadableFile(f"FILE: cannot read {name}: {error.strerror or error}") from error
-    return spooled_input(source, jobs / f"input-{token_hex(8)}")
+    return spooled_input(source, spooled / f"input-{token_hex(8)}")
 
 
-def row_name(name: str, file: io.BufferedReader) -> str:
+def _row_name(name: str, file: io.BufferedReader) -> str:
     """The name of the input, whose ending says how rows are read; for standard input, its first characters do."""
     if name != "-":
         return name

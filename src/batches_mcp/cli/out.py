@@ -119,7 +119,10 @@ def check_place(flag: str, name: str, source: str) -> None:
         return
     path = Path(name)
     if path.is_dir():
-        raise UsageError(f"{flag}: {name} is a folder")
+        example = path / f"{Path(source.removesuffix('.gz')).stem}.results{''.join(Path(source).suffixes[:1])}"
+        raise UsageError(
+            f"{flag}: {name} is a folder; name a file in it" + (f", such as {example}" if source != "-" else "")
+        )
     parent = path.resolve().parent
     if not _streamed(name) and not (parent.is_dir() and os.access(parent, os.W_OK)):
         raise UsageError(f"{flag}: {path.parent} is no folder that can be written to")

@@ -42,7 +42,7 @@ class _Watch:
     def note(self, text: str) -> None:
         self.display.note(text)
 
-    def show(self, _job: Job, _parts: list[Part], doing: str) -> None:
+    def show(self, _job: Job, _parts: list[Part], doing: str, _now_s: float) -> None:
         self.display.show(doing)
 
 

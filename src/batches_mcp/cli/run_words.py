@@ -1,15 +1,65 @@
-"""What a run says of what it has not done, and how to go on."""
+"""What a run says of what it is about to do, of what it has not done, and of how to go on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from batches_mcp.cli.display import count
+import click
+
+from batches_mcp.cli.display import count, up_to, usd
+from batches_mcp.core.redact import printable
 from batches_mcp.job.asking import GONE, INCOMPLETE
 from batches_mcp.job.steps import Part
+from batches_mcp.requests.problems import Severity
+from batches_mcp.requests.scan import Scan
 
 _RESUME = "To resume, give the same command again."
+
+
+CORRECT = "Correct the rows with errors, or leave them out with --skip-invalid."
+HOW_LONG = "Most batches end within an hour, all within 24 hours."
+HOW_LONG_SANDBOX = "The sandbox bills nothing, and its batches end within seconds."
+_MOST_MODELS = 4
+
+
+def tell(text: str) -> None:
+    """A line on standard error."""
+    click.echo(printable(text), err=True)
+
+
+def show_problems(found: Scan) -> None:
+    """What was found in the requests, by cause, and how much of it."""
+    for problem in found.problems:
+        tell(f"{problem.severity}: {problem.text()}")
+    named = f"{count(found.count(Severity.ERROR), 'error')}, {count(found.count(Severity.WARNING), 'warning')}"
+    tell(f"{count(found.requests, 'request')}: {named}")
+
+
+def trial(rows: int, source_rows: int) -> str:
+    """That a job is a trial, of `rows` of the rows that its input has."""
+    return f"A trial of the first {rows:,} of {count(source_rows, 'row')}: without --limit, the same command sends all."
+
+
+def plan(
+    rows: int, batches: int, submitted_before: int, models: Mapping[str, int], cost: Mapping[str, Any]
+) -> Iterator[str]:
+    """What will be sent, and what it may cost: an estimate, as `requests.cost` makes it."""
+    named = ", ".join(list(models)[:_MOST_MODELS]) + (", ..." if len(models) > _MOST_MODELS else "")
+    of_models = f" for {named}" if named else ""
+    before = f"; {submitted_before:,} of them submitted before" if submitted_before else ""
+    yield f"{count(rows, 'request')}{of_models} in {count(batches, 'batch', 'batches')}{before}."
+    low, high = cost["cost_usd"]["low"], cost["cost_usd"]["high"]
+    if high is None:
+        yield f"What is sent may cost {may_cost(cost)}."
+    else:
+        yield f"What is sent may cost {usd(low)} to {usd(high)}, depending on the length of the answers."
+
+
+def may_cost(cost: Mapping[str, Any]) -> str:
+    """The most that requests of an estimate may cost, in words."""
+    high = cost["cost_usd"]["high"]
+    return up_to(high) if high is not None else f"an amount that cannot be estimated ({why_unknown(cost)})"
 
 
 def why_unknown(cost: Mapping[str, Any]) -> str:
@@ -39,11 +89,16 @@ def missing(report: Mapping[str, Any], parts: Sequence[Part], gave_up_after_s: f
         )
 
 
-def how_to_resume(parts: Sequence[Part], submitting: bool) -> str:
-    """What to know when a job was stopped; `submitting` tells that it is not known what became of a create."""
+def how_to_resume(parts: Sequence[Part], *, submitting: bool = False, sandbox: bool = False) -> str:
+    """What to know when a job was stopped.
+
+    `submitting` tells that it is not known what became of a create; an embedded `sandbox` ends with the command.
+    """
     begun = any(part.attempts for part in parts)
     if not begun and not submitting:
         return "Stopped. The same command starts it again."
+    if sandbox:
+        return "Stopped, and the sandbox with its batches as well. The same command starts it again."
     said = f"Stopped waiting; {_going_on(parts)}" if begun else "Stopped."
     under_way = (
         " A create was under way: if it made a batch, the same command finds it, and sends nothing twice."

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
 
     from batches_mcp.language.link import Linked
+    from batches_mcp.sandbox.config import SandboxOptions
     from batches_mcp.serve.draining import Draining
     from batches_mcp.work.runtime import Runtime
 
@@ -116,10 +117,12 @@ def ready(
     default_root: Path | None = None,
     *,
     with_rest: bool = False,
+    sandbox: SandboxOptions | None = None,
 ) -> Iterator[Ready]:
     """Compile the capability file that the settings name; an embedded sandbox lives as long as the context.
 
-    File arguments may read in `default_root` when no other folder is given; `with_rest` compiles the REST adapter too.
+    File arguments may read in `default_root` when no other folder is given; `with_rest` compiles the REST adapter too;
+    `sandbox` says how an embedded one behaves.
 
     Raises:
         UsageError: settings that contradict each other or the file.
@@ -130,7 +133,7 @@ def ready(
         if settings.sandbox:
             if base_url:
                 raise UsageError("--sandbox and --base-url both say where requests go; use one of them")
-            base_url = stack.enter_context(_sandbox())
+            base_url = stack.enter_context(_sandbox(sandbox or {}))
         path = settings.capability or packaged("capability.yaml")
         linked = language.read(path, trusted=settings.capability is None)
         given = batch or BatchSettings()
@@ -196,9 +199,9 @@ def configure_logging(level: str, redactor: Redactor) -> None:
 
 
 @contextmanager
-def _sandbox() -> Iterator[str]:
+def _sandbox(options: SandboxOptions) -> Iterator[str]:
     from batches_mcp.sandbox import running_sandbox  # only who asks for a sandbox pays for it
 
-    with running_sandbox() as sandbox:
+    with running_sandbox(**options) as sandbox:
         say(f"requests go to the sandbox at {sandbox.url}")
         yield sandbox.url

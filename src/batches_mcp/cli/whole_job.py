@@ -19,14 +19,25 @@ import anyio.to_thread
 import click
 
 from batches_mcp.api.body import frame
-from batches_mcp.cli.display import console, count, outcome, show_table, up_to, usd, watching
-from batches_mcp.cli.job_input import opened, row_name
+from batches_mcp.cli.display import console, count, outcome, show_table, usd
+from batches_mcp.cli.job_input import job_source
+from batches_mcp.cli.job_progress import watching
 from batches_mcp.cli.out import Out, replace_text
-from batches_mcp.cli.run_words import how_to_resume, missing, why_unknown
+from batches_mcp.cli.run_words import (
+    CORRECT,
+    HOW_LONG,
+    HOW_LONG_SANDBOX,
+    how_to_resume,
+    may_cost,
+    missing,
+    plan,
+    show_problems,
+    tell,
+    trial,
+)
 from batches_mcp.cli.startup import Ready
 from batches_mcp.core.errors import CallError, ServeError, UsageError
 from batches_mcp.core.plan import ToolPlan
-from batches_mcp.core.redact import printable
 from batches_mcp.core.signals import watch_signals
 from batches_mcp.job.asking import Asking
 from batches_mcp.job.drive import Bounds, Drive
@@ -34,10 +45,7 @@ from batches_mcp.job.intake import JobFolder, cut, job_id, tidy
 from batches_mcp.job.made import Start
 from batches_mcp.job.outcome import Tally, write_part, writer
 from batches_mcp.job.steps import Job, together
-from batches_mcp.requests.problems import Severity
 from batches_mcp.requests.scan import Scan
-from batches_mcp.requests.source import in_file
-from batches_mcp.requests.template import Template
 from batches_mcp.store.records import Records
 from batches_mcp.work.account import Account
 from batches_mcp.work.reconcile import identify
@@ -55,6 +63,10 @@ class RunOptions:
     file: str
     out: str
     template: Mapping[str, Any] | None
+    template_flag: str
+    limit: int | None
+    label: str | None
+    sandbox: bool
     bounds: Bounds
     confirm_over_usd: float | None
     skip_invalid: bool
@@ -100,7 +112,7 @@ class WholeJob:
             await drive.learn()
         give_up_s = self.options.bounds.give_up_s if drive.given_up else None
         for words in missing(report, drive.parts, give_up_s):
-            _tell(words)
+            tell(words)
         if self.options.report is not None:
             text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
             await anyio.to_thread.run_sync(replace_text, "--report", self.options.report, text)
@@ -123,14 +135,14 @@ class WholeJob:
         job, folder, around, start = cutting
         out = Out(self.options.out, folder, self.options.overwrite)
         out.check()
-        drive = Drive(Asking(account), records, around, folder, job, self.options.bounds, start)
+        drive = Drive(Asking(account), records, around, folder, job, self.options.bounds, start, self.options.label)
         await drive.find()
         if not await self._agreed(drive):
             return None
         if self.options.fresh:
             drive.start = await anyio.to_thread.run_sync(folder.begin_fresh, start)
         self.drive = drive
-        with watching(quiet=self.options.quiet) as drive.asking.watch:
+        with watching(quiet=self.options.quiet, sandbox=self.options.sandbox) as drive.asking.watch:
             await drive.run()
             tally = await self._write(out, drive)
         if not drive.given_up:
@@ -156,8 +168,9 @@ class WholeJob:
 
         def read() -> tuple[Scan | None, Job, JobFolder, Start]:
             tidy(jobs, time.time())
-            with opened(options.file, jobs) as file:
-                name = job_id(file, options.template, around, skip_invalid=options.skip_invalid)
+            with job_source(options.file, jobs, options.template, options.limit) as given:
+                file, source = given.file, given.source
+                name = job_id(file, options.template, around, skip_invalid=options.skip_invalid, limit=options.limit)
                 folder = JobFolder(jobs / name)
                 start = Start()
                 if options.fresh:
@@ -165,25 +178,15 @@ class WholeJob:
                 job = folder.load(records, start)
                 if job is not None:
                     return None, job, folder, start
-                template = None if options.template is None else Template(options.template)
-                source = in_file("FILE", row_name(options.file, file), file, template)
                 found, job = cut(source, around, records, folder, skip_invalid=options.skip_invalid, start=start)
                 return found, job, folder, start
 
         found, job, folder, start = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
         if found is not None and (found.problems or not job.parts):
-            self._show_problems(found, job)
+            show_problems(found)
+            if not job.parts:
+                tell(f"Nothing was sent. {CORRECT}")
         return (job, folder, around, start) if job.parts else None
-
-    def _show_problems(self, found: Scan, job: Job) -> None:
-        for problem in found.problems:
-            _tell(f"{problem.severity}: {problem.text()}")
-        named = f"{count(found.count(Severity.ERROR), 'error')}, {count(found.count(Severity.WARNING), 'warning')}"
-        rest = sum(found.kinds.values()) - len(found.problems)
-        more = f" ({rest:,} more of the same kinds are not shown)" if rest else ""
-        _tell(f"{count(found.requests, 'request')}: {named}{more}")
-        if not job.parts:
-            _tell("Nothing was sent. Correct the rows with errors, or leave them out with --skip-invalid.")
 
     async def _agreed(self, drive: Drive) -> bool:
         """Whether what is still to be sent may cost what it may.
@@ -193,18 +196,22 @@ class WholeJob:
             CallError: under a cap, nobody can say what it may cost.
         """
         job = drive.job
+        if job.trial_of is not None:
+            self._say(trial(job.rows + job.left_out, job.trial_of))
         left = [part.estimate for part, known in zip(job.parts, drive.parts, strict=True) if not known.attempts]
-        batches = count(len(job.parts), "batch", "batches")
         if not left:
-            self._say(f"{count(job.rows, 'request')} in {batches}: all submitted before")
+            self._say(
+                f"{count(job.rows, 'request')} in {count(len(job.parts), 'batch', 'batches')}: all submitted before"
+            )
             return True
         cost = together(left)
         high = cost["cost_usd"]["high"]
-        before = f"; {len(job.parts) - len(left):,} of them submitted before" if len(left) < len(job.parts) else ""
         if high is None and self.options.bounds.cap_usd is not None:
             raise unpriced(cost)
-        most = up_to(high) if high is not None else f"an amount that cannot be estimated ({why_unknown(cost)})"
-        self._say(f"{count(job.rows, 'request')} in {batches}{before}; what is sent may cost {most}")
+        for line in plan(job.rows, len(job.parts), len(job.parts) - len(left), job.models, cost):
+            self._say(line)
+        self._say(HOW_LONG_SANDBOX if self.options.sandbox else HOW_LONG)
+        most = may_cost(cost)
         limit = self.options.confirm_over_usd
         if limit is None or (high is not None and high <= limit):
             return True
@@ -219,7 +226,7 @@ class WholeJob:
 
     def _say(self, text: str) -> None:
         if not self.options.quiet:
-            _tell(text)
+            tell(text)
 
     async def _write(self, out: Out, drive: Drive) -> Tally:
         """Write OUT; what it came to.
@@ -251,6 +258,7 @@ class WholeJob:
             "source": drive.job.source,
             "out": self.options.out,
             "left_out": drive.job.left_out,
+            "trial_of": drive.job.trial_of,
             **tally.data(),
             "estimate": together(part.estimate for part in drive.job.parts),
             "submitted": drive.sent,
@@ -270,7 +278,8 @@ async def until_stopped(options: RunOptions, prepared: Ready, tool: ToolPlan, st
         if this.drive is not None:
             with suppress(CallError):
                 await this.drive.learn()
-        _tell(how_to_resume(this.drive.parts, this.drive.submitting) if this.drive else how_to_resume([], False))
+        parts, submitting = (this.drive.parts, this.drive.submitting) if this.drive else ([], False)
+        tell(how_to_resume(parts, submitting=submitting, sandbox=options.sandbox))
     return code
 
 
@@ -279,7 +288,3 @@ def _end_fresh(folder: JobFolder, job: Job, records: Records) -> None:
     start, made = folder.fresh(), folder.made(records)
     if start is not None and all(made.of_part(part.content, part.rows, start) for part in job.parts):
         folder.end_fresh(start)
-
-
-def _tell(text: str) -> None:
-    click.echo(printable(text), err=True)

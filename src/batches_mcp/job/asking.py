@@ -16,6 +16,8 @@ from batches_mcp.work.download import is_whole, spooled
 from batches_mcp.work.underway import Download
 
 LONGEST_PAUSE_S = 60.0
+# What a job is doing while nothing can be done before a batch ends.
+WAITING = "waiting"
 INCOMPLETE, GONE = "results_incomplete", "results_gone"
 # Each of them reads the stream several times.
 _MOST_INCOMPLETE = 4
@@ -29,8 +31,8 @@ class Watch(Protocol):
     def note(self, text: str) -> None:
         """Something happened."""
 
-    def show(self, job: Job, parts: list[Part], doing: str) -> None:
-        """How things stand, told again and again."""
+    def show(self, job: Job, parts: list[Part], doing: str, now_s: float) -> None:
+        """How things stand at a Unix time of the upstream's, told again and again."""
 
 
 class Silence:
@@ -39,7 +41,7 @@ class Silence:
     def note(self, text: str) -> None:
         pass
 
-    def show(self, job: Job, parts: list[Part], doing: str) -> None:
+    def show(self, job: Job, parts: list[Part], doing: str, now_s: float) -> None:
         pass
 
 

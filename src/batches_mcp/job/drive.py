@@ -20,7 +20,7 @@ from batches_mcp.api.body import Frame
 from batches_mcp.core.errors import CallError, InvalidArguments, Retry
 from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.job.again import write_again
-from batches_mcp.job.asking import LONGEST_PAUSE_S, Asking, never_comes
+from batches_mcp.job.asking import LONGEST_PAUSE_S, WAITING, Asking, never_comes
 from batches_mcp.job.intake import JobFolder
 from batches_mcp.job.made import Made, MadeBatches, Start
 from batches_mcp.job.steps import Attempt, Done, Job, Part, Save, Submit, Wait, next_step, retryable
@@ -57,7 +57,7 @@ class Bounds:
 
 @dataclass(slots=True)
 class Drive:
-    """One job; batches from before its `start` are none of it.
+    """One job; batches from before its `start` are none of it. The ledger calls its batches by its `label`.
 
     It is `given_up` when its time was over before it was finished. It is `submitting` while it is not known what became
     of its latest create, also after it was canceled: a create that has begun goes on.
@@ -70,6 +70,7 @@ class Drive:
     job: Job
     bounds: Bounds
     start: Start = Start()
+    label: str | None = None
     given_up: bool = False
     submitting: bool = False
     parts: list[Part] = field(default_factory=list)
@@ -172,6 +173,7 @@ class Drive:
         about = body.draft(
             self.around.beta,
             source=self.job.source,
+            label=self.label,
             part=number + 1 if many else None,
             parent=parent.batch_id if parent else None,
         )
@@ -197,7 +199,9 @@ class Drive:
         self.asking.well()
         self._refused = 0
         self.sent += not sent.earlier
-        attempt = Attempt(str(sent.batch and sent.batch.id), rows)
+        attempt = Attempt(
+            str(sent.batch and sent.batch.id), rows, created_s=sent.batch.created_s if sent.batch else None
+        )
         self._follow(number, attempt)
         made = Made(body.content, attempt.batch_id, rows, about.parent, self.start.name)
         await anyio.to_thread.run_sync(self._made.note, made)
@@ -220,7 +224,9 @@ class Drive:
         part = self.job.parts[number]
         batch_id = await anyio.to_thread.run_sync(self._made.of_part, part.content, part.rows, self.start)
         if batch_id is not None:
-            self.parts[number] = Part((Attempt(batch_id, part.rows),))
+            entry = await anyio.to_thread.run_sync(self.records.ledger.find, batch_id)
+            created_s = entry.shown.created_s if entry else None
+            self.parts[number] = Part((Attempt(batch_id, part.rows, created_s=created_s),))
             self._next_poll_s = self.asking.now_s()
         return batch_id is not None
 
@@ -304,7 +310,7 @@ class Drive:
         """Sleep until it is time to ask or to send, and ask."""
         soonest_s = [self._hold_until_s] if self._hold_until_s > self.asking.now_s() else []
         soonest_s += [self._next_poll_s] if any(part.open for part in self.parts) else []
-        self._show("waiting")
+        self._show(WAITING)
         await self.asking.sleep(min(soonest_s, default=0.0) - self.asking.now_s())
         if self.asking.now_s() >= self._next_poll_s:
             await self._poll()
@@ -334,6 +340,8 @@ class Drive:
                 hints_s += [] if (hint_s := retry_after_s(answer.headers)) is None else [hint_s]
         await learn(self._account, [seen[batch_id] for batch_id in of if batch_id in seen])
         for batch_id, number in of.items():
+            if batch_id in seen:
+                self.parts[number] = self.parts[number].with_last(created_s=seen[batch_id].created_s)
             if batch_id in seen and seen[batch_id].ended:
                 if not await anyio.to_thread.run_sync(self._made.has, batch_id):
                     # It had been adopted, and the answer of another create has named it meanwhile.
@@ -362,7 +370,7 @@ class Drive:
         return self.asking.account
 
     def _show(self, doing: str) -> None:
-        self.asking.watch.show(self.job, self.parts, doing)
+        self.asking.watch.show(self.job, self.parts, doing, self._account.upstream.time_s())
 
 
 def _remove(path: Path) -> None:

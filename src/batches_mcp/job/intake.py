@@ -148,9 +148,13 @@ class JobFolder:
             return None
 
 
-def job_id(file: IO[bytes], template: Mapping[str, Any] | None, around: Frame, *, skip_invalid: bool) -> str:
-    """The name of the job that an input makes."""
+def job_id(
+    file: IO[bytes], template: Mapping[str, Any] | None, around: Frame, *, skip_invalid: bool, limit: int | None = None
+) -> str:
+    """The name of the job that an input makes, or its first `limit` rows."""
     digest = hashlib.sha256(f"{result.encode(template)}\0{skip_invalid}\0{around.version}\0{around.beta}\0".encode())
+    if limit is not None:
+        digest.update(f"the first {limit}\0".encode())
     digest.update(around.opening + b"\0" + around.closing + b"\0")
     file.seek(0)
     while piece := file.read(_READ_BYTES):
@@ -197,7 +201,15 @@ def cut(
             raise UsageError(f"{source.file}: holds no requests")
         usable = found.sendable > 0 and (skip_invalid or not found.count(Severity.ERROR))
         parts = [_part(body) for body in bodies.values()] if usable else []
-        job = Job(folder.path.name, str(source.file), len(found.invalid), parts, ids_bytes)
+        job = Job(
+            folder.path.name,
+            str(source.file),
+            len(found.invalid),
+            parts,
+            ids_bytes,
+            dict(found.models.most_common()),
+            source.total(),
+        )
         if usable:
             draft.write(_JOB, job)
             _put(draft, folder, records, start)

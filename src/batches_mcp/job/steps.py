@@ -11,6 +11,9 @@ import msgspec
 
 from batches_mcp.work.retryable import PASSING, kind_of
 
+# The API ends every batch by then: https://platform.claude.com/docs/en/build-with-claude/batch-processing
+_LONGEST_BATCH_S = 86_400.0
+
 Kind = tuple[str, str | None]
 """The type of a row, with the type of its error or its stop_reason."""
 
@@ -26,17 +29,28 @@ class JobPart(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A job as it was cut. `id` stands for its input and all that decides what is made of it; `rows` are those sent."""
+    """A job as it was cut. `id` stands for its input and all that decides what is made of it; `rows` are those sent.
+
+    `models` are those that requests name, with their number; a trial is of the first of `source_rows`.
+    """
 
     id: str
     source: str
     left_out: int
     parts: list[JobPart]
     ids_bytes: int
+    models: dict[str, int] = {}
+    source_rows: int | None = None
 
     @property
     def rows(self) -> int:
         return sum(part.rows for part in self.parts)
+
+    @property
+    def trial_of(self) -> int | None:
+        """How many rows the input has, if the job is a trial of the first of them."""
+        whole = self.source_rows is None or self.source_rows <= self.rows + self.left_out
+        return None if whole else self.source_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +58,8 @@ class Attempt:
     """A batch of a part: the first one has all of its rows, each other those that were to be sent again.
 
     `retryable` is how many of its rows may be; None until its results are on disk. `lost` is the type of the error for
-    which results of it will never come.
+    which results of it will never come. `created_s` is when it was created, a Unix time of the upstream's, once that is
+    known.
     """
 
     batch_id: str
@@ -52,6 +67,7 @@ class Attempt:
     ended: bool = False
     retryable: int | None = None
     lost: str | None = None
+    created_s: float | None = None
 
     @property
     def saved(self) -> bool:
@@ -133,6 +149,18 @@ def next_step(parts: Sequence[Part], max_open: int, retries: int) -> Submit | Sa
     if (unsent or failed) and in_flight < max_open:
         return Submit(unsent[0], again=False) if unsent else Submit(failed[0], again=True)
     return Wait() if unsent or failed or in_flight else Done()
+
+
+def began_s(parts: Sequence[Part]) -> float | None:
+    """When the first batch of a job was created, in this run or an earlier one; None as long as none is known."""
+    known = [each.created_s for part in parts for each in part.attempts if each.created_s is not None]
+    return min(known, default=None)
+
+
+def deadline_s(parts: Sequence[Part]) -> float | None:
+    """When the last batch that is in progress ends at the latest; None when there is none of which that is known."""
+    known = [part.attempts[-1].created_s for part in parts if part.open]
+    return max((created_s + _LONGEST_BATCH_S for created_s in known if created_s is not None), default=None)
 
 
 def retryable(kind: Kind) -> bool:

@@ -7,7 +7,7 @@ import io
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,8 @@ class Source:
     """Where requests come from.
 
     `rows` reads them, `place` says where the one with a number stands, and `unchanged` tells whether they are still the
-    same. `file` is the name the caller gave, if they are in a file; `template` is what makes them of its rows.
+    same. `file` is the name the caller gave, if they are in a file; `template` is what makes them of its rows. Of a
+    source that has only the first rows of another, `total` tells how many that has, once they were read.
     """
 
     file: str | None
@@ -46,6 +47,21 @@ class Source:
     rows: Callable[[], Iterator[Row]]
     unchanged: Callable[[], bool]
     template: Template | None = None
+    total: Callable[[], int | None] = lambda: None
+
+
+def first_rows(source: Source, limit: int) -> Source:
+    """The first `limit` rows of a source, as one of its own; it counts the others."""
+    total = 0
+
+    def rows() -> Iterator[Row]:
+        nonlocal total
+        total = 0
+        for total, row in enumerate(source.rows(), 1):
+            if total <= limit:
+                yield row
+
+    return replace(source, rows=rows, total=lambda: total)
 
 
 @contextmanager

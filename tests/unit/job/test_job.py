@@ -8,7 +8,19 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batches_mcp.job.steps import Attempt, Done, Part, Save, Submit, Wait, next_step, retryable, together
+from batches_mcp.job.steps import (
+    Attempt,
+    Done,
+    Part,
+    Save,
+    Submit,
+    Wait,
+    began_s,
+    deadline_s,
+    next_step,
+    retryable,
+    together,
+)
 
 
 @given(
@@ -119,3 +131,12 @@ def test_estimates_add_up() -> None:
         "unbounded": [first | {"requests": 3}],
     }
     assert together([one(None, None, ["a"])])["cost_usd"] == {"low": None, "high": None}
+
+
+def test_the_time_of_a_job_is_that_of_its_batches() -> None:
+    assert (began_s([Part()]), deadline_s([Part((Attempt("a", 2),))])) == (None, None)
+    first, second = Attempt("a", 2, ended=True, created_s=1_000.0), Attempt("b", 1, created_s=5_000.0)
+    other = Attempt("c", 2, created_s=4_000.0)
+    assert began_s([Part((first, second)), Part((other,)), Part()]) == 1_000
+    assert deadline_s([Part((first, second)), Part((other,)), Part()]) == 5_000 + 24 * 3600
+    assert deadline_s([Part((first,))]) is None
