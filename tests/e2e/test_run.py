@@ -148,12 +148,17 @@ def test_rows_from_csv_into_csv(shell: Shell) -> None:
     (shell.folder / "t.json").write_text(json.dumps(params))
     done = shell.run("run", "in.csv", "-o", "out.csv", "--template", "t.json")
     assert done.code == 1, done.err
-    with (shell.folder / "out.csv").open(newline="") as file:
+    with (shell.folder / "out.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == [
-        "custom_id", "type", "text", "error_type", "error_message", "stop_reason", "input_tokens", "output_tokens",
+        "custom_id", "say", "outcome", "answer", "error_type", "error_message", "stop_reason", "input_tokens",
+        "output_tokens",
     ]  # fmt: skip
-    assert [row[:2] for row in rows[1:]] == [["b", "succeeded"], ["a", "succeeded"], ["c", "errored"]]
+    assert [row[:3] for row in rows[1:]] == [
+        ["b", "'=1+1", "succeeded"],
+        ["a", "hello", "succeeded"],
+        ["c", "[[sandbox:errored invalid_request_error]]", "errored"],
+    ]
     needs = shell.run("run", "in.csv", "-o", "other.csv")
     assert (needs.code, needs.err.partition(": ")[2][:50]) == (2, "in.csv holds rows with the columns custom_id, say:")
 

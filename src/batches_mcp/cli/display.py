@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from batches_mcp.api.batch import Batch
-from batches_mcp.core.redact import excerpt, printable
+from batches_mcp.cli.failure_words import failed, unfinished
+from batches_mcp.core.redact import printable
 from batches_mcp.requests.cost import dollars
 
 # In a pipe the state is repeated this often, so that a log shows that the job goes on.
@@ -147,6 +148,8 @@ def outcome(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = [("rows", f"{rows:,}: {', '.join(named) or 'none has a result'}")]
     if report["trial_of"] is not None:
         lines.append(("trial", f"of the first rows of {report['trial_of']:,}; without --limit, all are sent"))
+    if report["known"]:
+        lines.append(("known", f"{count(report['known'], 'row')} answered before, taken from there"))
     missing = report["missing"]
     if missing["rows"]:
         reasons = ", ".join(f"{number:,} {name}" for name, number in missing["reasons"].items())
@@ -155,18 +158,15 @@ def outcome(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         lines.append(("missing", f"{count(missing['rows'], 'row')}: {reasons} ({first}{more})"))
     if report["left_out"]:
         lines.append(("left out", f"{count(report['left_out'], 'row')} with errors"))
-    if report["errors"]:
-        lines.append(("errors", ", ".join(f"{number:,} {name}" for name, number in report["errors"].items())))
-    if report["needs_attention"]:
-        named = [f"{number:,} {name}" for name, number in report["needs_attention"].items()]
-        lines.append(("not finished", f"{', '.join(named)}, among those that succeeded"))
-    if report["billing"]:
-        lines.append(("credit", f"{count(report['billing'], 'row')} failed because the credit is used up"))
-    fixing = report["needs_fixing"]
-    if fixing["rows"]:
-        first = fixing["first"][0]
-        example = f"{first['custom_id']}: {first['error_type']}: {first['error_message']}"
-        lines.append(("needs fixing", f"{count(fixing['rows'], 'row')}, such as {excerpt(example, 160)}"))
+    if words := failed(report):
+        lines.append(("failed", words))
+    if fixing := report["needs_fixing"]["first"]:
+        first = ", ".join(each["custom_id"] for each in fixing[:_MOST_NAMED])
+        rows_to_fix = report["needs_fixing"]["rows"]
+        more = ", ..." if rows_to_fix > _MOST_NAMED else ""
+        lines.append(("to correct", f"{count(rows_to_fix, 'row')} ({first}{more})"))
+    if words := unfinished(report):
+        lines.append(("not finished", words))
     usage = report["usage"]
     cached = usage["cache_creation_input_tokens"] + usage["cache_read_input_tokens"]
     cache = f", {cached:,} of the cache" if cached else ""

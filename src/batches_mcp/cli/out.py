@@ -136,19 +136,32 @@ def replace_text(flag: str, path: Path, text: str) -> None:
     Raises:
         ServeError: it cannot be written.
     """
+    with replacing(flag, path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def replacing(flag: str, path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes its place when the block ends, and of which nothing is left when that fails.
+
+    Raises:
+        ServeError: it cannot be written.
+    """
     unfinished = path if _streamed(str(path)) else path.with_name(f".{path.name}.{token_hex(4)}.part")
     try:
-        unfinished.write_text(text, "utf-8")
+        with unfinished.open("wb") as file:
+            yield file
         if unfinished != path:
             unfinished.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            if unfinished != path:
-                unfinished.unlink(missing_ok=True)
         raise ServeError(
             f"{flag}: {path} cannot be written: {error.strerror or error}. The results are complete in OUT; the same "
             "command writes it, and sends nothing again"
         ) from error
+    finally:
+        if unfinished != path:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
 
 
 def _streamed(name: str) -> bool:

@@ -22,7 +22,7 @@ from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettin
 from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.job.asking import Asking
 from batches_mcp.job.intake import JobFolder
-from batches_mcp.job.outcome import writer
+from batches_mcp.job.sinks import writer
 from batches_mcp.job.steps import Job, Part
 from batches_mcp.requests.cost import actual_usd
 from batches_mcp.store.spool import Spool, key

@@ -14,11 +14,13 @@ import anyio.to_thread
 import click
 
 from batches_mcp.cli.dry_run import dry_run as show
-from batches_mcp.cli.flags import batch_flags, flag, log_level, upstream_flags
+from batches_mcp.cli.flags import batch_flags, flag, log_level, names, upstream_flags
 from batches_mcp.cli.grouped import GroupedCommand
 from batches_mcp.cli.job_input import check_file
 from batches_mcp.cli.job_template import RowFlags, template_of
 from batches_mcp.cli.out import check_place
+from batches_mcp.cli.outputs import FAILURES, check_failures
+from batches_mcp.cli.retry_types import ON_REQUEST_IN_RUN, retry_types_of
 from batches_mcp.cli.startup import Ready, ready, say
 from batches_mcp.cli.whole_job import RunOptions, until_stopped
 from batches_mcp.core.errors import BatchesMcpError, CallError, InvalidArguments, UsageError
@@ -26,6 +28,7 @@ from batches_mcp.core.plan import BehaviorName
 from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
 from batches_mcp.core.signals import leave
 from batches_mcp.job.drive import Bounds
+from batches_mcp.work.retryable import PASSING
 
 if TYPE_CHECKING:
     from batches_mcp.sandbox.config import SandboxOptions
@@ -41,9 +44,11 @@ _GROUPS = {
     "Input": (
         "--prompt", "--model", "--max-tokens", "--system", "--template", "--id-column", "--limit", "--skip-invalid",
     ),
-    "Output": ("--out", "--overwrite", "--report", "--label", "--quiet", "--log-level"),
+    "Output": ("--out", "--overwrite", "--failures", "--report", "--label", "--quiet", "--log-level"),
     "Money": ("--dry-run", "--confirm-over", "--yes", "--max-cost-usd", "--sandbox"),
-    "Resume and retry": ("--retries", "--max-open", "--give-up", "--fresh", "--state-dir", "--account"),
+    "Resume and retry": (
+        "--retries", "--retry-types", "--max-open", "--give-up", "--fresh", "--state-dir", "--account",
+    ),
     "API": ("--base-url", "--capability"),
 }  # fmt: skip
 _TEMPLATE = re.compile(r"^template\b", re.MULTILINE)
@@ -71,6 +76,12 @@ _TEMPLATE = re.compile(r"^template\b", re.MULTILINE)
 @flag("--dry-run", is_flag=True, help="Check all, show the first request and the price, and send nothing.")
 @flag("--retries", type=click.IntRange(0, 10), default=2, show_default=True, help="How often a row is sent again.")
 @flag(
+    "--retry-types",
+    metavar="T,T",
+    callback=names,
+    help=f"What is sent again, in place of {', '.join(PASSING)}; also {', '.join(ON_REQUEST_IN_RUN)}.",
+)
+@flag(
     "--max-open",
     type=click.IntRange(1, 1000),
     metavar="N",
@@ -96,6 +107,12 @@ _TEMPLATE = re.compile(r"^template\b", re.MULTILINE)
     metavar="SECONDS",
     help="After so long write what there is, and end.  [default: wait as long as it takes]",
 )
+@flag(
+    "--failures",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the rows that failed there, ready to be corrected and run again.",
+)
 @flag("--report", type=click.Path(path_type=Path), metavar="FILE", help="Write the account of the job there, as JSON.")
 @flag("--quiet", is_flag=True, help="Show no progress and no account, only errors.")
 @upstream_flags
@@ -115,6 +132,7 @@ def run(
     label: str | None,
     dry_run: bool,
     retries: int,
+    retry_types: tuple[str, ...],
     max_open: int,
     confirm_over: float,
     yes: bool,
@@ -122,6 +140,7 @@ def run(
     overwrite: bool,
     fresh: bool,
     give_up: float | None,
+    failures: Path | None,
     report: Path | None,
     quiet: bool,
     upstream: UpstreamSettings,
@@ -157,19 +176,29 @@ def run(
         limit=limit,
         label=label,
         sandbox=upstream.sandbox,
-        bounds=Bounds(max_open, retries, batch.max_cost_usd, math.inf if give_up is None else give_up),
+        bounds=Bounds(
+            max_open,
+            retries,
+            batch.max_cost_usd,
+            math.inf if give_up is None else give_up,
+            retry_types_of(retry_types),
+        ),
         confirm_over_usd=None if yes or upstream.sandbox else confirm_over,
         skip_invalid=skip_invalid,
         overwrite=overwrite,
         fresh=fresh,
         quiet=quiet,
         report=report,
+        failures=failures,
     )
     check_place("-o", options.out, file)
-    if report is not None:
-        check_place("--report", str(report), file)
-        if os.path.realpath(report) == os.path.realpath(options.out):
-            raise UsageError(f"--report: {report} is OUT itself")
+    for name, path in ((FAILURES, failures), ("--report", report)):
+        if path is not None:
+            check_place(name, str(path), file)
+            if os.path.realpath(path) == os.path.realpath(options.out):
+                raise UsageError(f"{name}: {path} is OUT itself")
+    if failures is not None:
+        check_failures(failures, has_rows=params is not None)
     stopped: list[int] = []
     with ready(upstream, Environment(warn=say), log_level, batch, sandbox=_SANDBOX) as prepared:
         tool = next((tool for tool in prepared.plan.tools if tool.behavior is BehaviorName.SUBMIT), None)

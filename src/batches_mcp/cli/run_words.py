@@ -10,7 +10,7 @@ import click
 from batches_mcp.cli.display import count, up_to, usd
 from batches_mcp.core.redact import printable
 from batches_mcp.job.asking import GONE, INCOMPLETE
-from batches_mcp.job.steps import Part
+from batches_mcp.job.steps import Job, Part
 from batches_mcp.requests.problems import Severity
 from batches_mcp.requests.scan import Scan
 
@@ -67,6 +67,18 @@ def why_unknown(cost: Mapping[str, Any]) -> str:
     models = cost["unknown_models"]
     named = [f"the price of {', '.join(models)} is not known"] if models else []
     return "; ".join(named + [f"{each['where']} asks for {each['reason']}" for each in cost["unbounded"]])
+
+
+def answered_before(job: Job) -> str:
+    """How many rows need not be sent, and whether others do."""
+    rest = "" if job.parts else "; nothing is to be sent"
+    return f"{count(job.known_rows, 'row')} answered before, taken from there{rest}"
+
+
+def failures_written(failures: Mapping[str, Any]) -> str:
+    """Where the rows that failed are, and what to do with them."""
+    rows, are = (failures["rows"], "are") if failures["rows"] != 1 else (1, "is")
+    return f"{count(rows, 'failed row')} {are} in {failures['file']}, to be corrected and given to run again."
 
 
 def missing(report: Mapping[str, Any], parts: Sequence[Part], gave_up_after_s: float | None) -> Iterator[str]:

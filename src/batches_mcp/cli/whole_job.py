@@ -8,8 +8,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -20,13 +18,17 @@ import click
 
 from batches_mcp.api.body import frame
 from batches_mcp.cli.display import console, count, outcome, show_table, usd
+from batches_mcp.cli.failure_words import out_of_credit
 from batches_mcp.cli.job_input import job_source
 from batches_mcp.cli.job_progress import watching
 from batches_mcp.cli.out import Out, replace_text
+from batches_mcp.cli.outputs import Written, needs_input, write_outputs
 from batches_mcp.cli.run_words import (
     CORRECT,
     HOW_LONG,
     HOW_LONG_SANDBOX,
+    answered_before,
+    failures_written,
     how_to_resume,
     may_cost,
     missing,
@@ -36,15 +38,17 @@ from batches_mcp.cli.run_words import (
     trial,
 )
 from batches_mcp.cli.startup import Ready
-from batches_mcp.core.errors import CallError, ServeError, UsageError
+from batches_mcp.core.errors import CallError, UsageError
 from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.signals import watch_signals
 from batches_mcp.job.asking import Asking
 from batches_mcp.job.drive import Bounds, Drive
+from batches_mcp.job.input_rows import InputRows
 from batches_mcp.job.intake import JobFolder, cut, job_id, tidy
+from batches_mcp.job.known import known_rows
 from batches_mcp.job.made import Start
-from batches_mcp.job.outcome import Tally, write_part, writer
 from batches_mcp.job.steps import Job, together
+from batches_mcp.requests.files import identity
 from batches_mcp.requests.scan import Scan
 from batches_mcp.store.records import Records
 from batches_mcp.work.account import Account
@@ -74,6 +78,7 @@ class RunOptions:
     fresh: bool
     quiet: bool
     report: Path | None
+    failures: Path | None
 
 
 @dataclass(slots=True)
@@ -86,6 +91,7 @@ class WholeJob:
     started_s: float = field(default_factory=time.monotonic)
     drive: Drive | None = None
     runtime: Runtime | None = None
+    inputs: InputRows | None = None
     # All that a signal cancels: creates that are under way are not within it, and have their grace.
     work: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
@@ -111,6 +117,10 @@ class WholeJob:
         if drive.given_up:
             await drive.learn()
         give_up_s = self.options.bounds.give_up_s if drive.given_up else None
+        if report["billing"]:
+            self._say(out_of_credit(report["billing"]))
+        if report["failures"] and report["failures"]["rows"]:
+            self._say(failures_written(report["failures"]))
         for words in missing(report, drive.parts, give_up_s):
             tell(words)
         if self.options.report is not None:
@@ -144,7 +154,7 @@ class WholeJob:
         self.drive = drive
         with watching(quiet=self.options.quiet, sandbox=self.options.sandbox) as drive.asking.watch:
             await drive.run()
-            tally = await self._write(out, drive)
+            written = await write_outputs(drive, out, self.options.failures, self.inputs)
         if not drive.given_up:
             await anyio.to_thread.run_sync(_end_fresh, folder, job, records)
         entries = [
@@ -152,8 +162,8 @@ class WholeJob:
             for part in drive.parts
             for attempt in part.attempts
         ]
-        return drive, self._report(drive, tally) | {
-            "out_rows": max(out.rows_there(), tally.rows),
+        return drive, self._report(drive, written) | {
+            "out_rows": max(out.rows_there(), written.tally.rows),
             "batches": [entry.job() for entry in entries if entry],
         }
 
@@ -170,23 +180,34 @@ class WholeJob:
             tidy(jobs, time.time())
             with job_source(options.file, jobs, options.template, options.limit) as given:
                 file, source = given.file, given.source
+                before = identity(file)
                 name = job_id(file, options.template, around, skip_invalid=options.skip_invalid, limit=options.limit)
                 folder = JobFolder(jobs / name)
                 start = Start()
                 if options.fresh:
                     start = folder.fresh() or Start(records.ledger.last_key(), token_hex(4))
-                job = folder.load(records, start)
-                if job is not None:
-                    return None, job, folder, start
-                found, job = cut(source, around, records, folder, skip_invalid=options.skip_invalid, start=start)
+                found, job = None, folder.load(records, start)
+                if job is None:
+                    # A job that was begun stays as it was cut: others may have answers to rows it has in progress.
+                    wanted = not options.fresh and not folder.path.exists()
+                    types = options.bounds.retry_types
+                    with known_rows(Asking(account), records, around, types, wanted=wanted) as known:
+                        found, job = cut(
+                            source, around, records, folder, skip_invalid=options.skip_invalid, start=start, known=known
+                        )
+                if needs_input(options.out, options.failures, has_rows=options.template is not None):
+                    self.inputs = InputRows(file, str(source.file), options.template, jobs)
+                    if identity(file) != before:
+                        raise UsageError(f"FILE: {options.file} changed while it was being read; nothing was sent")
                 return found, job, folder, start
 
         found, job, folder, start = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
-        if found is not None and (found.problems or not job.parts):
+        usable = bool(job.parts or job.known)
+        if found is not None and (found.problems or not usable):
             show_problems(found)
-            if not job.parts:
+            if not usable:
                 tell(f"Nothing was sent. {CORRECT}")
-        return (job, folder, around, start) if job.parts else None
+        return (job, folder, around, start) if usable else None
 
     async def _agreed(self, drive: Drive) -> bool:
         """Whether what is still to be sent may cost what it may.
@@ -197,7 +218,11 @@ class WholeJob:
         """
         job = drive.job
         if job.trial_of is not None:
-            self._say(trial(job.rows + job.left_out, job.trial_of))
+            self._say(trial(job.rows + job.known_rows + job.left_out, job.trial_of))
+        if job.known:
+            self._say(answered_before(job))
+        if not job.parts:
+            return True
         left = [part.estimate for part, known in zip(job.parts, drive.parts, strict=True) if not known.attempts]
         if not left:
             self._say(
@@ -228,30 +253,7 @@ class WholeJob:
         if not self.options.quiet:
             tell(text)
 
-    async def _write(self, out: Out, drive: Drive) -> Tally:
-        """Write OUT; what it came to.
-
-        Raises:
-            CallError: a file cannot be read.
-            ServeError: OUT cannot be written.
-        """
-        tally = Tally()
-        with out.writing(lambda: tally.rows) as file:
-            write = writer(file, out.kind)
-            ids = drive.folder.ids()
-            for number, part in enumerate(drive.job.parts):
-                spools = await drive.results(number)
-                mine = list(islice(ids, part.rows))
-                write_it = partial(write_part, write, mine, spools, tally, drive.parts[number].missing)
-                await anyio.to_thread.run_sync(write_it, abandon_on_cancel=True)
-        if tally.rows + tally.missing.total() != drive.job.rows:
-            raise ServeError(
-                f"{out.name} holds {tally.rows:,} rows, and {tally.missing.total():,} are missing, but the job has "
-                f"{drive.job.rows:,}; run it again"
-            )
-        return tally
-
-    def _report(self, drive: Drive, tally: Tally) -> dict[str, Any]:
+    def _report(self, drive: Drive, written: Written) -> dict[str, Any]:
         again = [attempt.rows for part in drive.parts for attempt in part.attempts[1:]]
         return {
             "job": drive.job.id,
@@ -259,7 +261,9 @@ class WholeJob:
             "out": self.options.out,
             "left_out": drive.job.left_out,
             "trial_of": drive.job.trial_of,
-            **tally.data(),
+            "known": drive.job.known_rows,
+            **written.tally.data(),
+            "failures": self.options.failures and {"file": str(self.options.failures), "rows": written.failed},
             "estimate": together(part.estimate for part in drive.job.parts),
             "submitted": drive.sent,
             "sent_again": sum(again),

@@ -7,7 +7,7 @@ which takes the batch that was made of the same content, and looks for one that 
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,11 +19,12 @@ from batches_mcp.api.batch import Batch
 from batches_mcp.api.body import Frame
 from batches_mcp.core.errors import CallError, InvalidArguments, Retry
 from batches_mcp.exchange.failure import retry_after_s
-from batches_mcp.job.again import write_again
+from batches_mcp.job.again import rows_again, write_again
 from batches_mcp.job.asking import LONGEST_PAUSE_S, WAITING, Asking, never_comes
 from batches_mcp.job.intake import JobFolder
+from batches_mcp.job.known import note_answers
 from batches_mcp.job.made import Made, MadeBatches, Start
-from batches_mcp.job.steps import Attempt, Done, Job, Part, Save, Submit, Wait, next_step, retryable
+from batches_mcp.job.steps import Attempt, Done, Job, Part, Save, Submit, Wait, next_step
 from batches_mcp.requests.cost import actual_usd
 from batches_mcp.store.records import Records
 from batches_mcp.store.spool import Spool
@@ -32,6 +33,7 @@ from batches_mcp.work.deliver import OutgoingCreate
 from batches_mcp.work.intake import Body
 from batches_mcp.work.learn import learn
 from batches_mcp.work.refusals import unpriced
+from batches_mcp.work.retryable import PASSING
 from batches_mcp.work.send import Rules, Sent, submit
 
 _POLL_S, _SHORTEST_POLL_S = 5.0, 0.5
@@ -46,13 +48,15 @@ _SETTLING_S = 60.0
 class Bounds:
     """How a job is carried out: so many batches in progress at a time, and each row sent again so often at most.
 
-    It is given up when it is not finished after `give_up_s`.
+    Sent again are the rows of the `retry_types`, see `work.retryable`. It is given up when it is not finished after
+    `give_up_s`.
     """
 
     max_open: int
     retries: int
     cap_usd: float | None = None
     give_up_s: float = math.inf
+    retry_types: Collection[str] = PASSING
 
 
 @dataclass(slots=True)
@@ -140,9 +144,11 @@ class Drive:
             self._next_poll_s = self.asking.now_s()
             return
         with self.records.kept.draft() as path:
-            body = await (self._lent(number, path) if parent is None else self._again(number, parent.batch_id, path))
-            if body is not None:
-                await self._submit_body(number, body, parent)
+            if parent is None:
+                if (body := await self._lent(number, path)) is not None:
+                    await self._submit_body(number, body, None, None)
+            elif (again_of := await self._again(number, path)) is not None:
+                await self._submit_body(number, again_of[0], parent, again_of[1])
 
     async def _lent(self, number: int, path: Path) -> Body | None:
         """The body of a part; None when another process has sent it meanwhile."""
@@ -154,17 +160,20 @@ class Drive:
                 return None
             raise
 
-    async def _again(self, number: int, batch_id: str, path: Path) -> Body | None:
-        """The body of the rows of a batch that are sent again; None when they stay as they are."""
+    async def _again(self, number: int, path: Path) -> tuple[Body, str] | None:
+        """The body of the rows of a part that are sent again, with the batch they are of; None when they stay."""
+        there = [each.batch_id for each in self.parts[number].attempts if not each.lost]
+        types = self.bounds.retry_types
         try:
-            return await write_again(self.asking, self.records.kept, self.around, path, batch_id, self._show)
+            return await write_again(self.asking, self.records.kept, self.around, path, there, types, self._show)
         except CallError as error:
             if not (never_comes(error) or isinstance(error, InvalidArguments)):
                 raise
             self._keep_as_it_is(number, error)
             return None
 
-    async def _submit_body(self, number: int, body: Body, parent: Attempt | None) -> None:
+    async def _submit_body(self, number: int, body: Body, parent: Attempt | None, again_of: str | None) -> None:
+        """Submit the body of a part; or one of rows of the batch `again_of`, after `parent`, the latest of the part."""
         rows = body.rows
         if self.bounds.cap_usd is not None and body.high_usd is None:
             raise unpriced(body.estimate)
@@ -175,7 +184,7 @@ class Drive:
             source=self.job.source,
             label=self.label,
             part=number + 1 if many else None,
-            parent=parent.batch_id if parent else None,
+            parent=again_of,
         )
         outgoing = OutgoingCreate(self._account.tool, {"requests": []}, body.copy.path, about)
 
@@ -203,7 +212,7 @@ class Drive:
             str(sent.batch and sent.batch.id), rows, created_s=sent.batch.created_s if sent.batch else None
         )
         self._follow(number, attempt)
-        made = Made(body.content, attempt.batch_id, rows, about.parent, self.start.name)
+        made = Made(body.content, attempt.batch_id, rows, parent.batch_id if parent else None, self.start.name)
         await anyio.to_thread.run_sync(self._made.note, made)
         self._waiting_since_s = self.asking.now_s()
         # What was there before may have ended long ago.
@@ -251,12 +260,23 @@ class Drive:
         except CallError as error:
             await self._lose(number, error)
             return
-        again = _retryable(spool)
-        self.parts[number] = self.parts[number].with_last(retryable=again)
+        self.parts[number] = self.parts[number].with_last(retryable=await self._retryable(number))
+        if made := await anyio.to_thread.run_sync(self._made.retry_of, attempt.batch_id):
+            # With types of its own, a run sends again as often as it says, whatever was done before.
+            self._follow(number, Attempt(made.batch_id, made.rows, earlier=self.bounds.retry_types != PASSING))
+            self._next_poll_s = self.asking.now_s()
         cost_usd = actual_usd(spool.tokens)
         if cost_usd is not None:
             await anyio.to_thread.run_sync(self.records.ledger.cost, attempt.batch_id, cost_usd)
+        await note_answers(self.records, self.around, spool)
         self._show("")
+
+    async def _retryable(self, number: int) -> int:
+        """How many rows of a part are to be sent again, as far as its results are on disk."""
+        stored = [await self._stored(each.batch_id) for each in self.parts[number].attempts]
+        spools = [spool for spool in stored if spool is not None]
+        found = await anyio.to_thread.run_sync(rows_again, spools, self.bounds.retry_types)
+        return sum(map(len, found))
 
     async def _lose(self, number: int, error: CallError) -> None:
         """Go on without the latest batch of a part, as far as its results are not on disk, and with what followed it.
@@ -376,10 +396,6 @@ class Drive:
 def _remove(path: Path) -> None:
     with suppress(OSError):  # gone already, or, on Windows, open in another process
         path.unlink()
-
-
-def _retryable(spool: Spool) -> int:
-    return sum(number for kind, number in spool.by_kind.items() if retryable(kind))
 
 
 def _counts(batch: Batch) -> str:

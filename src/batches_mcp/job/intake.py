@@ -23,8 +23,9 @@ from batches_mcp.api.body import Frame
 from batches_mcp.core.errors import UsageError
 from batches_mcp.core.state import create, unusable
 from batches_mcp.exchange import result
+from batches_mcp.job.known import KnownRows
 from batches_mcp.job.made import MadeBatches, Start
-from batches_mcp.job.steps import Job, JobPart
+from batches_mcp.job.steps import InputRow, Job, JobPart
 from batches_mcp.requests.problems import Severity
 from batches_mcp.requests.scan import Scan
 from batches_mcp.requests.source import Source
@@ -34,9 +35,11 @@ from batches_mcp.store.records import Records
 from batches_mcp.work.deliver import file_pieces
 from batches_mcp.work.intake import Body, take
 
-_JOB, _IDS, _FRESH, _MADE = "job.json", "custom_ids", "fresh.json", "made.jsonl"
+_JOB, _ROWS, _FRESH, _MADE = "job.json", "rows.jsonl", "fresh.json", "made.jsonl"
 _READ_BYTES = 1 << 20
 _DAY_S = 86_400.0
+
+_input_row = msgspec.json.Decoder(InputRow).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,10 @@ class JobFolder:
         return MadeBatches(self.path / _MADE, records)
 
     def load(self, records: Records, start: Start) -> Job | None:
-        """The job, unless it has to be cut anew: each part must have been sent since `start`, or still be here."""
+        """The job, unless it has to be cut anew: each part must have been sent since `start`, or still be here.
+
+        A fresh job takes no answers from others.
+        """
         try:
             job = msgspec.json.decode((self.path / _JOB).read_bytes(), type=Job)
         except (OSError, msgspec.DecodeError):
@@ -60,18 +66,19 @@ class JobFolder:
             _holds(self.body(number), part.body_bytes) or made.of_part(part.content, part.rows, start)
             for number, part in enumerate(job.parts)
         )
-        return job if whole and _holds(self.path / _IDS, job.ids_bytes) else None
+        whole = whole and not (job.known and start.name)
+        return job if whole and _holds(self.path / _ROWS, job.rows_bytes) else None
 
-    def ids(self) -> Iterator[str]:
-        """The custom_ids of all parts, in the order of the input.
+    def rows(self) -> Iterator[InputRow]:
+        """The rows of all parts, and those that were answered before, in the order of the input.
 
         Raises:
             StateUnusable: they cannot be read.
         """
         try:
-            with (self.path / _IDS).open(encoding="ascii") as file:
+            with (self.path / _ROWS).open("rb") as file:
                 for line in file:
-                    yield line.rstrip("\n")
+                    yield _input_row(line)
         except OSError as error:
             raise unusable(self.path, error) from error
 
@@ -176,12 +183,19 @@ def spooled_input(source: IO[bytes], path: Path) -> io.BufferedReader:
 
 
 def cut(
-    source: Source, around: Frame, records: Records, folder: JobFolder, *, skip_invalid: bool, start: Start
+    source: Source,
+    around: Frame,
+    records: Records,
+    folder: JobFolder,
+    *,
+    skip_invalid: bool,
+    start: Start,
+    known: KnownRows | None,
 ) -> tuple[Scan, Job]:
     """Check the requests of a source and write down the parts they make; with errors in them the job has no parts.
 
     It takes its place when it is whole: of two processes that cut the same job, one finds it done. `start` is that of
-    `JobFolder.load`.
+    `JobFolder.load`. Rows that are `known` are in no part.
 
     Raises:
         UsageError: there are no requests.
@@ -190,13 +204,10 @@ def cut(
     draft = JobFolder(folder.path.with_name(f"{folder.path.name}-{token_hex(4)}"))
     try:
         draft.path.mkdir(0o700)
-        with create(draft.path / _IDS) as ids:
-
-            def note_id(row: bytes) -> None:
-                ids.write(b"%s\n" % custom_id_of(row).encode())
-
-            found, bodies = take(source, around, draft.body, records.kept.write, note_id)
-            ids_bytes = ids.tell()
+        with create(draft.path / _ROWS) as file:
+            rows = _RowsFile(file, known)
+            found, bodies = take(source, around, draft.body, records.kept.write, leave_out=rows.is_known)
+            rows_bytes = file.tell()
         if not found.requests:
             raise UsageError(f"{source.file}: holds no requests")
         usable = found.sendable > 0 and (skip_invalid or not found.count(Severity.ERROR))
@@ -206,13 +217,14 @@ def cut(
             str(source.file),
             len(found.invalid),
             parts,
-            ids_bytes,
+            rows_bytes,
+            dict(known.batches) if known and usable else {},
             dict(found.models.most_common()),
             source.total(),
         )
         if usable:
             draft.write(_JOB, job)
-            _put(draft, folder, records, start)
+            job = _put(draft, folder, records, start) or job
     except OSError as error:
         raise unusable(folder.path, error) from error
     finally:
@@ -231,17 +243,33 @@ def tidy(jobs: Path, now_s: float) -> None:
                 path.unlink()
 
 
-def _put(draft: JobFolder, folder: JobFolder, records: Records, start: Start) -> None:
-    """Put a job in its place, unless another process was faster.
+@dataclass(slots=True)
+class _RowsFile:
+    """Writes down the rows of a job, as they are found without errors."""
+
+    file: IO[bytes]
+    known: KnownRows | None
+
+    def is_known(self, index: int, row: bytes) -> bool:
+        """Write down a row; whether it was answered before, and need not be sent."""
+        answered = self.known.find(row) if self.known else None
+        self.file.write(msgspec.json.encode(InputRow(custom_id_of(row), index, *(answered or ()))) + b"\n")
+        return answered is not None
+
+
+def _put(draft: JobFolder, folder: JobFolder, records: Records, start: Start) -> Job | None:
+    """Put a job in its place, unless another process was faster, whose job is returned.
 
     A folder that is there already keeps what else it holds, and loses nothing that another process may be reading.
     """
     try:
         draft.path.rename(folder.path)
     except OSError:
-        if folder.load(records, start) is None:
-            for path in sorted(draft.path.iterdir(), key=lambda path: path.name == _JOB):
-                path.replace(folder.path / path.name)
+        if job := folder.load(records, start):
+            return job
+        for path in sorted(draft.path.iterdir(), key=lambda path: path.name == _JOB):
+            path.replace(folder.path / path.name)
+    return None
 
 
 def _holds(path: Path, size_bytes: int) -> bool:

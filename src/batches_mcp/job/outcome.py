@@ -1,29 +1,25 @@
-"""What a job came to: one file in the order of its input, and the account of it. Memory grows with a part only."""
+"""What a job came to: the account of it."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 from batches_mcp.api.outcomes import OUTCOMES
 from batches_mcp.core.redact import excerpt
 from batches_mcp.job.steps import Kind, retryable
 from batches_mcp.requests.cost import actual_usd_by_category
 from batches_mcp.requests.tokens import Tariff, Tokens
+from batches_mcp.store.causes import FAILED, Causes
 from batches_mcp.store.rows import loads, read_row
 from batches_mcp.store.spool import Spool
-from batches_mcp.tools.export import COLUMNS, Format, cells
 from batches_mcp.tools.view import ATTENTION, error_of
 from batches_mcp.work.retryable import kind_of
 
 _MOST_NAMED = 50
 _MOST_MESSAGE_CHARS = 500
-_WRITE_BYTES = 1 << 18
 
 
 @dataclass(slots=True)
@@ -34,6 +30,7 @@ class Tally:
     """
 
     kinds: Counter[Kind] = field(default_factory=Counter)
+    causes: Causes = field(default_factory=Causes)
     tokens: dict[Tariff, Tokens] = field(default_factory=dict)
     billing: int = 0
     unfixed: int = 0
@@ -62,8 +59,15 @@ class Tally:
         """Rows that succeeded, but whose answer is not finished."""
         return self._by(lambda kind: ATTENTION.get(kind[1] or "") if kind[0] == "succeeded" else None)
 
+    @property
+    def stopped_early(self) -> Counter[str]:
+        """The same rows, by stop_reason."""
+        return self._by(lambda kind: kind[1] if kind[0] == "succeeded" and kind[1] in ATTENTION else None)
+
     def add(self, kind: Kind, line: bytes) -> None:
         self.kinds[kind] += 1
+        if kind[0] in FAILED and (row := read_row(line)):
+            self.causes.add(row)
         if kind[0] != "errored" or retryable(kind):
             return
         found = loads(line)
@@ -97,7 +101,12 @@ class Tally:
             "rows": self.rows,
             "outcomes": {name: self.outcomes[name] for name in OUTCOMES} | dict(self.outcomes),
             "errors": dict(self.errors.most_common()),
+            "causes": [
+                {"type": each.type, "message": each.message, "rows": each.count, "custom_id": each.custom_id}
+                for each in self.causes.all()[:_MOST_NAMED]
+            ],
             "needs_attention": dict(self.attention),
+            "stopped_early": dict(self.stopped_early),
             "needs_fixing": {"rows": self.unfixed, "first": self.needs_fixing},
             "billing": self.billing,
             "missing": {
@@ -121,65 +130,3 @@ class Tally:
             if named := name(kind):
                 counter[named] += number
         return counter
-
-
-def write_part(
-    write: Callable[[Iterator[bytes]], None], ids: Sequence[str], spools: Sequence[Spool], tally: Tally, why: str
-) -> None:
-    """Write the rows of a part in the order of its `ids`, each as its latest batch has it; `why` some have none.
-
-    Raises:
-        OSError: a file cannot be read or written.
-    """
-    places: dict[str, tuple[int, int]] = {}
-    for latest, spool in enumerate(spools):
-        tally.spent(spool)
-        for number, line in enumerate(spool.lines(range(len(spool)))):
-            if row := read_row(line):
-                places[row.custom_id] = latest, number
-
-    def lines() -> Iterator[bytes]:
-        with ExitStack() as stack:
-            files = [stack.enter_context(spool.path.open("rb")) for spool in spools]
-            for custom_id in ids:
-                if custom_id not in places:
-                    tally.miss(custom_id, why)
-                    continue
-                latest, number = places[custom_id]
-                spool = spools[latest]
-                files[latest].seek(spool.offsets[number])
-                line = files[latest].read(spool.lengths[number]).removesuffix(b"\r")
-                tally.add(spool.kind(number), line)
-                yield line
-
-    write(lines())
-
-
-def writer(file: BinaryIO, kind: Format) -> Callable[[Iterator[bytes]], None]:
-    """What writes lines of results to a file: as they are, or as a table, whose head is written at once."""
-    if kind == "csv":
-        return _table(file)
-
-    def write(lines: Iterator[bytes]) -> None:
-        piece = bytearray()
-        for line in lines:
-            piece += line
-            piece += b"\n"
-            if len(piece) >= _WRITE_BYTES:
-                file.write(piece)
-                piece.clear()
-        file.write(piece)
-
-    return write
-
-
-def _table(file: BinaryIO) -> Callable[[Iterator[bytes]], None]:
-    text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
-    table = csv.writer(text)
-    table.writerow(COLUMNS)
-
-    def write(lines: Iterator[bytes]) -> None:
-        table.writerows(cells(lines))
-        text.flush()
-
-    return write

@@ -31,14 +31,16 @@ class JobPart(msgspec.Struct, frozen=True):
 class Job(msgspec.Struct, frozen=True):
     """A job as it was cut. `id` stands for its input and all that decides what is made of it; `rows` are those sent.
 
-    `models` are those that requests name, with their number; a trial is of the first of `source_rows`.
+    `known` counts the rows that were answered before, by the batch that has the answer. `models` are those that
+    requests name, with their number; a trial is of the first of `source_rows`.
     """
 
     id: str
     source: str
     left_out: int
     parts: list[JobPart]
-    ids_bytes: int
+    rows_bytes: int
+    known: dict[str, int] = {}
     models: dict[str, int] = {}
     source_rows: int | None = None
 
@@ -47,19 +49,32 @@ class Job(msgspec.Struct, frozen=True):
         return sum(part.rows for part in self.parts)
 
     @property
+    def known_rows(self) -> int:
+        return sum(self.known.values())
+
+    @property
     def trial_of(self) -> int | None:
         """How many rows the input has, if the job is a trial of the first of them."""
-        whole = self.source_rows is None or self.source_rows <= self.rows + self.left_out
+        whole = self.source_rows is None or self.source_rows <= self.rows + self.known_rows + self.left_out
         return None if whole else self.source_rows
+
+
+class InputRow(msgspec.Struct, frozen=True, array_like=True):
+    """A row of a job: which of its input, from 0; and where its answer is, when it was answered before."""
+
+    custom_id: str
+    index: int
+    batch_id: str | None = None
+    answered_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A batch of a part: the first one has all of its rows, each other those that were to be sent again.
 
-    `retryable` is how many of its rows may be; None until its results are on disk. `lost` is the type of the error for
-    which results of it will never come. `created_s` is when it was created, a Unix time of the upstream's, once that is
-    known.
+    `retryable` is how many rows of the part are then still to be sent again; None until its results are on disk. `lost`
+    is the type of the error for which results of it will never come. `created_s` is when it was created, a Unix time of
+    the upstream's, once that is known. One that is `earlier` was made before this run, and is none of its retries.
     """
 
     batch_id: str
@@ -68,6 +83,7 @@ class Attempt:
     retryable: int | None = None
     lost: str | None = None
     created_s: float | None = None
+    earlier: bool = False
 
     @property
     def saved(self) -> bool:
@@ -84,6 +100,11 @@ class Part:
     def open(self) -> bool:
         """Whether a batch of it is in progress, as far as is known."""
         return bool(self.attempts) and not self.attempts[-1].ended
+
+    @property
+    def retries(self) -> int:
+        """How often rows of it were sent again."""
+        return sum(not each.earlier for each in self.attempts[1:])
 
     @property
     def done_rows(self) -> int:
@@ -143,7 +164,7 @@ def next_step(parts: Sequence[Part], max_open: int, retries: int) -> Submit | Sa
     failed = [
         number
         for number, part in enumerate(parts)
-        if part.attempts and part.attempts[-1].retryable and len(part.attempts) <= retries
+        if part.attempts and part.attempts[-1].retryable and part.retries < retries
     ]
     in_flight = sum(part.open for part in parts)
     if (unsent or failed) and in_flight < max_open:

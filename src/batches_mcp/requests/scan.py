@@ -67,12 +67,14 @@ class Scan:
     """What one pass over the requests found. Memory grows with their ids and numbers, and with nothing else.
 
     `place` makes the place for messages out of the number that a request comes with. What `template` says of every
-    request is blamed on it.
+    request is blamed on it. A request without errors that `leave_out` says, by its index from 0 and its JSON, goes into
+    no part.
     """
 
     rules: Rules
     place: Callable[[int], str]
     template: Template | None = None
+    leave_out: Callable[[int, bytes], bool] | None = None
     invalid: set[int] = field(default_factory=set)
     models: Counter[str] = field(default_factory=Counter)
     kinds: Counter[tuple[Severity, str]] = field(default_factory=Counter)
@@ -119,7 +121,7 @@ class Scan:
     def add(self, number: int, row: bytes | str) -> int | None:
         """Check the next request: its JSON, or the reason why there is none.
 
-        The part it goes into, from 0, is returned; None when it cannot be sent.
+        The part it goes into, from 0, is returned; None when it is not sent.
         """
         index = len(self._numbers)
         self._numbers.append(number)
@@ -129,6 +131,8 @@ class Scan:
             if fault.severity is Severity.ERROR:
                 self.invalid.add(index)
         if isinstance(row, bytes) and request and (not found or index not in self.invalid):
+            if self.leave_out is not None and self.leave_out(index, row):
+                return None
             self._append(number, row, request)
             return len(self._full)
         return None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from batches_mcp.core.errors import ErrorReport, StateUnusable
 from batches_mcp.core.state import StateFolder, state_unusable
+from batches_mcp.store.answers import ANSWERS, Answers
 from batches_mcp.store.database import Database
 from batches_mcp.store.entry import KEPT_DAYS, Baseline, Claim, ClaimRules, Draft, Entry
 from batches_mcp.store.folders import AccountFolder, with_ledger
@@ -41,6 +42,11 @@ class Records:
     sent_s: dict[int, float] = field(default_factory=dict)
     tidied_s: float = 0.0
 
+    @property
+    def answers(self) -> Answers:
+        """Which rows were answered."""
+        return Answers(self.ledger.path.with_name(ANSWERS))
+
     def check(self, now_s: float) -> None:
         """Raise StateUnusable if a create could not be written down, or if the ledger was lost."""
         self._enter()
@@ -66,6 +72,7 @@ class Records:
 
     def deleted(self, batch_id: str) -> None:
         """A batch is gone, and with it the copy of its requests, unless another batch has the same ones."""
+        self.answers.forget(batch_id)
         body = self.ledger.deleted(batch_id)
         if body is not None:
             self.drop(body)
@@ -86,6 +93,7 @@ class Records:
         if now_s - self.tidied_s < _TIDY_EVERY_S:
             return
         self.tidied_s = now_s
+        self.answers.tidy(now_s)
         expired = self.ledger.expired(now_s)
         keys = {entry.key for entry in expired}
         current = {entry.body for entry in self.ledger.entries() if entry.key not in keys}

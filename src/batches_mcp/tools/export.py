@@ -135,10 +135,10 @@ def cells(lines: Iterable[bytes]) -> Iterator[list[str | int | None]]:
         usage = row.result.message.usage if row.result.message else None
         tokens = (usage.input_tokens, usage.output_tokens) if usage else (None, None)
         words = (row.result.type, text, error_type, error_message, stop_reason)
-        yield [row.custom_id, *map(_harmless, words), *tokens]
+        yield [row.custom_id, *map(harmless, words), *tokens]
 
 
-def _harmless(text: str | None) -> str | None:
+def harmless(text: str | None) -> str | None:
     """A text that no spreadsheet takes for a formula: an apostrophe before what begins like one."""
     if text and _FORMULA.match(text) and not _NUMBER.fullmatch(text):
         return f"'{text}"

@@ -109,15 +109,16 @@ def take(
     place: Callable[[int], Path | None],
     write: Callable[[Path, Iterable[bytes], str], Copy],
     each: Callable[[bytes], object] | None = None,
+    leave_out: Callable[[int, bytes], bool] | None = None,
 ) -> tuple[Scan, dict[int, Body]]:
     """Read a source once: what was found, and the bodies of the parts, from 0, that have a `place`.
 
-    `each` is called with every request that can be sent.
+    `each` is called with every request that is sent; see `Scan` for `leave_out`.
 
     Raises:
         CallError: the source cannot be read to its end or changed meanwhile, or a body cannot be written.
     """
-    found = Scan(around.rules, source.place, source.template)
+    found = Scan(around.rules, source.place, source.template, leave_out)
     copies = {
         number: write(path, around.around(map(itemgetter(1), rows)), around.beta)
         for number, rows in groupby(_sendable(source, found, each), itemgetter(0))
@@ -153,7 +154,7 @@ def take_received(received: Received, around: Frame) -> tuple[Scan, Body]:
 
 
 def _sendable(source: Source, found: Scan, each: Callable[[bytes], object] | None) -> Iterator[tuple[int, bytes]]:
-    """The requests that can be sent, each with the part it goes into."""
+    """The requests that are sent, each with the part it goes into."""
     for number, row in source.rows():
         part = found.add(number, row)
         if part is not None and isinstance(row, bytes):
