@@ -303,11 +303,11 @@ async def test_a_server_told_to_serve_less_offers_less(
     async with connected("stdio", era, sandbox.url, key, flags=flags, roots=(tmp_path,)) as client:
         capabilities = client.server_capabilities
         assert capabilities is not None
-        assert (capabilities.resources is not None) is (resources > 0)
+        assert capabilities.resources is not None
+        assert [each.uri for each in (await client.list_resources()).resources] == ["ui://batches/dashboard.html"]
         assert (capabilities.prompts is not None) is bool(prompts)
         assert (capabilities.completions is not None) is completes
-        if resources:
-            assert len((await client.list_resource_templates()).resource_templates) == resources
+        assert len((await client.list_resource_templates()).resource_templates) == resources
         if prompts:
             assert [each.name for each in (await client.list_prompts()).prompts] == prompts
 

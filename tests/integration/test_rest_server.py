@@ -83,6 +83,7 @@ def test_one_port_can_serve_both() -> None:
         url = process.say_until(r"and REST at (http://\S+)")[1]
         assert url == f"http://127.0.0.1:{port}"
         assert httpx2.get(f"{url}/healthz").json()["status"] == "ok"
+        assert "<title>Message batches</title>" in httpx2.get(url).text
         assert httpx2.get(f"{url}/openapi.json").status_code == 200
         assert httpx2.get(f"{url}{BATCHES}").status_code == 502
 

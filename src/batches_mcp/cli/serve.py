@@ -148,8 +148,8 @@ def _serve_http(prepared: Ready, settings: HttpSettings, batch: BatchSettings, d
         answering = Rest(rest, prepared.redactor, batch, lambda: runtimes[-1])
         app = http.RestApp(answering, rest.port or DEFAULT_REST_PORT, key_headers(rest))
     _settle()
-    ways, port = _ways_on(prepared), prepared.plan.port or DEFAULT_PORT
-    return http.run(server, settings, lambda: _result_files(prepared, runtimes), port, say, ways, draining, app)
+    ways, port, tools = _ways_on(prepared), prepared.plan.port or DEFAULT_PORT, prepared.plan.tools
+    return http.run(server, settings, tools, lambda: _result_files(prepared, runtimes), port, say, ways, draining, app)
 
 
 def _result_files(prepared: Ready, runtimes: Sequence[Runtime]) -> Iterator[ResultFiles]:

@@ -28,9 +28,9 @@ class Gate:
 
     A page in a browser can send requests to a local server: it is kept out because its Origin is foreign, and, when it
     has rebound its own name to this machine, because its Host is. `names` are host names without ports, `asked` is what
-    a caller has to show, whose value may also stand alone in one of `key_headers`. `refuse` makes the answer to what is
-    kept out. `too_large` says what a caller is told of a body over `max_body_bytes`; one whose length is not declared
-    is for `app` to refuse with 413, and is told the same.
+    a caller has to show, whose value may also stand alone in one of `key_headers`; on `open_paths` nothing has to be
+    shown. `refuse` makes the answer to what is kept out. `too_large` says what a caller is told of a body over
+    `max_body_bytes`; one whose length is not declared is for `app` to refuse with 413, and is told the same.
     """
 
     app: ASGIApp
@@ -39,6 +39,7 @@ class Gate:
     max_body_bytes: int | None = None
     too_large: Callable[[int | None], str] = lambda _: "The request is too large."
     key_headers: frozenset[str] = frozenset()
+    open_paths: frozenset[str] = frozenset({HEALTH_PATH})
     refuse: Callable[[int, str], Response] = field(default=lambda status, text: PlainTextResponse(text + "\n", status))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,7 +76,7 @@ class Gate:
         origin = headers.get("origin")
         if origin is not None and self._name(urlsplit(origin).netloc) not in self.names:
             return self.refuse(403, "Requests from that web origin are not allowed.")
-        if self.asked is not None and path != HEALTH_PATH and not _shows(headers, self.asked, self.key_headers):
+        if self.asked is not None and path not in self.open_paths and not _shows(headers, self.asked, self.key_headers):
             return self._unauthorized(self.asked)
         length_bytes = int(headers.get("content-length") or 0)
         if self.max_body_bytes is not None and length_bytes > self.max_body_bytes:

@@ -1,11 +1,14 @@
-"""Serving over Streamable HTTP at `/mcp`: stateless for clients of the 2025 revisions, streaming for all."""
+"""Serving over Streamable HTTP at `/mcp`: stateless for clients of the 2025 revisions, streaming for all.
+
+Beside it: files with results, a health check, and the dashboard at `/`.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,14 +19,16 @@ import uvicorn
 from mcp.server.lowlevel import Server
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batches_mcp import __version__
 from batches_mcp.core.errors import ServeError
+from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.settings import HttpSettings
 from batches_mcp.core.signals import watch_signals
+from batches_mcp.serve import dashboard
 from batches_mcp.serve.auth import HEALTH_PATH, Gate, host_names
 from batches_mcp.serve.draining import Draining
 from batches_mcp.serve.envelope import refusal
@@ -32,6 +37,7 @@ from batches_mcp.serve.toolarge import MAX_BODY_BYTES, WaysOn, too_large
 from batches_mcp.store import files as results_files
 
 PATH = "/mcp"
+_DASHBOARD_PATH = "/"
 # Where `as_file` says that files are: the folder of an account, and the name of a file.
 _RESULTS_PATH = f"/{results_files.FOLDER}/{{account}}/{{name}}"
 # An answer that is still on its way to a slow client gets this long.
@@ -49,8 +55,12 @@ class RestApp:
     key_headers: frozenset[str]
 
 
-def app(server: Server[Any], settings: HttpSettings, folders: Folders, ways: WaysOn) -> ASGIApp:
-    """The ASGI application: the MCP endpoint, files with results and a health check behind the gate."""
+def app(
+    server: Server[Any], settings: HttpSettings, tools: Sequence[ToolPlan], folders: Folders, ways: WaysOn
+) -> ASGIApp:
+    """The ASGI application: the MCP endpoint, files with results, the dashboard and a health check behind the gate."""
+    shown = [Route(_DASHBOARD_PATH, partial(_dashboard, tools, settings), methods=["GET"])]
+    has_page = dashboard.is_served(tools)
     inner = server.streamable_http_app(
         streamable_http_path=PATH,
         stateless_http=True,
@@ -61,15 +71,20 @@ def app(server: Server[Any], settings: HttpSettings, folders: Folders, ways: Way
         custom_starlette_routes=[
             Route(HEALTH_PATH, _health, methods=["GET"]),
             Route(_RESULTS_PATH, partial(_results, folders), methods=["GET"]),
+            *(shown if has_page else ()),
         ],
     )
     names = host_names(settings.host, settings.allow_hosts)
-    return Gate(inner, names, settings.asked, MAX_BODY_BYTES, partial(too_large, ways=ways))
+    # The page holds nothing but names of tools, and asks for the credential that its calls then show.
+    typed = has_page and settings.asked is not None and settings.asked.scheme != dashboard.SENT_BY_BROWSERS
+    open_paths = frozenset({HEALTH_PATH, *([_DASHBOARD_PATH] if typed else [])})
+    return Gate(inner, names, settings.asked, MAX_BODY_BYTES, partial(too_large, ways=ways), open_paths=open_paths)
 
 
 def run(
     server: Server[Any],
     settings: HttpSettings,
+    tools: Sequence[ToolPlan],
     folders: Folders,
     port: int,
     announce: Callable[[str], None],
@@ -86,7 +101,7 @@ def run(
     """
     mcp_port = port if settings.port is None else settings.port
     requests = OpenRequests(draining)
-    application: ASGIApp = Ending(app(server, settings, folders, ways), requests)
+    application: ASGIApp = Ending(app(server, settings, tools, folders, ways), requests)
     with ExitStack() as stack:
         listeners = [stack.enter_context(_listen(settings.host, mcp_port, "--port"))]
         said = f"serving MCP at {_url(listeners[0])}{PATH}"
@@ -102,18 +117,20 @@ def run(
                 key_headers=rest.key_headers,
                 refuse=refusal,
             )
-            application = _Both(
-                application, Ending(gate, requests, refusal), *(listener.getsockname()[1] for listener in listeners)
-            )
+            paths = frozenset({PATH, HEALTH_PATH, *([_DASHBOARD_PATH] if dashboard.is_served(tools) else [])})
+            ports = (listener.getsockname()[1] for listener in listeners)
+            application = _Both(application, Ending(gate, requests, refusal), paths, *ports)
         announce(f"{said} (Ctrl-C ends)")
         return anyio.run(_serve, application, listeners, requests)
 
 
 class _Both:
-    """MCP and REST in one server: told apart by port, or by path where they share one."""
+    """MCP and REST in one server: told apart by port, or by path where they share one, of which MCP has `paths`."""
 
-    def __init__(self, mcp: ASGIApp, rest: ASGIApp, mcp_port: int, rest_port: int | None = None) -> None:
-        self._mcp, self._rest = mcp, rest
+    def __init__(
+        self, mcp: ASGIApp, rest: ASGIApp, paths: frozenset[str], mcp_port: int, rest_port: int | None = None
+    ) -> None:
+        self._mcp, self._rest, self._paths = mcp, rest, paths
         self._mcp_port, self._rest_port = mcp_port, rest_port
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,7 +141,7 @@ class _Both:
             return False  # the server's life is that of MCP's
         if self._rest_port is None:
             path: str = scope["path"]
-            return path not in {PATH, HEALTH_PATH} and not path.startswith(f"/{results_files.FOLDER}/")
+            return path not in self._paths and not path.startswith(f"/{results_files.FOLDER}/")
         return bool(scope["server"][1] == self._rest_port)
 
 
@@ -196,6 +213,11 @@ def _listen(host: str, port: int, flag: str) -> Iterator[socket.socket]:
 async def _health(_: Request) -> JSONResponse:
     """The process is up and serves; says nothing of the upstream."""
     return JSONResponse({"status": "ok", "version": __version__})
+
+
+async def _dashboard(tools: Sequence[ToolPlan], settings: HttpSettings, _: Request) -> HTMLResponse:
+    page, headers = dashboard.browser_page(tools, settings.asked)
+    return HTMLResponse(page, headers=dict(headers))
 
 
 async def _results(folders: Folders, request: Request) -> Response:

@@ -20,7 +20,7 @@ from batches_mcp.core.redact import Redactor
 from batches_mcp.core.state import StateFolder
 from batches_mcp.exchange.arguments import ArgumentCheck
 from batches_mcp.exchange.upstream import Upstream
-from batches_mcp.serve import completion, prompts, resources
+from batches_mcp.serve import completion, dashboard, prompts, resources
 from batches_mcp.serve.calls import Calls
 from batches_mcp.serve.draining import Draining
 from batches_mcp.serve.identity import ICON, WEBSITE_URL
@@ -117,8 +117,11 @@ def build_server(
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
-    if plan.resources:
-        resources.add(server, plan.resources)
+    shows_batches = dashboard.is_served(plan.tools)
+    if shows_batches:
+        server.extensions[dashboard.EXTENSION] = {}
+    if plan.resources or shows_batches:
+        resources.add(server, plan.resources, plan.tools)
     if plan.prompts:
         prompts.add(server, plan.prompts)
     completion.add(server, plan, behaviors)
@@ -151,6 +154,7 @@ async def _load_for_calls(listed: anyio.Event, checks: Sequence[ArgumentCheck], 
 
 def tool_of(plan: ToolPlan) -> t.Tool:
     """A tool as clients see it; all four hints are sent, since MCP's defaults are easily misread."""
+    hint = {_SEARCH_HINT: plan.search_hint} if plan.search_hint else {}
     return t.Tool(
         name=plan.name,
         title=plan.title,
@@ -164,5 +168,5 @@ def tool_of(plan: ToolPlan) -> t.Tool:
             idempotent_hint=plan.hints.idempotent,
             open_world_hint=plan.hints.open_world,
         ),
-        _meta={_SEARCH_HINT: plan.search_hint} if plan.search_hint else None,
+        _meta={**hint, **dashboard.tool_meta(plan)} or None,
     )

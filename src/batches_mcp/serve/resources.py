@@ -15,6 +15,7 @@ from batches_mcp.core.redact import excerpt
 from batches_mcp.exchange import result
 from batches_mcp.exchange.arguments import ArgumentCheck
 from batches_mcp.language import uri
+from batches_mcp.serve import dashboard
 from batches_mcp.serve.boundary import attempt
 from batches_mcp.serve.calls import ERROR_META, Calls
 from batches_mcp.tools.behaviors import Behavior
@@ -24,9 +25,11 @@ LINKS_SINCE = "2025-06-18"
 _NOT_FOUND = 404
 
 
-def add(server: Server[Calls], resources: Sequence[ResourcePlan]) -> None:
-    """Let a server list and read these resources."""
-    listing = t.ListResourcesResult(resources=[_resource(each) for each in resources if not each.variables])
+def add(server: Server[Calls], resources: Sequence[ResourcePlan], tools: Sequence[ToolPlan]) -> None:
+    """Let a server list and read these resources, and the dashboard if there is a tool that it shows."""
+    listed = [_resource(each) for each in resources if not each.variables]
+    shows_batches = dashboard.is_served(tools)
+    listing = t.ListResourcesResult(resources=[*listed, *([dashboard.resource()] if shows_batches else [])])
     templates = t.ListResourceTemplatesResult(
         resource_templates=[_template(each) for each in resources if each.variables]
     )
@@ -42,6 +45,8 @@ def add(server: Server[Calls], resources: Sequence[ResourcePlan]) -> None:
 
     async def read(context: ServerRequestContext[Calls], params: t.ReadResourceRequestParams) -> t.ReadResourceResult:
         calls = context.lifespan_context
+        if shows_batches and params.uri == dashboard.URI:
+            return t.ReadResourceResult(contents=[dashboard.contents(tools)])
         for resource in resources:
             values = uri.match(resource.uri, params.uri)
             if values is not None:

@@ -1,0 +1,180 @@
+"""The dashboard as hosts and browsers get it. What the page does is shown by `tests/browser`."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import httpx2
+import mcp.types as t
+import pytest
+from jsonschema import Draft202012Validator
+from mcp.client.client import Client
+
+from batches_mcp.serve import dashboard
+from tests.support.servers import (
+    CANCEL,
+    CREATE,
+    LIST,
+    RESULTS,
+    RETRIEVE,
+    ROOT,
+    SEED,
+    Era,
+    connected,
+    http_server,
+    server_for,
+)
+
+pytestmark = pytest.mark.anyio
+
+URI = "ui://batches/dashboard.html"
+# Definitions of MCP Apps' own schema of its messages.
+SCHEMAS: dict[str, Any] = json.loads((ROOT / "tests" / "browser" / "ext-apps-2.0.4.schema.json").read_text("utf-8"))[
+    "$defs"
+]
+TOKEN = "a-token-of-32-characters-or-so-00"
+NOWHERE = "http://127.0.0.1:9"
+
+eras = pytest.mark.parametrize("era", ["auto", "legacy"])
+
+
+class Page(HTMLParser):
+    """The elements of a page with their attributes, and the texts of its scripts and styles."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {}
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.elements and self.elements[-1][0] in {"script", "style"} and data.strip():
+            tag, attributes = self.elements[-1]
+            self.texts.setdefault(attributes.get("id") or tag, []).append(data)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        [text] = self.texts["config"]
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+
+async def read(client: Client) -> t.TextResourceContents:
+    [contents] = (await client.read_resource(URI)).contents
+    assert isinstance(contents, t.TextResourceContents)
+    return contents
+
+
+@eras
+async def test_tools_that_tell_of_batches_are_linked_to_a_page_that_is_listed_and_read(era: Era) -> None:
+    async with Client(server_for(NOWHERE), mode=era) as client:
+        metas = {tool.name: tool.meta or {} for tool in (await client.list_tools()).tools}
+        linked = {name: meta["ui"] for name, meta in metas.items() if "ui" in meta}
+        [listed] = (await client.list_resources()).resources
+        contents = await read(client)
+        capabilities = client.server_capabilities
+    assert set(linked) == {CREATE, RETRIEVE, LIST, RESULTS}
+    for name, ui in linked.items():
+        Draft202012Validator(SCHEMAS["McpUiToolMeta"]).validate(ui)
+        assert ui["resourceUri"] == metas[name]["ui/resourceUri"] == listed.uri == contents.uri == URI
+    assert listed.mime_type == contents.mime_type == "text/html;profile=mcp-app"
+    assert listed.meta == contents.meta
+    assert contents.meta is not None
+    Draft202012Validator(SCHEMAS["McpUiResourceMeta"]).validate(contents.meta["ui"])
+    # Nothing from elsewhere is asked for, so that hosts keep their default Content-Security-Policy.
+    assert "csp" not in contents.meta["ui"]
+    assert capabilities is not None
+    # The revisions before 2026-07-28 have no place where servers announce extensions.
+    assert (capabilities.extensions or {}) == ({"io.modelcontextprotocol/ui": {}} if era == "auto" else {})
+
+
+async def test_the_page_is_small_and_needs_nothing_from_elsewhere() -> None:
+    async with Client(server_for(NOWHERE)) as client:
+        html = (await read(client)).text
+    assert len(html.encode()) <= 16 * 1024
+    assert "@@" not in html
+    page = Page(html)
+    attributes = [name for _, found in page.elements for name in found]
+    assert not [name for name in attributes if name.startswith("on") or name in {"src", "href", "style", "action"}]
+    code = "".join(page.texts["script"])
+    assert not re.search(r"\beval\b|new Function|innerHTML|outerHTML|insertAdjacent|document\.write|import\(", code)
+    assert "://" not in html.replace(URI, "")
+    assert "fetch(" not in html
+
+
+@pytest.mark.parametrize(
+    ("flags", "behaviors"),
+    [
+        ((), {"list", "submit", "status", "results", "cancel"}),
+        (("--read-only",), {"list", "status", "results"}),
+        (("--exclude", f"{LIST},{CANCEL}"), {"submit", "status", "results"}),
+    ],
+)
+async def test_the_page_knows_the_tools_that_are_served(flags: tuple[str, ...], behaviors: set[str]) -> None:
+    async with connected("stdio", "auto", NOWHERE, flags=flags) as client:
+        [tools] = Page((await read(client)).text).config["tools"]
+    assert tools.keys() == behaviors
+    assert tools["status"] == {"name": RETRIEVE, "argument": "message_batch_id"}
+    assert tools["results"] == {"name": RESULTS, "argument": "message_batch_id"}
+
+
+async def test_a_capability_without_batches_has_no_page() -> None:
+    async with Client(server_for(NOWHERE, file=SEED)) as client:
+        assert not [tool.name for tool in (await client.list_tools()).tools if tool.meta and "ui" in tool.meta]
+        assert client.server_capabilities is not None
+        assert client.server_capabilities.resources is None
+    with http_server("--base-url", NOWHERE, "--capability", str(SEED)) as url:
+        assert httpx2.get(url.replace("/mcp", "/")).status_code == 404
+
+
+def test_a_name_cannot_end_the_element_that_it_stands_in() -> None:
+    assert "<" not in dashboard.encoded({"name": "</script><script>alert(1)</script>"})
+
+
+def test_a_browser_gets_the_page_that_calls_this_server_itself() -> None:
+    with http_server("--base-url", NOWHERE) as url:
+        answer = httpx2.get(url.replace("/mcp", "/"))
+        foreign = [
+            httpx2.get(url.replace("/mcp", "/"), headers=headers).status_code
+            for headers in ({"host": "evil.example"}, {"origin": "https://evil.example"})
+        ]
+        posted = httpx2.post(url.replace("/mcp", "/"))
+    assert foreign == [421, 403]
+    assert posted.status_code == 405
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    page = Page(answer.text)
+    assert page.config["http"] == {}
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    for tag in ("script", "style"):
+        [text] = page.texts[tag]
+        assert f"{tag}-src 'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in policy
+
+
+def test_a_page_of_a_server_with_a_token_shows_nothing_without_it() -> None:
+    with http_server("--base-url", NOWHERE, BATCHES_MCP_TOKEN=TOKEN) as url:
+        answer = httpx2.get(url.replace("/mcp", "/"))
+        elsewhere = httpx2.get(url.replace("/mcp", "/x"))
+        foreign = httpx2.get(url.replace("/mcp", "/"), headers={"host": "evil.example"})
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": LIST, "arguments": {}}}
+        called = httpx2.post(url, json=call)
+    assert (answer.status_code, elsewhere.status_code, foreign.status_code, called.status_code) == (200, 401, 421, 401)
+    assert TOKEN not in answer.text
+    config = Page(answer.text).config
+    assert config["http"] == {"header": "Authorization", "scheme": "Bearer", "name": "BATCHES_MCP_TOKEN"}
+
+
+def test_a_browser_is_asked_for_a_basic_credential_by_the_server() -> None:
+    file = ROOT / "tests" / "corpus" / "valid" / "inbound-basic.yaml"
+    with http_server("--capability", str(file), SHOP_CALLERS="secret") as url:
+        assert httpx2.get(url.replace("/mcp", "/")).status_code == 401
