@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, NamedTuple
@@ -57,7 +57,8 @@ class InputRows:
                     columns |= dict.fromkeys(row.params)
                     self.names_ids = self.names_ids and row.custom_id == row.params.get("custom_id")
         self.columns = list(columns)
-        self._rows: Iterator[tuple[int, Row]] = enumerate(self._source.rows())
+        self._reading = self._source.rows()
+        self._rows: Iterator[tuple[int, Row]] = enumerate(self._reading)
         self._latest = -1
         self._line: bytes | str = ""
 
@@ -81,6 +82,8 @@ class InputRows:
         return {} if row is None else row.params
 
     def close(self) -> None:
+        if isinstance(self._reading, Generator):
+            self._reading.close()
         self.file.close()
 
 
