@@ -155,8 +155,8 @@ def replacing(flag: str, path: Path) -> Iterator[BinaryIO]:
             unfinished.replace(path)
     except OSError as error:
         raise ServeError(
-            f"{flag}: {path} cannot be written: {error.strerror or error}. The results are complete in OUT; the same "
-            "command writes it, and sends nothing again"
+            f"{flag}: {path} cannot be written: {error.strerror or error}. No result is lost: once it can be written, "
+            "the same command does so, and sends nothing again"
         ) from error
     finally:
         if unfinished != path:

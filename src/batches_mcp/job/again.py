@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from batches_mcp.api.body import Frame
+from batches_mcp.core.state import unusable
 from batches_mcp.job.asking import Asking
 from batches_mcp.requests.reading import Row
 from batches_mcp.requests.source import Source
@@ -25,14 +26,17 @@ def rows_again(spools: Sequence[Spool], wanted: Collection[str]) -> list[set[str
     The batches are those of a part, the latest last.
 
     Raises:
-        OSError: a spool cannot be read.
+        StateUnusable: a spool cannot be read.
     """
     found: list[set[str]] = []
     later: set[str] = set()
     for place, spool in reversed(list(enumerate(spools))):
-        found.append(sift(spool, frozenset(wanted)).again - later)
-        if place:
-            later.update(row.custom_id for line in spool.lines(range(len(spool))) if (row := read_row(line)))
+        try:
+            found.append(sift(spool, frozenset(wanted)).again - later)
+            if place:
+                later.update(row.custom_id for line in spool.lines(range(len(spool))) if (row := read_row(line)))
+        except OSError as error:
+            raise unusable(spool.path, error) from error
     return found[::-1]
 
 

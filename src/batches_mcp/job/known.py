@@ -111,7 +111,7 @@ async def note_answers(records: Records, around: Frame, spool: Spool) -> None:
 
     The requests are those that were kept; a batch whose requests are not here is not noted.
     """
-    with suppress(StateUnusable):
+    with suppress(StateUnusable, OSError):
         await anyio.to_thread.run_sync(_note, records, Digests.of(around), spool)
 
 
