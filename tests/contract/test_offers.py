@@ -46,7 +46,7 @@ def wire(values: list[Any]) -> str:
 @pytest.mark.anyio
 async def test_the_lists_are_as_their_golden_files_say(tmp_path: Path) -> None:
     async with Client(server_for(NOWHERE, roots=(tmp_path,))) as client:
-        assert (await client.list_resources()).resources == []
+        assert [each.uri for each in (await client.list_resources()).resources] == ["ui://batches/dashboard.html"]
         assert_golden(
             OFFERS / "resource-templates.json", wire((await client.list_resource_templates()).resource_templates)
         )

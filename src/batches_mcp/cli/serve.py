@@ -59,6 +59,12 @@ _HTTP_DRAIN_S = 600.0
 @upstream_flags
 @batch_flags
 @flag(
+    "--confirm-over",
+    type=click.FloatRange(0),
+    metavar="USD",
+    help="Ask first when it may cost more than this.",
+)
+@flag(
     "--protocol",
     type=click.Choice(["auto", "legacy"]),
     default="auto",
@@ -83,6 +89,7 @@ def serve(
     more_roots: tuple[Path, ...],
     upstream: UpstreamSettings,
     batch: BatchSettings,
+    confirm_over: float | None,
     protocol: Protocol,
     drain: float | None,
     log_level: str,
@@ -101,7 +108,7 @@ def serve(
     http = HttpSettings(host, port, allow_host, environment.secret(TOKEN), rest_port) if transport == "http" else None
     with ExitStack() as stack:
         root = default_root(environment) if http is None and not more_roots else None
-        batch = replace(batch, roots=(*batch.roots, *_existing(more_roots)))
+        batch = replace(batch, roots=(*batch.roots, *_existing(more_roots)), confirm_over_usd=confirm_over)
         prepared = stack.enter_context(ready(upstream, environment, log_level, batch, root, with_rest=rest))
         if http is not None:
             number = _serve_http(prepared, http, batch, _HTTP_DRAIN_S if drain is None else drain)

@@ -185,6 +185,7 @@ class BatchSettings:
 
     `ledger` tells whether creates are remembered there, `allow_duplicates` whether what made a batch is sent again
     without asking, `max_cost_usd` is the most that creates of 24 hours may cost, and in a `sandbox` nothing is spent.
+    The user is asked before a create that may cost more than `confirm_over_usd`; None: never.
 
     Raises:
         UsageError: a cap that is not an amount, or without a ledger, which alone knows what was spent.
@@ -198,6 +199,7 @@ class BatchSettings:
     wait_cap_s: float = 45.0
     allow_duplicates: bool = False
     sandbox: bool = False
+    confirm_over_usd: float | None = None
 
     def __post_init__(self) -> None:
         if self.max_cost_usd is not None and not 0 < self.max_cost_usd < math.inf:

@@ -20,6 +20,7 @@ from batches_mcp.serve.draining import Draining
 from batches_mcp.serve.progress import Report, increasing
 from batches_mcp.tools.behaviors import Behavior
 from batches_mcp.tools.call import Call
+from batches_mcp.tools.confirm import Ask, nobody
 from batches_mcp.work.runtime import Runtime
 
 ERROR_META = "batches-mcp/error"
@@ -36,17 +37,22 @@ class Calls:
     draining: Draining
 
     async def call(
-        self, name: str, arguments: Mapping[str, Any], progress: Report, server_url: str | None = None
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        progress: Report,
+        server_url: str | None = None,
+        ask: Ask = nobody,
     ) -> t.CallToolResult:
         """Call a tool. What goes wrong is in the result, never raised, but for a name that is not a tool's.
 
         Raises:
-            MCPError: there is no such tool (-32602).
+            MCPError: there is no such tool (-32602), or what `ask` raises.
         """
         if name not in self.tools:
             hint = did_you_mean(name, list(self.tools))
             raise MCPError(t.INVALID_PARAMS, "; ".join(filter(None, [f"Unknown tool: {excerpt(name, 100)}", hint])))
-        found = await attempt(f"tool {name}", self.content(*self.tools[name], arguments, progress, server_url))
+        found = await attempt(f"tool {name}", self.content(*self.tools[name], arguments, progress, server_url, ask))
         return self._failure(found) if isinstance(found, ErrorReport) else self._success(found)
 
     async def content(
@@ -56,6 +62,7 @@ class Calls:
         arguments: Mapping[str, Any],
         progress: Report,
         server_url: str | None,
+        ask: Ask = nobody,
     ) -> dict[str, Any]:
         """The structured content that a call comes to.
 
@@ -68,7 +75,8 @@ class Calls:
         async def answer() -> dict[str, Any]:
             if tool.behavior is None:
                 return await self.runtime.forward.content(tool, arguments)
-            return await self.behaviors[tool.behavior].answer(Call(self.runtime, tool, arguments, told, server_url))
+            call = Call(self.runtime, tool, arguments, told, server_url, ask)
+            return await self.behaviors[tool.behavior].answer(call)
 
         return await self.draining.call(answer, changes=tool.request.method != "GET")
 

@@ -24,6 +24,7 @@ from batches_mcp.serve import completion, dashboard, prompts, resources
 from batches_mcp.serve.calls import Calls
 from batches_mcp.serve.draining import Draining
 from batches_mcp.serve.identity import ICON, WEBSITE_URL
+from batches_mcp.serve.questions import AnswerNeeded, Questions
 from batches_mcp.tools.behaviors import Behavior
 from batches_mcp.tools.behaviors import load as load_answers
 from batches_mcp.work.account import Account
@@ -88,10 +89,16 @@ def build_server(
         listed.set()
         return listing
 
-    async def call_tool(context: ServerRequestContext[Calls], params: t.CallToolRequestParams) -> t.CallToolResult:
+    async def call_tool(
+        context: ServerRequestContext[Calls], params: t.CallToolRequestParams
+    ) -> t.CallToolResult | t.InputRequiredResult:
         calls = context.lifespan_context
         server_url, progress = resources.server_url(context), context.session.report_progress
-        answer = await calls.call(params.name, params.arguments or {}, progress, server_url)
+        ask = Questions(context, params).ask
+        try:
+            answer = await calls.call(params.name, params.arguments or {}, progress, server_url, ask)
+        except AnswerNeeded as needed:
+            return needed.result()
         if context.protocol_version >= resources.LINKS_SINCE:
             tool, _ = calls.tools[params.name]
             answer.content += resources.links(plan.resources, behaviors, tool, answer.structured_content or {})

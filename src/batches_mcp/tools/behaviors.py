@@ -92,7 +92,7 @@ def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
         "list": Behavior(page, completes={BATCH_ID: newest}),
         "results": Behavior(results, Contribution(_RESULTS_ARGUMENTS), about=about.results),
         "status": Behavior(status, _status_contribution(settings.wait_cap_s), about=about.batch),
-        "submit": Behavior(submit, _submit_contribution(bool(settings.roots), settings.ledger), recover),
+        "submit": Behavior(submit, _submit_contribution(settings), recover),
     }
 
 
@@ -183,6 +183,15 @@ _LEDGER_ARGUMENTS: Mapping[str, JsonSchema] = {
     },
 }
 
+_CONFIRMED_ARGUMENTS: Mapping[str, JsonSchema] = {
+    "confirmed_cost_usd": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "description": "The cost that the user has said yes to; only after an error that asks for it.",
+    },
+}
+
+_NOT_CONFIRMED = "this server asks for no confirmation of costs; it is started with --confirm-over USD to do so"
 _NO_FILES = "this server reads no files; it is started with --root DIR to let it"
 _NO_LEDGER = "this server was started with --no-ledger, and so remembers no creates"
 
@@ -198,13 +207,15 @@ def _status_contribution(cap_s: float) -> Contribution:
     return Contribution({"wait_seconds": wait})
 
 
-def _submit_contribution(files: bool, ledger: bool) -> Contribution:
+def _submit_contribution(settings: BatchSettings) -> Contribution:
+    files, ledger = bool(settings.roots), settings.ledger
     arguments: dict[str, JsonSchema] = {}
     unavailable: dict[str, str] = {}
     for group, available, why in (
         (_FILE_ARGUMENTS, files, _NO_FILES),
         (_REQUEST_ARGUMENTS, True, ""),
         (_LEDGER_ARGUMENTS, ledger, _NO_LEDGER),
+        (_CONFIRMED_ARGUMENTS, settings.confirm_over_usd is not None, _NOT_CONFIRMED),
     ):
         if available:
             arguments |= group

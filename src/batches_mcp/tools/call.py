@@ -8,6 +8,7 @@ from typing import Any
 
 from batches_mcp.core.plan import Feed, ToolPlan
 from batches_mcp.exchange.forward import Forward
+from batches_mcp.tools.confirm import Ask, nobody
 from batches_mcp.work.account import Account
 from batches_mcp.work.runtime import Progress, Runtime
 
@@ -16,7 +17,8 @@ from batches_mcp.work.runtime import Progress, Runtime
 class Call:
     """What a behaviour answers: arguments that fit the tool's schema, and the means to answer with.
 
-    `server_url`, which ends in a slash, is where the caller reaches this server by HTTP, if that is how it does.
+    `server_url`, which ends in a slash, is where the caller reaches this server by HTTP, if that is how it does; `ask`
+    is the way to the user.
     """
 
     runtime: Runtime
@@ -24,6 +26,7 @@ class Call:
     arguments: Mapping[str, Any]
     progress: Progress
     server_url: str | None = None
+    ask: Ask = nobody
 
     @property
     def account(self) -> Account:

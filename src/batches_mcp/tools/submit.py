@@ -26,6 +26,7 @@ from batches_mcp.requests.scan import Scan, content_of
 from batches_mcp.requests.source import SOURCES, Source, source_of
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
+from batches_mcp.tools.confirm import confirmed
 from batches_mcp.tools.dry_run import NOTHING_SPENT, many, report
 from batches_mcp.work.deliver import OutgoingCreate
 from batches_mcp.work.intake import Body, Temporary, drafts, take
@@ -84,6 +85,7 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         several = len(found.parts) > 1
         if settings.max_cost_usd is not None and body.high_usd is None:
             raise unpriced(body.estimate)
+        deadline_s += await confirmed(call, settings, body)
         about = body.draft(
             around.beta,
             source=source.file or (lineage.entry.source if lineage else None),

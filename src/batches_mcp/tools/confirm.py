@@ -1,0 +1,111 @@
+"""Asking the user, through the host, before a create that may cost more than the operator lets pass unasked."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from batches_mcp.core.errors import CallError, ErrorReport
+from batches_mcp.core.settings import BatchSettings
+from batches_mcp.requests.cost import shown
+from batches_mcp.work.refusals import unpriced
+
+if TYPE_CHECKING:
+    from batches_mcp.tools.call import Call
+    from batches_mcp.work.intake import Body
+
+ARGUMENT = "confirmed_cost_usd"
+
+
+class Reply(StrEnum):
+    """What came of a question: yes, no, or nothing, since nobody could be asked or nobody answered."""
+
+    YES = "yes"
+    NO = "no"
+    NONE = "none"
+
+
+Ask = Callable[[str], Awaitable[Reply]]
+"""Asks the user a question that is answered with yes or no."""
+
+
+async def nobody(_: str) -> Reply:
+    """The way to ask where there is no user."""
+    return Reply.NONE
+
+
+async def confirmed(call: Call, settings: BatchSettings, body: Body) -> float:
+    """Return once the create may be sent, after a question if it may cost more than `--confirm-over`.
+
+    Returns:
+        How long the user took, in seconds.
+
+    Raises:
+        CallError: the user said no, or there was no answer.
+    """
+    limit_usd, most_usd = settings.confirm_over_usd, body.high_usd
+    if (
+        limit_usd is None
+        or settings.sandbox
+        or (most_usd is not None and most_usd <= max(limit_usd, call.arguments.get(ARGUMENT, 0)))
+    ):
+        return 0.0
+    if settings.max_cost_usd is not None and (most_usd is None or most_usd > settings.max_cost_usd):
+        return 0.0  # refused in any case
+    if _is_under_way(call, body):
+        return 0.0
+    began_s = anyio.current_time()
+    reply = await call.ask(f"Send {_many(body.rows)} as a batch, {_cost(body.estimate)}?")
+    match reply:
+        case Reply.YES:
+            return anyio.current_time() - began_s
+        case Reply.NO:
+            raise _declined(body)
+        case Reply.NONE:
+            raise _unconfirmed(body, limit_usd)
+
+
+def _is_under_way(call: Call, body: Body) -> bool:
+    """Whether the create is being sent already, so that this call only joins it."""
+    if call.arguments.get("allow_duplicate"):
+        return False
+    return call.runtime.underway.find((call.account.name, body.content)) is not None
+
+
+def _cost(estimate: Mapping[str, Any]) -> str:
+    cost = shown(estimate)["cost_usd"]
+    if cost["high"] is None:
+        return "whose cost cannot be estimated"
+    least = f"{_usd(cost['low'])} to" if cost["low"] else "up to"
+    return f"for {least} {_usd(cost['high'])} (half the standard price)"
+
+
+def _declined(body: Body) -> CallError:
+    message = f"the user said no to sending {_many(body.rows)}, {_cost(body.estimate)}."
+    return CallError(ErrorReport("declined", message, "Nothing was sent. Ask the user what to do instead."))
+
+
+def _unconfirmed(body: Body, limit_usd: float) -> CallError:
+    most_usd = shown(body.estimate)["cost_usd"]["high"]
+    asks = f"Above {_usd(limit_usd)} (--confirm-over) the user is asked first, and gave no answer through this host."
+    if most_usd is None:
+        unknown = unpriced(body.estimate).report.message
+        next_step = "Nothing was sent. Tell the user; only the operator can let it pass, without --confirm-over."
+        return CallError(ErrorReport("confirmation_needed", f"{unknown} {asks}", next_step))
+    message = f"sending {_many(body.rows)} may cost {_usd(most_usd)}. {asks}"
+    next_step = (
+        f"Nothing was sent. Tell the user that it may cost up to {_usd(most_usd)}, and only after a yes make the same "
+        f"call again with {ARGUMENT} {most_usd}."
+    )
+    return CallError(ErrorReport("confirmation_needed", message, next_step))
+
+
+def _many(rows: int) -> str:
+    return f"{rows:,} request{'' if rows == 1 else 's'}"
+
+
+def _usd(amount_usd: float) -> str:
+    return f"${amount_usd:,.2f}" if amount_usd >= 1 else f"${amount_usd:g}"
