@@ -61,7 +61,7 @@ class Shell:
         return environment(self.key, BATCHES_MCP_BASE_URL=self.sandbox.url, PYTHONPATH=str(ROOT))
 
     def run(self, *arguments: str, stdin: bytes = b"") -> Done:
-        """Run a command to its end."""
+        """Run a command to its end, which never shows a traceback."""
         done = subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
@@ -71,7 +71,9 @@ class Shell:
             timeout=100,
             check=False,
         )
-        return Done(done.returncode, done.stdout, done.stderr.decode())
+        err = done.stderr.decode()
+        assert "Traceback" not in err, err
+        return Done(done.returncode, done.stdout, err)
 
     @contextmanager
     def running(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:

@@ -11,7 +11,8 @@ import gzip
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -204,24 +205,25 @@ def template_rows(argument: str, file: io.BufferedReader, name: str, template: T
         rows = table_rows(argument, source, name, suffix(name), template)
     else:
         rows = _json_rows(source, template)
-    for number, (where, row) in enumerate(rows, 1):
-        if isinstance(row, str):
-            yield where, row
-            continue
-        try:
-            params, custom_id = template.fill(row), template.custom_id(row)
-        except KeyError as lacking:
-            yield where, missing(row, lacking.args[0])
-            continue
-        if custom_id is None:
-            custom_id = row.get("custom_id", f"row-{number:06}-{mark}")
-        try:
-            yield where, msgspec.json.encode({"custom_id": custom_id, "params": params})
-        except UnicodeEncodeError:
-            yield where, "has half of a surrogate pair, which is no character"
+    with closing(rows):
+        for number, (where, row) in enumerate(rows, 1):
+            if isinstance(row, str):
+                yield where, row
+                continue
+            try:
+                params, custom_id = template.fill(row), template.custom_id(row)
+            except KeyError as lacking:
+                yield where, missing(row, lacking.args[0])
+                continue
+            if custom_id is None:
+                custom_id = row.get("custom_id", f"row-{number:06}-{mark}")
+            try:
+                yield where, msgspec.json.encode({"custom_id": custom_id, "params": params})
+            except UnicodeEncodeError:
+                yield where, "has half of a surrogate pair, which is no character"
 
 
-def _json_rows(source: Bytes, template: Template) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _json_rows(source: Bytes, template: Template) -> Generator[tuple[int, dict[str, Any] | str], None, None]:
     """Rows as objects; the first of them tell whether the template can be meant for them."""
     rows = map(_json_row, _requests_in(source))
     first: list[tuple[int, dict[str, Any] | str]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from itertools import chain
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ csv.field_size_limit(32_000_000)
 
 def table_rows(
     argument: str, source: io.BufferedIOBase, name: str, ending: str, template: Template
-) -> Iterator[tuple[int, dict[str, Any] | str]]:
+) -> Generator[tuple[int, dict[str, Any] | str], None, None]:
     """The rows of a table by their columns, each with its line; or a text that says what is wrong with one.
 
     `ending` is that of the file's name, and tells how the columns are separated when the header does not.
