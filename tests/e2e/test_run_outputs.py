@@ -208,6 +208,7 @@ def test_a_table_has_the_columns_of_the_input_first(shell: Shell) -> None:
     write_rows(shell, "in.csv", [header, *rows])
     done = shell.run("run", "in.csv", "--template", "template.json", "-o", "out.csv", *_RUN)
     assert done.code == 0, done.err
+    assert "Traceback" not in done.err
     assert (shell.folder / "out.csv").read_bytes().startswith(b"\xef\xbb\xbf")
     names, *found = table(shell, "out.csv")
     # A column of the input keeps its name; ours of the same name gets another.

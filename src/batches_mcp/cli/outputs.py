@@ -52,7 +52,10 @@ async def write_outputs(drive: Drive, out: Out, failures: Path | None, inputs: I
     """
     tally = Tally()
     failed: FailedRows | None = None
-    with out.writing(lambda: tally.rows) as file, ExitStack() as stack:
+    with ExitStack() as stack:
+        if inputs is not None:
+            stack.callback(inputs.close)
+        file = stack.enter_context(out.writing(lambda: tally.rows))
         has_columns = inputs is not None and inputs.has_columns
         sinks: list[Sink] = [
             ResultTable(file, inputs if has_columns else None) if out.kind == "csv" else ResultLines(file)
@@ -61,8 +64,6 @@ async def write_outputs(drive: Drive, out: Out, failures: Path | None, inputs: I
             failed = FailedRows(stack.enter_context(replacing(FAILURES, failures)), failures.name, inputs)
             sinks.append(failed)
         await write_results(drive, sinks, tally)
-    if inputs is not None:
-        inputs.close()
     rows = drive.job.rows + drive.job.known_rows
     if tally.rows + tally.missing.total() != rows:
         raise ServeError(
