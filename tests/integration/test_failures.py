@@ -85,7 +85,7 @@ class TestAmbiguousFailures:
 
     async def test_others_are_sent_once_and_the_caller_is_told_to_look_first(self, step: Step) -> None:
         result, received, _ = await outcome(CANCEL, step, FINE)
-        assert len(received) == 1
+        assert [each.method for each in received].count("POST") == 1
         assert error_of(result)["retryable"] is False
         assert "may have been carried out" in text_of(result)
         assert "Do not repeat the call before that" in text_of(result)

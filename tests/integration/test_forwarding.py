@@ -24,7 +24,7 @@ REQUEST = {
         "model": "claude-haiku-5-5",
         "max_tokens": 1,
         "messages": [{"role": "user", "content": "ü"}],
-        "größe": [None, 1.5, "ü"],
+        "tools": [{"name": "messen", "input_schema": {"type": "object", "größe": [None, 1.5, "ü"]}}],
     },
 }
 
@@ -65,7 +65,7 @@ async def test_method_path_and_query_are_exact(
 
 @given(
     batch_id=st.text(min_size=1, max_size=200).filter(
-        lambda text: not any("\ud800" <= char <= "\udfff" for char in text)
+        lambda text: text.strip() and not any("\ud800" <= char <= "\udfff" for char in text)
     )
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -243,7 +243,7 @@ async def test_a_template_may_be_a_whole_request(tmp_path: Path) -> None:
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": ""}]}]}, "messages[0].content[0].text",
          "is empty"),
         ({"messages": [{"role": "bot", "content": "x"}]}, "messages[0].role", "'bot' is no role"),
-        ({"temprature": 0.5}, "temprature", "is no key of a Messages request; did you mean `temperature`?"),
+        ({"temprature": 0.5}, "temprature", "is not a key of a Messages request; did you mean `temperature`?"),
         ({"prompt": "Hi"}, "prompt", "belongs to the old Text Completions API"),
         ({"betas": ["x"]}, "betas", "is an argument of the create"),
     ],

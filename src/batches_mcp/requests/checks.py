@@ -134,7 +134,7 @@ def params_faults(params: dict[str, Any], *, betas: bool) -> Iterator[Fault]:
 def _unknown(name: str, *, betas: bool) -> Fault:
     shown = excerpt(name, 60)
     message = _MEANT.get(name) or "; ".join(
-        filter(None, ["is no key of a Messages request", did_you_mean(name, PARAMS_KEYS)])
+        filter(None, ["is not a key of a Messages request", did_you_mean(name, PARAMS_KEYS)])
     )
     if betas and name not in _MEANT:
         return Fault.warning(shown, "unknown key of params", message, shown)

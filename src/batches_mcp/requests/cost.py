@@ -99,10 +99,15 @@ def shown(cost: Mapping[str, Any]) -> dict[str, Any]:
     told = dict(cost)
     for name in ("cost_usd", "standard_cost_usd"):
         low, high = cost[name]["low"], cost[name]["high"]
-        told[name] = {"low": _rounded(low, ROUND_FLOOR), "high": _rounded(high, ROUND_CEILING)}
+        told[name] = {"low": _rounded(low, ROUND_FLOOR), "high": at_most(high)}
         if name == "standard_cost_usd" and low is None and high is None:
             del told[name]
     return told
+
+
+def at_most(amount_usd: float | None) -> float | None:
+    """An amount as it is told, rounded up: to the cent, below a dollar to a hundredth of one."""
+    return _rounded(amount_usd, ROUND_CEILING)
 
 
 def _rounded(amount_usd: float | None, rounding: str) -> float | None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import anyio.to_thread
 
 from batches_mcp.core.errors import CallError
+from batches_mcp.requests.cost import at_most
 from batches_mcp.store.entry import Draft, Entry
 from batches_mcp.store.records import Records
 from batches_mcp.work.account import Account
@@ -33,8 +34,8 @@ def facts(draft: Draft) -> dict[str, Any]:
         "source": draft.source,
         "part": draft.part,
         "retry_of": draft.parent,
-        "estimate": {"cost_usd": {"high": draft.estimate_usd}},
-        "cost_usd": draft.cost_usd if isinstance(draft, Entry) else None,
+        "estimate": {"cost_usd": {"high": at_most(draft.estimate_usd)}},
+        "cost_usd": at_most(draft.cost_usd) if isinstance(draft, Entry) else None,
     }
     return {name: value for name, value in found.items() if value is not None}
 
