@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from batches_mcp.api.headers import BETA_HEADER, VERSION_HEADER
 from batches_mcp.core.plan import RequestPlan
 from batches_mcp.exchange import request
-from batches_mcp.requests.scan import EMPTY_BODY, SEPARATOR, Rules
+from batches_mcp.requests.scan import EMPTY_BODY, SEPARATOR, RequestRules
 
 _PIECE_BYTES = 1 << 18
 
@@ -26,9 +26,9 @@ class Frame:
     beta: str
 
     @property
-    def rules(self) -> Rules:
+    def rules(self) -> RequestRules:
         """What the headers decide about the requests."""
-        return Rules(self.version, frozenset(beta.strip() for beta in self.beta.split(",")))
+        return RequestRules(self.version, frozenset(beta.strip() for beta in self.beta.split(",")))
 
     def around(self, rows: Iterable[bytes]) -> Iterator[bytes]:
         """The body of these requests, in pieces."""

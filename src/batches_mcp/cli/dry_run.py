@@ -13,11 +13,11 @@ from batches_mcp.cli.job_input import job_source
 from batches_mcp.cli.run_words import CORRECT, HOW_LONG, plan, show_problems, tell, trial
 from batches_mcp.cli.startup import Ready
 from batches_mcp.cli.whole_job import RunOptions
+from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.errors import UsageError
 from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.redact import printable_json
 from batches_mcp.requests.cost import estimate
-from batches_mcp.requests.problems import Severity
 from batches_mcp.requests.scan import Scan
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from batches_mcp.cli.display import REPEAT_EVERY_S, console, count, in_place, span
 from batches_mcp.core.redact import excerpt, printable
 from batches_mcp.job.asking import WAITING, Silence, Watch
-from batches_mcp.job.steps import Job, Part, began_s, deadline_s
+from batches_mcp.job.steps import Job, PartState, began_s, deadline_s
 
 _BAR_WIDTH = 20
 
@@ -44,14 +44,14 @@ class _Lines:
         self._last_s = time.monotonic()
         click.echo(printable(text), err=True)
 
-    def show(self, job: Job, parts: list[Part], doing: str, now_s: float) -> None:
+    def show(self, job: Job, parts: list[PartState], doing: str, now_s: float) -> None:
         if not self._explained and doing == WAITING and any(part.open for part in parts):
             self._explained = True
             self.note(_what_to_expect(parts, sandbox=self._sandbox))
         began = began_s(parts)
         self._update(job, parts, doing, None if began is None else max(0.0, now_s - began))
 
-    def _update(self, job: Job, parts: list[Part], doing: str, elapsed_s: float | None) -> None:
+    def _update(self, job: Job, parts: list[PartState], doing: str, elapsed_s: float | None) -> None:
         """Show how things stand, so long after the first batch was created."""
         if time.monotonic() - self._last_s >= REPEAT_EVERY_S:
             elapsed = "" if elapsed_s is None else f"; {span(elapsed_s)} since the first batch was created"
@@ -69,7 +69,7 @@ class _Bar(_Lines):
     def note(self, text: str) -> None:
         self._progress.console.print(Text(printable(text), style="dim"))
 
-    def _update(self, job: Job, parts: list[Part], doing: str, elapsed_s: float | None) -> None:
+    def _update(self, job: Job, parts: list[PartState], doing: str, elapsed_s: float | None) -> None:
         if elapsed_s is not None:
             # The time of a job that was resumed goes on from where it was.
             self._progress.tasks[0].start_time = self._progress.get_time() - elapsed_s
@@ -93,7 +93,7 @@ def _bar(where: Console, *, sandbox: bool) -> Iterator[Watch]:
         yield _Bar(progress, sandbox=sandbox)
 
 
-def standing(job: Job, parts: Sequence[Part]) -> str:
+def standing(job: Job, parts: Sequence[PartState]) -> str:
     """How a job stands, in words."""
     done = sum(part.done_rows for part in parts)
     in_flight = sum(part.open for part in parts)
@@ -102,7 +102,7 @@ def standing(job: Job, parts: Sequence[Part]) -> str:
     return f"{done:,} of {job.rows:,} rows done{of_parts}, {count(in_flight, 'batch', 'batches')} in progress"
 
 
-def _what_to_expect(parts: Sequence[Part], *, sandbox: bool) -> str:
+def _what_to_expect(parts: Sequence[PartState], *, sandbox: bool) -> str:
     """What to know while batches are in progress."""
     if sandbox:
         return "Waiting. The sandbox and its batches end with this command; after Ctrl-C, it starts anew."
@@ -112,7 +112,7 @@ def _what_to_expect(parts: Sequence[Part], *, sandbox: bool) -> str:
     )
 
 
-def _until(parts: Sequence[Part]) -> str:
+def _until(parts: Sequence[PartState]) -> str:
     """By when all batches in progress end, as the clock on the wall shows it."""
     at_s = deadline_s(parts)
     if at_s is None:

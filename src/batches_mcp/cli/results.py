@@ -23,7 +23,7 @@ from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.job.asking import Asking
 from batches_mcp.job.intake import JobFolder
 from batches_mcp.job.sinks import writer
-from batches_mcp.job.steps import Job, Part
+from batches_mcp.job.steps import Job, PartState
 from batches_mcp.requests.cost import actual_usd
 from batches_mcp.store.spool import Spool, key
 from batches_mcp.work.account import Account
@@ -42,7 +42,7 @@ class _Watch:
     def note(self, text: str) -> None:
         self.display.note(text)
 
-    def show(self, _job: Job, _parts: list[Part], doing: str, _now_s: float) -> None:
+    def show(self, _job: Job, _parts: list[PartState], doing: str, _now_s: float) -> None:
         self.display.show(doing)
 
 

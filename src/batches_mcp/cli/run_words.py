@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from batches_mcp.cli.display import count, up_to, usd
+from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.redact import printable
 from batches_mcp.job.asking import GONE, INCOMPLETE
-from batches_mcp.job.steps import Job, Part
-from batches_mcp.requests.problems import Severity
+from batches_mcp.job.steps import Job, PartState
 from batches_mcp.requests.scan import Scan
 
 _RESUME = "To resume, give the same command again."
@@ -81,7 +81,7 @@ def failures_written(failures: Mapping[str, Any]) -> str:
     return f"{count(rows, 'failed row')} {are} in {failures['file']}, to be corrected and given to run again."
 
 
-def missing(report: Mapping[str, Any], parts: Sequence[Part], gave_up_after_s: float | None) -> Iterator[str]:
+def missing(report: Mapping[str, Any], parts: Sequence[PartState], gave_up_after_s: float | None) -> Iterator[str]:
     """What to know of the rows without a result, and how to go on, in sentences; `report` is that of the job."""
     reasons = report["missing"]["reasons"]
     if gave_up_after_s is not None:
@@ -101,7 +101,7 @@ def missing(report: Mapping[str, Any], parts: Sequence[Part], gave_up_after_s: f
         )
 
 
-def how_to_resume(parts: Sequence[Part], *, submitting: bool = False, sandbox: bool = False) -> str:
+def how_to_resume(parts: Sequence[PartState], *, submitting: bool = False, sandbox: bool = False) -> str:
     """What to know when a job was stopped.
 
     `submitting` tells that it is not known what became of a create; an embedded `sandbox` ends with the command.
@@ -120,7 +120,7 @@ def how_to_resume(parts: Sequence[Part], *, submitting: bool = False, sandbox: b
     return f"{said}{under_way} {_RESUME}"
 
 
-def _going_on(parts: Sequence[Part]) -> str:
+def _going_on(parts: Sequence[PartState]) -> str:
     batches = sum(part.open for part in parts)
     return (
         f"nothing is canceled. What is in progress at the API ({count(batches, 'batch', 'batches')}) goes on, and what "

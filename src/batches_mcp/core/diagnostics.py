@@ -13,7 +13,7 @@ from batches_mcp.core.redact import excerpt
 
 
 class Severity(StrEnum):
-    """An error keeps the file from loading; a warning does not, unless `check --strict`."""
+    """An error keeps a file from loading, or requests from being sent; a warning does not, unless it is asked to."""
 
     ERROR = "error"
     WARNING = "warning"

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Protocol, TypeVar
 
 from batches_mcp.core.errors import CallError, ErrorReport, Retry
-from batches_mcp.job.steps import Job, Part
+from batches_mcp.job.steps import Job, PartState
 from batches_mcp.store.spool import Spool
 from batches_mcp.work.account import Account
 from batches_mcp.work.download import is_whole, spooled
@@ -31,7 +31,7 @@ class Watch(Protocol):
     def note(self, text: str) -> None:
         """Something happened."""
 
-    def show(self, job: Job, parts: list[Part], doing: str, now_s: float) -> None:
+    def show(self, job: Job, parts: list[PartState], doing: str, now_s: float) -> None:
         """How things stand at a Unix time of the upstream's, told again and again."""
 
 
@@ -41,7 +41,7 @@ class Silence:
     def note(self, text: str) -> None:
         pass
 
-    def show(self, job: Job, parts: list[Part], doing: str, now_s: float) -> None:
+    def show(self, job: Job, parts: list[PartState], doing: str, now_s: float) -> None:
         pass
 
 

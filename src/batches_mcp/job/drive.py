@@ -24,7 +24,7 @@ from batches_mcp.job.asking import LONGEST_PAUSE_S, WAITING, Asking, never_comes
 from batches_mcp.job.intake import JobFolder
 from batches_mcp.job.known import note_answers
 from batches_mcp.job.made import Made, MadeBatches, Start
-from batches_mcp.job.steps import Attempt, Done, Job, Part, Save, Submit, Wait, next_step
+from batches_mcp.job.steps import Attempt, Done, Job, PartState, Save, Submit, Wait, next_step
 from batches_mcp.requests.cost import actual_usd
 from batches_mcp.store.records import Records
 from batches_mcp.store.spool import Spool
@@ -34,7 +34,7 @@ from batches_mcp.work.intake import Body
 from batches_mcp.work.learn import learn
 from batches_mcp.work.refusals import unpriced
 from batches_mcp.work.retryable import PASSING
-from batches_mcp.work.send import Rules, Sent, submit
+from batches_mcp.work.send import CreateRules, Sent, submit
 
 _POLL_S, _SHORTEST_POLL_S = 5.0, 0.5
 # A look costs at most a twentieth of what has been waited, and comes once a minute at least.
@@ -77,7 +77,7 @@ class Drive:
     label: str | None = None
     given_up: bool = False
     submitting: bool = False
-    parts: list[Part] = field(default_factory=list)
+    parts: list[PartState] = field(default_factory=list)
     sent: int = 0
     _next_poll_s: float = 0.0
     _pace_s: float = _POLL_S
@@ -87,7 +87,7 @@ class Drive:
 
     async def find(self) -> None:
         """Learn from the ledger, and from what was noted, which parts have a batch already; asks nobody."""
-        self.parts = [Part()] * len(self.job.parts)
+        self.parts = [PartState()] * len(self.job.parts)
         for number in range(len(self.parts)):
             await self._taken_up(number)
 
@@ -235,12 +235,12 @@ class Drive:
         if batch_id is not None:
             entry = await anyio.to_thread.run_sync(self.records.ledger.find, batch_id)
             created_s = entry.shown.created_s if entry else None
-            self.parts[number] = Part((Attempt(batch_id, part.rows, created_s=created_s),))
+            self.parts[number] = PartState((Attempt(batch_id, part.rows, created_s=created_s),))
             self._next_poll_s = self.asking.now_s()
         return batch_id is not None
 
     async def _create(self, outgoing: OutgoingCreate, progress: Callable[..., Awaitable[None]]) -> Sent:
-        rules = Rules(attach=True, certain=True, cap_usd=self.bounds.cap_usd, after=self.start.after)
+        rules = CreateRules(attach=True, certain=True, cap_usd=self.bounds.cap_usd, after=self.start.after)
         self.submitting = True
         try:
             with ExitStack() as stack:
@@ -316,7 +316,7 @@ class Drive:
         return Attempt(noted.batch_id, noted.rows) if noted else None
 
     def _follow(self, number: int, attempt: Attempt) -> None:
-        self.parts[number] = Part((*self.parts[number].attempts, attempt))
+        self.parts[number] = PartState((*self.parts[number].attempts, attempt))
 
     def _keep_as_it_is(self, number: int, error: CallError) -> None:
         attempt = self.parts[number].attempts[-1]
@@ -365,7 +365,7 @@ class Drive:
             if batch_id in seen and seen[batch_id].ended:
                 if not await anyio.to_thread.run_sync(self._made.has, batch_id):
                     # It had been adopted, and the answer of another create has named it meanwhile.
-                    self.parts[number] = Part(self.parts[number].attempts[:-1])
+                    self.parts[number] = PartState(self.parts[number].attempts[:-1])
                     continue
                 self.parts[number] = self.parts[number].with_last(ended=True)
                 self.asking.watch.note(f"{batch_id} has ended: {_counts(seen[batch_id])}")

@@ -20,13 +20,13 @@ from typing import IO, Any
 import msgspec
 
 from batches_mcp.api.body import Frame
+from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.errors import UsageError
 from batches_mcp.core.state import create, unusable
 from batches_mcp.exchange import result
 from batches_mcp.job.known import KnownRows
 from batches_mcp.job.made import MadeBatches, Start
 from batches_mcp.job.steps import InputRow, Job, JobPart
-from batches_mcp.requests.problems import Severity
 from batches_mcp.requests.scan import Scan
 from batches_mcp.requests.source import Source
 from batches_mcp.store.entry import KEPT_DAYS

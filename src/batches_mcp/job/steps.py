@@ -91,7 +91,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PartState:
     """Where a part of a job stands."""
 
     attempts: tuple[Attempt, ...] = ()
@@ -125,9 +125,9 @@ class Part:
             return "in_progress"
         return "results_incomplete" if self.attempts[-1].saved else "not_fetched"
 
-    def with_last(self, **changes: Any) -> Part:
+    def with_last(self, **changes: Any) -> PartState:
         """The same with its latest batch changed."""
-        return Part((*self.attempts[:-1], replace(self.attempts[-1], **changes)))
+        return PartState((*self.attempts[:-1], replace(self.attempts[-1], **changes)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class Done:
     """Every row has its last outcome, and is on disk."""
 
 
-def next_step(parts: Sequence[Part], max_open: int, retries: int) -> Submit | Save | Wait | Done:
+def next_step(parts: Sequence[PartState], max_open: int, retries: int) -> Submit | Save | Wait | Done:
     """What is to be done next: get what has ended, else fill the room, whole parts before rows sent again."""
     for number, part in enumerate(parts):
         if part.attempts and part.attempts[-1].ended and not part.attempts[-1].saved:
@@ -172,13 +172,13 @@ def next_step(parts: Sequence[Part], max_open: int, retries: int) -> Submit | Sa
     return Wait() if unsent or failed or in_flight else Done()
 
 
-def began_s(parts: Sequence[Part]) -> float | None:
+def began_s(parts: Sequence[PartState]) -> float | None:
     """When the first batch of a job was created, in this run or an earlier one; None as long as none is known."""
     known = [each.created_s for part in parts for each in part.attempts if each.created_s is not None]
     return min(known, default=None)
 
 
-def deadline_s(parts: Sequence[Part]) -> float | None:
+def deadline_s(parts: Sequence[PartState]) -> float | None:
     """When the last batch that is in progress ends at the latest; None when there is none of which that is known."""
     known = [part.attempts[-1].created_s for part in parts if part.open]
     return max((created_s + _LONGEST_BATCH_S for created_s in known if created_s is not None), default=None)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any, Self
+
+from batches_mcp.core.diagnostics import Severity
 
 # At most so many problems are told.
 MOST_SHOWN = 50
 _PLACES = 3
-
-
-class Severity(StrEnum):
-    ERROR = "error"
-    WARNING = "warning"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ from functools import partial
 
 import msgspec
 
+from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.redact import excerpt
 from batches_mcp.requests.checks import CUSTOM_ID, MOST_MAX_TOKENS, NOT_UTF_8, request_faults
 from batches_mcp.requests.demand import FEWEST_BYTES_PER_TOKEN, Demand, Unbounded, asked, most_text_tokens, text_bytes
 from batches_mcp.requests.known import unknown_model
 from batches_mcp.requests.models import EXTENDED_MAX_TOKENS, EXTENDED_OUTPUT_BETA, MAX_TOKENS
-from batches_mcp.requests.problems import MOST_SHOWN, Fault, Problem, Problems, Severity, at
+from batches_mcp.requests.problems import MOST_SHOWN, Fault, Problem, Problems, at
 from batches_mcp.requests.shape import UNREADABLE, Judged, PlainRequest, Request, judged, read, value_of
 from batches_mcp.requests.template import Template
 from batches_mcp.requests.tokens import BATCH_TIER, LONG_PROMPT_TOKENS, Tariff
@@ -41,7 +42,7 @@ _NO_SAMPLING_SINCE = "2026-10-21"
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class RequestRules:
     """What the headers of a create decide about its requests."""
 
     version: str
@@ -71,7 +72,7 @@ class Scan:
     no part.
     """
 
-    rules: Rules
+    rules: RequestRules
     place: Callable[[int], str]
     template: Template | None = None
     leave_out: Callable[[int, bytes], bool] | None = None
@@ -274,7 +275,7 @@ def content_of(parts: Sequence[Part], betas: str) -> str:
 
 def scan(
     rows: Iterable[tuple[int, bytes | str]],
-    rules: Rules,
+    rules: RequestRules,
     place: Callable[[int], str],
     template: Template | None = None,
 ) -> Scan:

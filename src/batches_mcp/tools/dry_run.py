@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.errors import MissingVariable
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.requests.cost import dollars, estimate, shown
-from batches_mcp.requests.problems import Severity
 from batches_mcp.requests.scan import Scan
 from batches_mcp.store.ledger import RECENT_S
 from batches_mcp.tools.call import Call

@@ -14,13 +14,13 @@ import anyio
 
 from batches_mcp.api.batch import Batch, batches_in
 from batches_mcp.api.body import frame
+from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.errors import CallError, ErrorReport, Retry
 from batches_mcp.core.plan import BehaviorName, RoutePlan
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.exchange import result
 from batches_mcp.exchange.request import invalid
 from batches_mcp.exchange.result import Answer
-from batches_mcp.requests.problems import Severity
 from batches_mcp.requests.received import Received
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
@@ -29,7 +29,7 @@ from batches_mcp.work.deliver import OutgoingCreate
 from batches_mcp.work.intake import take_received
 from batches_mcp.work.learn import learn
 from batches_mcp.work.refusals import may_be, unpriced
-from batches_mcp.work.send import Rules, submit
+from batches_mcp.work.send import CreateRules, submit
 
 _SOURCE = "REST"
 # The official SDKs wait 600 s for an answer; a program that waits for less finds its batch by the same create again.
@@ -52,7 +52,7 @@ async def create(call: Call, received: Received, sources: ExitStack, settings: B
             raise unpriced(body.estimate)
     outgoing = OutgoingCreate(call.tool, call.arguments, body.copy.path, body.draft(around.beta, source=_SOURCE))
     deadline_s = anyio.current_time() + _ANSWER_WITHIN_S
-    rules = Rules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)
+    rules = CreateRules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)
     sent = await submit(call.account, outgoing, rules, call.progress, sources, deadline_s)
     if sent.batch is None:
         raise _submitting(ledger=settings.ledger)

@@ -16,11 +16,12 @@ import anyio
 import anyio.to_thread
 
 from batches_mcp.api.body import frame
+from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.errors import CallError, ErrorReport
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.exchange.request import invalid
 from batches_mcp.requests.cost import shown
-from batches_mcp.requests.problems import Problem, Severity
+from batches_mcp.requests.problems import Problem
 from batches_mcp.requests.reading import Row
 from batches_mcp.requests.scan import Scan, content_of
 from batches_mcp.requests.source import SOURCES, Source, source_of
@@ -33,7 +34,7 @@ from batches_mcp.work.intake import Body, Temporary, drafts, take
 from batches_mcp.work.refusals import may_be, not_begun, unpriced
 from batches_mcp.work.retry import Retried, nothing, retried
 from batches_mcp.work.retryable import PASSING
-from batches_mcp.work.send import Rules, Sent, submit
+from batches_mcp.work.send import CreateRules, Sent, submit
 
 # The upstream suggests 10 s; most batches take minutes, and every look costs an agent a turn.
 _POLL_AFTER_S = 60
@@ -96,7 +97,7 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
             source_hash=content_of(found.parts, around.beta) if several else None,
         )
         again = bool(call.arguments.get("allow_duplicate"))
-        rules = Rules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)
+        rules = CreateRules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)
         outgoing = OutgoingCreate(call.tool, arguments, body.copy.path, about)
         sent = await submit(call.account, outgoing, rules, call.progress, stack, deadline_s)
     remarks = _remarks(source, found, body, sent, ledger=settings.ledger)

@@ -52,7 +52,7 @@ _ELSEWHERE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class CreateRules:
     """What may be sent: `again` also what was sent not long ago, or may have been; `cap_usd` bounds 24 hours.
 
     `attach` takes the batch that was made of the same content before, in place of an error that there is one. Who wants
@@ -85,7 +85,12 @@ class Sent:
 
 
 async def submit(
-    account: Account, outgoing: OutgoingCreate, rules: Rules, progress: Progress, sources: ExitStack, deadline_s: float
+    account: Account,
+    outgoing: OutgoingCreate,
+    rules: CreateRules,
+    progress: Progress,
+    sources: ExitStack,
+    deadline_s: float,
 ) -> Sent:
     """Pass the gate. `sources` holds the body's place, and is closed when that is no longer needed.
 
@@ -129,7 +134,7 @@ async def submit(
 
 
 async def _begin(
-    account: Account, outgoing: OutgoingCreate, rules: Rules, against: list[Claim]
+    account: Account, outgoing: OutgoingCreate, rules: CreateRules, against: list[Claim]
 ) -> Sent | tuple[Delivery, bool]:
     """The delivery of this content, and whether an earlier call began it; or its batch, when there is one already.
 

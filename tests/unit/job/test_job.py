@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from batches_mcp.job.steps import (
     Attempt,
     Done,
-    Part,
+    PartState,
     Save,
     Submit,
     Wait,
@@ -31,14 +31,14 @@ from batches_mcp.job.steps import (
 )
 def test_every_job_ends_within_its_bounds(rows: list[int], max_open: int, retries: int, seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311
-    parts = [Part() for _ in rows]
+    parts = [PartState() for _ in rows]
     for step in range(1_000):
         match next_step(parts, max_open, retries):
             case Submit(number, again):
                 assert again == bool(parts[number].attempts)
                 many = (parts[number].attempts[-1].retryable or 0) if again else rows[number]
                 assert many
-                parts[number] = Part((*parts[number].attempts, Attempt(f"{number}-{step}", many)))
+                parts[number] = PartState((*parts[number].attempts, Attempt(f"{number}-{step}", many)))
             case Save(number):
                 assert parts[number].attempts[-1].ended
                 failed = chance.randint(0, parts[number].attempts[-1].rows)
@@ -64,23 +64,23 @@ def test_every_job_ends_within_its_bounds(rows: list[int], max_open: int, retrie
 
 def test_why_rows_are_missing() -> None:
     open_one, gone = Attempt("a", 2), Attempt("b", 2, ended=True, retryable=0, lost="results_gone")
-    assert Part().missing == "no_batch"
-    assert Part((open_one,)).missing == "in_progress"
-    assert Part((open_one,)).with_last(ended=True).missing == "not_fetched"
-    assert Part((open_one,)).with_last(ended=True, retryable=0).missing == "results_incomplete"
-    assert Part((gone, open_one)).missing == "results_gone"
+    assert PartState().missing == "no_batch"
+    assert PartState((open_one,)).missing == "in_progress"
+    assert PartState((open_one,)).with_last(ended=True).missing == "not_fetched"
+    assert PartState((open_one,)).with_last(ended=True, retryable=0).missing == "results_incomplete"
+    assert PartState((gone, open_one)).missing == "results_gone"
 
 
 def test_without_room_nothing_is_sent() -> None:
-    assert next_step([Part()], 0, 2) == Wait()
-    assert next_step([Part((Attempt("a", 2, ended=True, retryable=1),))], 0, 2) == Wait()
-    assert next_step([Part((Attempt("a", 2, ended=True, retryable=1),))], 0, 0) == Done()
+    assert next_step([PartState()], 0, 2) == Wait()
+    assert next_step([PartState((Attempt("a", 2, ended=True, retryable=1),))], 0, 2) == Wait()
+    assert next_step([PartState((Attempt("a", 2, ended=True, retryable=1),))], 0, 0) == Done()
 
 
 def test_whole_parts_go_before_rows_sent_again() -> None:
-    failed = Part((Attempt("a", 2, ended=True, retryable=1),))
-    assert next_step([failed, Part()], 1, 2) == Submit(1, again=False)
-    assert next_step([failed, Part((Attempt("b", 2),))], 2, 2) == Submit(0, again=True)
+    failed = PartState((Attempt("a", 2, ended=True, retryable=1),))
+    assert next_step([failed, PartState()], 1, 2) == Submit(1, again=False)
+    assert next_step([failed, PartState((Attempt("b", 2),))], 2, 2) == Submit(0, again=True)
 
 
 def test_what_is_sent_again() -> None:
@@ -134,9 +134,9 @@ def test_estimates_add_up() -> None:
 
 
 def test_the_time_of_a_job_is_that_of_its_batches() -> None:
-    assert (began_s([Part()]), deadline_s([Part((Attempt("a", 2),))])) == (None, None)
+    assert (began_s([PartState()]), deadline_s([PartState((Attempt("a", 2),))])) == (None, None)
     first, second = Attempt("a", 2, ended=True, created_s=1_000.0), Attempt("b", 1, created_s=5_000.0)
     other = Attempt("c", 2, created_s=4_000.0)
-    assert began_s([Part((first, second)), Part((other,)), Part()]) == 1_000
-    assert deadline_s([Part((first, second)), Part((other,)), Part()]) == 5_000 + 24 * 3600
-    assert deadline_s([Part((first,))]) is None
+    assert began_s([PartState((first, second)), PartState((other,)), PartState()]) == 1_000
+    assert deadline_s([PartState((first, second)), PartState((other,)), PartState()]) == 5_000 + 24 * 3600
+    assert deadline_s([PartState((first,))]) is None

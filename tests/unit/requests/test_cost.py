@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from batches_mcp.requests.cost import actual_usd, actual_usd_by_category, dollars, estimate, price_table, prices_of
 from batches_mcp.requests.demand import Demand, Unbounded, asked, most_text_tokens
-from batches_mcp.requests.scan import Rules, scan
+from batches_mcp.requests.scan import RequestRules, scan
 from batches_mcp.requests.tokens import LONG_PROMPT_TOKENS, Tariff, Tokens
 
 MILLION = 1_000_000
@@ -184,7 +184,7 @@ def test_whatever_a_request_holds_it_has_a_bound_or_a_reason(content: Any, other
 def test_a_scan_tells_requests_apart_by_tariff_and_part() -> None:
     rows = [row("x"), row("y" * 400_000), row("z", model="claude-opus-5-5", max_tokens=7)]
     named = [each.replace(b'"a"', f'"r{number}"'.encode(), 1) for number, each in enumerate(rows)]
-    found = scan(enumerate([*named, named[0], b"{}"]), Rules("2023-06-01"), str)
+    found = scan(enumerate([*named, named[0], b"{}"]), RequestRules("2023-06-01"), str)
     assert len(found.invalid) == 2
     assert found.demand == found.parts[0].demand
     assert {kind: (asks.requests, asks.max_tokens) for kind, asks in found.demand.items()} == {
@@ -202,7 +202,7 @@ def test_the_cost_lies_between_low_and_high_wherever_the_tariff_changes(
     model: str, bytes_per_token: float, size: int
 ) -> None:
     one = row("y" * size, model=model)
-    expected = estimate(scan([(0, one)], Rules("2023-06-01"), str).demand)["cost_usd"]
+    expected = estimate(scan([(0, one)], RequestRules("2023-06-01"), str).demand)["cost_usd"]
     for answered in (0, 100):
         tokens = Tokens(input_tokens=int(len(one) / bytes_per_token), output_tokens=answered)
         cost = actual_usd({Tariff(model, tokens.input_tokens > LONG_PROMPT_TOKENS): tokens})

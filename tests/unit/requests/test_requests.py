@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batches_mcp.core.diagnostics import Severity
 from batches_mcp.requests.checks import PARAMS_KEYS, request_faults
-from batches_mcp.requests.problems import MOST_SHOWN, Fault, Problems, Severity
-from batches_mcp.requests.scan import Rules, Scan, scan
+from batches_mcp.requests.problems import MOST_SHOWN, Fault, Problems
+from batches_mcp.requests.scan import RequestRules, Scan, scan
 from batches_mcp.requests.shape import UNREADABLE, Params, PlainParams, read
 
-RULES = Rules("2023-06-01")
+RULES = RequestRules("2023-06-01")
 
 
 def params(**changes: Any) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def request(custom_id: Any = "a", **changes: Any) -> dict[str, Any]:
     return {"custom_id": custom_id, "params": params(**changes)}
 
 
-def scanned(*values: Any, rules: Rules = RULES) -> Scan:
+def scanned(*values: Any, rules: RequestRules = RULES) -> Scan:
     return scan(((n, json.dumps(value).encode()) for n, value in enumerate(values)), rules, "requests[{}]".format)
 
 
@@ -94,7 +95,7 @@ def test_a_repeated_custom_id_names_the_first_whatever_else_is_wrong_with_either
 def test_what_may_fail_is_a_warning_and_is_sent(
     changes: dict[str, Any], betas: tuple[str, ...], words: str | None
 ) -> None:
-    found = scanned(request(**changes), rules=Rules("2023-06-01", frozenset(betas)))
+    found = scanned(request(**changes), rules=RequestRules("2023-06-01", frozenset(betas)))
     assert (found.count(Severity.ERROR), found.count(Severity.WARNING)) == (0, 0 if words is None else 1)
     assert found.sendable == 1
     assert words is None or words in texts(found)[0]
@@ -103,7 +104,7 @@ def test_what_may_fail_is_a_warning_and_is_sent(
 @pytest.mark.parametrize("name", ["temperature", "top_p", "top_k"])
 def test_sampling_keys_are_errors_where_the_version_rejects_them(name: str) -> None:
     assert scanned(request(**{name: 1})).problems == []
-    found = scanned(request(**{name: 1}), rules=Rules("2026-10-21"))
+    found = scanned(request(**{name: 1}), rules=RequestRules("2026-10-21"))
     assert texts(found) == [f"requests[0].params.{name}: API version 2026-10-21 rejects it; leave it out"]
 
 
