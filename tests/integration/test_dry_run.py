@@ -160,3 +160,26 @@ async def test_the_sandbox_says_that_nothing_is_spent() -> None:
         assert "nothing is spent" in (await dry(client, **TWO))["next_step"]
         _, said = await create(client, TWO)
         assert "nothing is spent" in said["next_step"]
+
+
+@pytest.mark.parametrize(
+    ("roots", "said"),
+    [
+        (["{folder}"], "arguments may name files in {folder}."),
+        (["{folder}/a", "{folder}/b"], "arguments may name files in {folder}/a, {folder}/b."),
+    ],
+)
+async def test_the_instructions_name_the_folders_that_files_are_read_in(
+    roots: list[str], said: str, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    program, *arguments = command("serve", *(each.format(folder=tmp_path) for each in roots))
+    parameters = StdioServerParameters(command=program, args=arguments, env=environment(None))
+    async with Client(stdio_client(parameters)) as client:
+        assert said.format(folder=tmp_path) in str(client.instructions)
+    nowhere = StdioServerParameters(
+        command=program, args=["-m", "batches_mcp", "serve"], env=environment(None), cwd="/"
+    )
+    async with Client(stdio_client(nowhere)) as client:
+        assert "started without --root DIR" in str(client.instructions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from batches_mcp import language
 from batches_mcp.core.errors import CallError, UsageError
-from batches_mcp.core.plan import RequestPlan, RestPlan, ServerPlan, credential_templates
+from batches_mcp.core.plan import BehaviorName, RequestPlan, RestPlan, ServerPlan, credential_templates
 from batches_mcp.core.redact import RedactingFilter, Redactor, printable
 from batches_mcp.core.settings import (
     TOKEN,
@@ -140,8 +140,12 @@ def ready(
         roots = file_roots(given.roots, default_root)
         table = behaviors(replace(given, roots=roots, sandbox=settings.sandbox))
         plan = compile_server(linked, base_url, environment.filled(), contributions(table))
+        said = [plan.instructions]
+        if any(tool.behavior is BehaviorName.SUBMIT for tool in plan.tools):
+            said.append(_readable(roots))
         if settings.sandbox:
-            plan = replace(plan, instructions=f"{plan.instructions}\n\n{_IN_SANDBOX}".strip())
+            said.append(_IN_SANDBOX)
+        plan = replace(plan, instructions="\n\n".join(filter(None, said)))
         rest = _rest(linked, base_url, environment.filled()) if with_rest else None
         if not linked.tools and rest is None:
             raise UsageError("nothing of the capability file is served over MCP; add --transport http --rest for REST")
@@ -174,6 +178,13 @@ def ready(
         if folder.others_may_write:
             say(f"others may write to the state folder {folder.path}; run: chmod go-w {folder.path}")
         yield Ready(plan, table, variables, redactor, folder, given, rest)
+
+
+def _readable(roots: Sequence[Path]) -> str:
+    """Which files a create may name, for the model."""
+    if not roots:
+        return "Files: this server reads none, because it was started without --root DIR."
+    return f"Files: arguments may name files in {', '.join(map(str, roots))}."
 
 
 def _shown_base(plan: RequestPlan, variables: Mapping[str, SecretStr]) -> str:
