@@ -263,7 +263,7 @@ async def test_the_next_step_fits_the_state(found: Step, words: str) -> None:
     assert words in ours(result)["next_step"]
 
 
-@pytest.mark.parametrize("wait_seconds", [-1, 1.5, "10"])
+@pytest.mark.parametrize("wait_seconds", [-1, 1.5, "ten"])
 async def test_a_wait_that_is_no_whole_number_is_refused(wait_seconds: Any, sandbox: Sandbox, key: str) -> None:
     async with connected("memory", "auto", sandbox.url, key) as client:
         result = await client.call_tool(RETRIEVE, {"message_batch_id": ID, "wait_seconds": wait_seconds})

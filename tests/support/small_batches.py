@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from batches_mcp.__main__ import main
@@ -11,6 +12,8 @@ from batches_mcp.requests import scan as requests
 from batches_mcp.work import reconcile, refusals
 
 if __name__ == "__main__":
+    # Who starts the tests in the background has it ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     requests.MAX_REQUESTS = int(sys.argv.pop(1))
     # It looks for a lost batch as often, but not as long.
     reconcile._PAUSES_S = (0.0, 0.01, 0.02, 0.04, 0.08, 0.15)
