@@ -73,6 +73,11 @@ class Problems:
         problem.count += 1
         return problem if len(problem.where) < _PLACES else None
 
+    def count(self, severity: Severity) -> int:
+        """How many faults of a severity there were."""
+        kinds = (causes.values() for (each, _), causes in self._kinds.items() if each is severity)
+        return sum(problem.count for causes in kinds for problem in causes)
+
     def shown(self) -> list[Problem]:
         """At most `MOST_SHOWN` problems, errors first: of each kind some, so that a rare one is not lost."""
         kinds = [list(causes.values()) for causes in self._kinds.values()]

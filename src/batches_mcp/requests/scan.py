@@ -78,7 +78,6 @@ class Scan:
     leave_out: Callable[[int, bytes], bool] | None = None
     invalid: set[int] = field(default_factory=set)
     models: Counter[str] = field(default_factory=Counter)
-    kinds: Counter[tuple[Severity, str]] = field(default_factory=Counter)
     _problems: Problems = field(default_factory=Problems)
     _unknown_models: dict[str, Fault] = field(default_factory=dict)
     _numbers: array[int] = field(default_factory=partial(array, "Q"))
@@ -117,7 +116,7 @@ class Scan:
         return self._problems.shown()
 
     def count(self, severity: Severity) -> int:
-        return sum(number for (each, _), number in self.kinds.items() if each is severity)
+        return self._problems.count(severity)
 
     def add(self, number: int, row: bytes | str) -> int | None:
         """Check the next request: its JSON, or the reason why there is none.
@@ -139,7 +138,6 @@ class Scan:
         return None
 
     def _note(self, number: int, fault: Fault) -> None:
-        self.kinds[fault.severity, fault.kind] += 1
         problem = self._problems.add(fault)
         if problem is not None:
             blamed = self.template.place(fault.path) if self.template else ""

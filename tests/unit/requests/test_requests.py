@@ -121,7 +121,7 @@ def test_many_problems_of_a_cause_are_one() -> None:
         "requests[0].params.max_tokens; requests[1].params.max_tokens; requests[2].params.max_tokens and 118 more: "
         "0 is less than 1"
     )
-    assert found.kinds == {(Severity.ERROR, "params.max_tokens"): 121}
+    assert (found.count(Severity.ERROR), found.count(Severity.WARNING)) == (121, 0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 200), st.booleans()), max_size=600))
