@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
+from batches_mcp.sandbox import Sandbox
 from tests.e2e.test_cli import run
 from tests.support.jobs import Shell, request
 from tests.support.servers import CREATE, LIST
 
 DOCUMENT = {"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}}
-
-
-@pytest.fixture(scope="module")
-def held() -> Iterator[Sandbox]:
-    """A sandbox whose batches end when a test says so."""
-    with running_sandbox(clock=ManualClock(), retry_after_seconds=0) as running:
-        yield running
 
 
 @pytest.fixture

@@ -6,23 +6,15 @@ import json
 import signal
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
+from batches_mcp.sandbox import Sandbox
 from tests.e2e.test_one_batch import said, submitted
 from tests.support.jobs import Shell
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
-
-
-@pytest.fixture(scope="module")
-def held() -> Iterator[Sandbox]:
-    """A sandbox whose batches end when a test says so."""
-    with running_sandbox(clock=ManualClock(), retry_after_seconds=0) as running:
-        yield running
 
 
 @pytest.fixture

@@ -9,22 +9,14 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
+from batches_mcp.sandbox import Sandbox
 from tests.e2e.test_cli import run
 from tests.support.jobs import Done, Shell, ids, left_behind
 from tests.support.servers import CREATE, SEED
-
-
-@pytest.fixture(scope="module")
-def held() -> Iterator[Sandbox]:
-    """A sandbox whose batches end when a test says so."""
-    with running_sandbox(clock=ManualClock(), retry_after_seconds=0) as running:
-        yield running
 
 
 @pytest.fixture

@@ -9,27 +9,12 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
+from batches_mcp.sandbox import Sandbox
 from tests.support.jobs import Shell, ids, left_behind
-
-
-@pytest.fixture(scope="module")
-def quick() -> Iterator[Sandbox]:
-    """A sandbox whose batches end in a moment."""
-    with running_sandbox(process_seconds=0.2, retry_after_seconds=0) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def held() -> Iterator[Sandbox]:
-    """A sandbox whose batches end when a test says so."""
-    with running_sandbox(clock=ManualClock(), retry_after_seconds=0) as running:
-        yield running
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tomllib
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +22,6 @@ from tests.support.servers import ROOT, command, environment
 
 PROMPT = ("--prompt", "Summarise in one sentence: {{body}}", "--model", "claude-haiku-5-5", "--max-tokens", "200")
 ROWS = 'id,customer,body\nT-1,Ann,"Late, and wet"\nT-2,Jürgen,Too small\nT-3,Li,"He said ""no"""\nT-4,Zoë,Blue\n'
-
-
-@pytest.fixture(scope="module")
-def quick() -> Iterator[Sandbox]:
-    """A sandbox whose batches end in a moment."""
-    with running_sandbox(process_seconds=0.2, retry_after_seconds=0) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def held() -> Iterator[Sandbox]:
-    """A sandbox whose batches end when a test says so."""
-    with running_sandbox(clock=ManualClock(), retry_after_seconds=0) as running:
-        yield running
 
 
 @pytest.fixture

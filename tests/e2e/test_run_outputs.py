@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,25 +13,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
+from batches_mcp.sandbox import Sandbox
 from tests.support.jobs import Shell, ids, request
 
 ROWS = 20
 _RUN = ("--state-dir", "state", "--report", "report.json")
-
-
-@pytest.fixture(scope="module")
-def quick() -> Iterator[Sandbox]:
-    """A sandbox whose batches end in a moment."""
-    with running_sandbox(process_seconds=0.2, retry_after_seconds=0) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def held() -> Iterator[Sandbox]:
-    """A sandbox whose batches end when a test says so."""
-    with running_sandbox(clock=ManualClock(), retry_after_seconds=0) as running:
-        yield running
 
 
 @pytest.fixture
