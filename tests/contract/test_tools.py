@@ -16,6 +16,8 @@ from batches_mcp.core.plan import HintsPlan, ServerPlan
 from batches_mcp.core.redact import printable
 from batches_mcp.core.settings import BatchSettings, packaged
 from batches_mcp.language.compile import compile_server
+from batches_mcp.requests.known import cheapest_first
+from batches_mcp.requests.models import MAX_TOKENS
 from batches_mcp.serve.client import wire_form
 from batches_mcp.serve.mcp import tool_of
 from batches_mcp.tools.behaviors import behaviors, contributions
@@ -89,6 +91,15 @@ def test_a_batch_is_described_once() -> None:
     assert [name for name, tool in TOOLS.items() if "request_counts" in tool["outputSchema"]["properties"]] == [
         "anthropic-retrieve-message-batch"
     ]
+
+
+def test_the_model_argument_names_the_newest_model_of_each_family_the_cheapest_first() -> None:
+    items = TOOLS["anthropic-create-message-batch"]["inputSchema"]["properties"]["requests"]["items"]
+    named = re.findall(r"claude-[a-z0-9-]+", items["properties"]["params"]["properties"]["model"]["description"])
+    newest: dict[str, str] = {}
+    for model in MAX_TOKENS:  # the newest ones first
+        newest.setdefault(model.split("-")[1], model)
+    assert named == [model for model in cheapest_first() if model in newest.values()]
 
 
 @every_tool

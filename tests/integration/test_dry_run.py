@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
 import pytest
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
@@ -71,6 +72,47 @@ async def test_what_would_be_sent_is_what_is_sent(sandbox: Sandbox, key: str, st
         sandbox.clock.advance(86_401)
         assert (await dry(client, requests=requests(1, "other")))["would"] == "send"
     assert existing(sandbox.url, key) == [batch_id]
+
+
+async def test_a_create_in_doubt_is_foreseen(sandbox: Sandbox, key: str) -> None:
+    sandbox.faults.add("server_error", on="create", key=key)
+    async with agent(sandbox.url, key) as client:
+        assert (await create(client, TWO))[1]["in_doubt"]
+        report = await dry(client, **TWO)
+        assert report["would"] == "refused: an earlier create of the same content may have made, or be making, a batch"
+        assert report["next_step"].startswith(
+            "Make the create: it looks for that batch first, and sends nothing before"
+        )
+        assert (await create(client, TWO))[1]["type"] == "create_unsettled"
+        assert (await dry(client, **TWO, allow_duplicate=True))["would"] == "send"
+
+
+@pytest.mark.parametrize("file", [False, True])
+async def test_requests_that_were_answered_before_are_named_before_they_are_paid_again(
+    file: bool, sandbox: Sandbox, key: str
+) -> None:
+    """One of twenty rows was corrected: the other nineteen have answers."""
+    rows = requests(20)
+    corrected = [*rows[:-1], {"custom_id": "r19", "params": {**rows[-1]["params"], "max_tokens": 99}}]
+    kind = {"as_file": "jsonl"} if file else {}
+    async with agent(sandbox.url, key) as client:
+        first = await persist(client, {"requests": rows})
+        assert (await dry(client, requests=corrected))["problems"] == []
+        sandbox.end(first)
+        await client.call_tool(RESULTS, {"message_batch_id": first, **kind})
+        words = (
+            f"19 of the 20 requests were answered before in batch {first}, and are paid again when they are sent; "
+            "`batches-mcp run` sends only the others"
+        )
+        while not (report := await dry(client, requests=corrected))["problems"]:
+            await anyio.lowlevel.checkpoint()
+        assert [each["message"] for each in report["problems"]] == [words]
+        assert (report["would"], report["warnings"], report["errors"]) == ("send", 1, 0)
+        assert report["next_step"].endswith("Most were answered before: see problems.")
+        _, said = await create(client, {"requests": corrected})
+        assert [each["message"] for each in said["warnings"]] == [words]
+        # Half of them new ones: nothing to speak of.
+        assert (await dry(client, requests=[*rows[:10], *requests(10, "new", max_tokens=99)]))["problems"] == []
 
 
 async def test_a_long_request_is_cut_in_the_sample(sandbox: Sandbox, key: str) -> None:

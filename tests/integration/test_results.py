@@ -95,7 +95,7 @@ async def test_pages_filters_and_files(transport: Transport, era: Era, sandbox: 
         assert tokens["output_tokens"] > 0
         # claude-haiku-5-5 in a batch: 0.05 dollars per million tokens of input, 0.25 of output.
         cost_usd = (tokens["input_tokens"] * 0.05 + tokens["output_tokens"] * 0.25) / 1_000_000
-        assert tokens["cost_usd"] == pytest.approx(cost_usd, abs=1e-6)
+        assert cost_usd <= tokens["cost_usd"] < cost_usd + 1e-4  # in steps of a hundredth of a cent
         refused = next(each for each in whole["rows"] if each["custom_id"] == "r3")
         assert refused["needs_attention"] == "refusal"
 

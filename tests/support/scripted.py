@@ -97,13 +97,23 @@ def _accept(listener: socket.socket, upstream: Scripted) -> None:
         thread.join(5)
 
 
+_LOOKS_UP_EVERY_S = 0.2  # whether the script is over, while it waits for a request
+
+
+def _send(connection: socket.socket, step: bytes) -> None:
+    """Send all of a step, however slowly it is read: the time-out of a socket is for `sendall` as a whole."""
+    connection.settimeout(None)
+    connection.sendall(step)
+    connection.settimeout(_LOOKS_UP_EVERY_S)
+
+
 def _converse(connection: socket.socket, upstream: Scripted) -> None:
     with connection, suppress(OSError):
-        connection.settimeout(0.2)
+        connection.settimeout(_LOOKS_UP_EVERY_S)
         number = next(_numbers)
         while (request := _request(connection, upstream.closing)) is not None:
             if request.method == "GET" and request.target.endswith("/batches?limit=1"):
-                connection.sendall(answer(200, {"data": []}))
+                _send(connection, answer(200, {"data": []}))
                 continue
             upstream.received.append(replace(request, connection=number))
             upstream.arrived.set()
@@ -117,7 +127,7 @@ def _converse(connection: socket.socket, upstream: Scripted) -> None:
             if step == CLOSE:
                 return
             assert isinstance(step, bytes)
-            connection.sendall(step)
+            _send(connection, step)
             head, _, content = step.partition(b"\r\n\r\n")
             if f"content-length: {len(content)}\r\n".encode() not in head + b"\r\n":
                 return  # a step that is no complete answer ends with its connection

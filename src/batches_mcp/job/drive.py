@@ -22,13 +22,13 @@ from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.job.again import rows_again, write_again
 from batches_mcp.job.asking import LONGEST_PAUSE_S, WAITING, Asking, never_comes
 from batches_mcp.job.intake import JobFolder
-from batches_mcp.job.known import note_answers
 from batches_mcp.job.made import Made, MadeBatches, Start
 from batches_mcp.job.steps import Attempt, Done, Job, PartState, Save, Submit, Wait, next_step
 from batches_mcp.requests.cost import actual_usd
 from batches_mcp.store.records import Records
 from batches_mcp.store.spool import Spool
 from batches_mcp.work.account import Account
+from batches_mcp.work.answered import note_answers
 from batches_mcp.work.deliver import OutgoingCreate
 from batches_mcp.work.intake import Body
 from batches_mcp.work.learn import learn
@@ -268,7 +268,7 @@ class Drive:
         cost_usd = actual_usd(spool.tokens)
         if cost_usd is not None:
             await anyio.to_thread.run_sync(self.records.ledger.cost, attempt.batch_id, cost_usd)
-        await note_answers(self.records, self.around, spool)
+        await note_answers(self.asking.account, spool)
         self._show("")
 
     async def _retryable(self, number: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,14 +13,11 @@ import anyio.to_thread
 
 from batches_mcp.api.body import Frame
 from batches_mcp.api.outcomes import UNFINISHED
-from batches_mcp.core.errors import CallError, StateUnusable
+from batches_mcp.core.errors import CallError
 from batches_mcp.job.asking import Asking, never_comes
 from batches_mcp.job.steps import Job
-from batches_mcp.requests.reading import request_rows
 from batches_mcp.store.answers import Answered, Digests, Given
 from batches_mcp.store.records import Records
-from batches_mcp.store.rows import loads
-from batches_mcp.store.spool import Spool
 
 
 @dataclass(slots=True)
@@ -104,33 +101,3 @@ async def _is_there(asking: Asking, batch_id: str) -> bool:
             raise
         return False
     return True
-
-
-async def note_answers(records: Records, around: Frame, spool: Spool) -> None:
-    """Note which rows of a batch have an answer, for later jobs; a note that cannot be made keeps nobody from results.
-
-    The requests are those that were kept; a batch whose requests are not here is not noted.
-    """
-    with suppress(StateUnusable, OSError):
-        await anyio.to_thread.run_sync(_note, records, Digests.of(around), spool)
-
-
-def _note(records: Records, digests: Digests, spool: Spool) -> None:
-    batch_id = spool.head.batch_id
-    entry = records.ledger.find(batch_id)
-    if entry is None or entry.deleted or entry.shown.created_s is None or records.answers.has(batch_id):
-        return
-    succeeded = {}
-    numbers = list(spool.matching(("succeeded",)))
-    for number, line in zip(numbers, spool.lines(numbers), strict=True):
-        succeeded[str(loads(line)["custom_id"])] = spool.kind(number)[1]
-    found = []
-    try:
-        with records.kept.opened(entry.body, entry.betas) as file:
-            for _, row in request_rows(file):
-                asked = digests.of_row(row) if isinstance(row, bytes) else None
-                if asked and asked[0] in succeeded:
-                    found.append((asked[1], asked[0], succeeded[asked[0]]))
-    except (FileNotFoundError, EOFError):
-        return
-    records.answers.note(batch_id, entry.shown.created_s, reversed(found))

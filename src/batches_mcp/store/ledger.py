@@ -163,6 +163,11 @@ class Ledger:
         with self.database.transaction() as db:
             return next(iter(select(db, f"batch_id = ? AND {_UNSETTLED}", batch_id)), None)
 
+    def unsettled(self, content: str) -> Entry | None:
+        """The latest create of a content of which it is not known whether it made, or will make, a batch."""
+        with self.database.transaction() as db:
+            return next(iter(select(db, f"content = ? AND {_UNSETTLED} ORDER BY key DESC", content)), None)
+
     def standing(self, content: str, after: int = 0) -> Entry | None:
         """The latest batch of a content that is no retry, was not deleted, and whose key is higher than `after`."""
         with self.database.transaction() as db:

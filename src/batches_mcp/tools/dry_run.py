@@ -9,6 +9,7 @@ from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.errors import MissingVariable
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.requests.cost import dollars, estimate, shown
+from batches_mcp.requests.problems import Problem
 from batches_mcp.requests.scan import Scan
 from batches_mcp.store.ledger import RECENT_S
 from batches_mcp.tools.call import Call
@@ -16,10 +17,15 @@ from batches_mcp.tools.call import Call
 NOTHING_SPENT = "Requests go to the sandbox: nothing is spent."
 _SAMPLE_CHARS = 1_000
 _MOST_PARTS_SHOWN = 20
+_IN_DOUBT = "Make the create: it looks for that batch first, and sends nothing before it is known whether there is one."
 
 
-def report(call: Call, settings: BatchSettings, found: Scan, betas: str, sample: bytes, now_s: float) -> dict[str, Any]:
+def report(
+    call: Call, settings: BatchSettings, found: Scan, betas: str, sample: bytes, known: str | None, now_s: float
+) -> dict[str, Any]:
     """The report; `sample` is the first request that would be sent, `now_s` the time (Unix). Writes nothing.
+
+    `known` is said when most of the requests were answered before.
 
     Raises:
         StateUnusable: the ledger cannot be read.
@@ -28,6 +34,10 @@ def report(call: Call, settings: BatchSettings, found: Scan, betas: str, sample:
     would, next_step = _prospect(call, settings, found, betas, cost, now_s - RECENT_S)
     text = sample.decode(errors="replace")
     parts = [{"requests": part.count, "bytes": part.body_bytes} for part in found.parts[:_MOST_PARTS_SHOWN]]
+    problems = [problem.data() for problem in found.problems]
+    if known is not None:
+        problems.append(remark(known))
+        next_step = f"{next_step} Most were answered before: see problems."
     return {
         "would": would,
         "requests": found.requests,
@@ -36,12 +46,17 @@ def report(call: Call, settings: BatchSettings, found: Scan, betas: str, sample:
         "part_sizes": parts,
         "models": dict(found.models.most_common()),
         "errors": found.count(Severity.ERROR),
-        "warnings": found.count(Severity.WARNING),
-        "problems": [problem.data() for problem in found.problems],
+        "warnings": found.count(Severity.WARNING) + (known is not None),
+        "problems": problems,
         "estimate": shown(cost),
         "sample": text if len(text) <= _SAMPLE_CHARS else f"{text[:_SAMPLE_CHARS]}…",
         "next_step": f"{next_step} {NOTHING_SPENT}" if settings.sandbox else next_step,
     }
+
+
+def remark(text: str) -> dict[str, Any]:
+    """A warning about a create as a whole."""
+    return Problem(Severity.WARNING, text, 1, ["this server"]).data()
 
 
 def many(number: int, noun: str) -> str:
@@ -94,10 +109,16 @@ def _against(
     except MissingVariable as error:
         return f"refused: {error.report.message}", error.report.next_step
     cap_usd, high_usd = settings.max_cost_usd, cost["cost_usd"]["high"]
-    again = call.arguments.get("allow_duplicate") or settings.allow_duplicates
-    if records is not None and not again and "retry_of" not in call.arguments:
+    if records is not None and not call.arguments.get("allow_duplicate"):
+        if records.ledger.unsettled(content) is not None:
+            return "refused: an earlier create of the same content may have made, or be making, a batch", _IN_DOUBT
         made = records.ledger.standing(content)
-        if made is not None and made.started_s > since_s:
+        if (
+            made is not None
+            and made.started_s > since_s
+            and not settings.allow_duplicates
+            and "retry_of" not in call.arguments
+        ):
             next_step = f"Use batch {made.batch_id}. Only if the user wants to pay again, call with allow_duplicate."
             return f"refused: same content as {made.batch_id}", next_step
     if cap_usd is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import anyio
@@ -18,7 +19,7 @@ from batches_mcp.api.operations import BATCH_ID
 from batches_mcp.core.errors import CallError, ErrorReport, Retry, StateUnusable
 from batches_mcp.core.state import unusable
 from batches_mcp.exchange import result
-from batches_mcp.requests.cost import actual_usd
+from batches_mcp.requests.cost import actual_usd, at_most
 from batches_mcp.requests.tokens import Tokens
 from batches_mcp.store.spool import Spool
 from batches_mcp.tools import OUR_KEY
@@ -31,6 +32,7 @@ from batches_mcp.tools.page import Page
 from batches_mcp.tools.picking import Picker, from_spool
 from batches_mcp.tools.refused import explained
 from batches_mcp.tools.totals import Totals, advice, billed, billed_words
+from batches_mcp.work.answered import note_answers
 from batches_mcp.work.download import is_whole, spooled, whole_copy
 from batches_mcp.work.learn import in_doubt, learn
 from batches_mcp.work.underway import Download
@@ -93,7 +95,8 @@ async def _fetched(call: Call, look: _Look, copy: Spool | None, deadline_s: floa
         return await _streamed(call, look, deadline_s)
     try:
         left_s = deadline_s - anyio.current_time()
-        found = await spooled(call.account, batch, call.progress, left_s) if copy is None else copy
+        note = partial(note_answers, call.account)
+        found = await spooled(call.account, batch, call.progress, left_s, note) if copy is None else copy
     except StateUnusable:
         if kind is not None:
             raise
@@ -207,7 +210,7 @@ def _usage(spool: Spool) -> dict[str, Any]:
         "cache_creation_input_tokens": total.cache_creation_input_tokens,
         "cache_read_input_tokens": total.cache_read_input_tokens,
         "output_tokens": total.output_tokens,
-        "cost_usd": actual_usd(spool.tokens),
+        "cost_usd": at_most(actual_usd(spool.tokens)),
     }
 
 

@@ -21,14 +21,14 @@ from batches_mcp.core.errors import CallError, ErrorReport
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.exchange.request import invalid
 from batches_mcp.requests.cost import shown
-from batches_mcp.requests.problems import Problem
 from batches_mcp.requests.reading import Row
 from batches_mcp.requests.scan import Scan, content_of
 from batches_mcp.requests.source import SOURCES, Source, source_of
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.confirm import confirmed
-from batches_mcp.tools.dry_run import NOTHING_SPENT, many, report
+from batches_mcp.tools.dry_run import NOTHING_SPENT, many, remark, report
+from batches_mcp.work.answered import first_rows
 from batches_mcp.work.deliver import OutgoingCreate
 from batches_mcp.work.intake import Body, Temporary, drafts, take
 from batches_mcp.work.refusals import may_be, not_begun, unpriced
@@ -63,20 +63,18 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         dry_run, wanted = bool(call.arguments.get("dry_run")), call.arguments.get("part")
         here = Temporary() if dry_run else drafts(call.runtime)
         places = {} if dry_run else {(wanted or 1) - 1: stack.enter_context(here.draft())}
-        first: list[bytes] = []
-
-        def note(row: bytes) -> None:
-            if not first:
-                first.append(row)
-
-        found, bodies = await call.runtime.long_work(take, source, around, places.get, here.write, note)
+        first = await anyio.to_thread.run_sync(first_rows, call.account, around, (wanted or 1) - 1)
+        found, bodies = await call.runtime.long_work(take, source, around, places.get, here.write, first.look)
         if not lineage and not found.requests:
             raise invalid(f"{source.file or 'requests'}: holds no requests.")
         left = lineage.sifted.remarks() if lineage else {}
+        upstream = call.forward.upstream
+        now_s = upstream.time_s() if upstream.time_is_known else upstream.clock.wall_s()
+        known = None if lineage else await anyio.to_thread.run_sync(first.warning, now_s)
         if dry_run:
-            sample, upstream = first[0] if first else b"", call.forward.upstream
-            now_s = upstream.time_s() if upstream.time_is_known else upstream.clock.wall_s()
-            said = await anyio.to_thread.run_sync(report, call, settings, found, around.beta, sample, now_s)
+            said = await anyio.to_thread.run_sync(
+                report, call, settings, found, around.beta, first.sample, known, now_s
+            )
             return {OUR_KEY: {"dry_run": said, **left}}
         if lineage and not found.requests:
             raise nothing(str(lineage.entry.batch_id), lineage.sifted)
@@ -100,7 +98,8 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         rules = CreateRules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)
         outgoing = OutgoingCreate(call.tool, arguments, body.copy.path, about)
         sent = await submit(call.account, outgoing, rules, call.progress, stack, deadline_s)
-    remarks = _remarks(source, found, body, sent, ledger=settings.ledger)
+    warnings = [*sent.warnings] if sent.earlier or not known else [known, *sent.warnings]
+    remarks = _remarks(source, found, body, replace(sent, warnings=warnings), ledger=settings.ledger)
     if several and not sent.candidate:
         remarks["next_step"] = f"{_left(found, wanted or 1, sent)} {remarks['next_step']}"
     if settings.sandbox:
@@ -175,9 +174,9 @@ def _refusal(found: Scan) -> CallError:
 def _remarks(source: Source, found: Scan, body: Body, sent: Sent, *, ledger: bool) -> dict[str, Any]:
     left_out = [problem for problem in found.problems if problem.severity is Severity.ERROR]
     warnings = [problem.data() for problem in found.problems if problem.severity is Severity.WARNING]
-    warnings += [_remark(text) for text in sent.warnings]
+    warnings += [remark(text) for text in sent.warnings]
     if not ledger:
-        warnings.append(_remark(_NO_LEDGER))
+        warnings.append(remark(_NO_LEDGER))
     remarks = _outcome(sent, ledger=ledger)
     if source.file is not None:
         remarks["source"] = {"file": source.file, "rows": body.rows, "bytes": body.copy.length_bytes}
@@ -211,7 +210,3 @@ def _outcome(sent: Sent, *, ledger: bool) -> dict[str, Any]:
     if sent.earlier:
         next_step = f"An earlier call with the same requests made this batch; nothing new was sent. {next_step}"
     return {"poll_after_s": _POLL_AFTER_S, "next_step": next_step}
-
-
-def _remark(text: str) -> dict[str, Any]:
-    return Problem(Severity.WARNING, text, 1, ["this server"]).data()

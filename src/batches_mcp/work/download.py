@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
 import anyio
 import anyio.to_thread
@@ -22,16 +23,20 @@ from batches_mcp.work.underway import Download
 
 log = logging.getLogger(__name__)
 
+After = Callable[[Spool], Awaitable[None]]
+
 # A stream that is cut is read again from its start, for the API cannot be asked for the rest.
 _MOST_STREAMS = 3
 _PROGRESS_EVERY_S = 0.5
 
 
-async def spooled(account: Account, batch: Ended, progress: Progress, most_s: float) -> Spool | Download:
+async def spooled(
+    account: Account, batch: Ended, progress: Progress, most_s: float, after: After | None = None
+) -> Spool | Download:
     """The spool of a batch, from disk or downloaded now; when that takes over `most_s`, the download, which goes on.
 
     A spool that is not complete is what several streams, all of them cut or wrong, had between them; it is asked for
-    again the next time.
+    again the next time. What comes `after` a download that this call began is done while the call is answered.
 
     Raises:
         StateUnusable: there is no room for it, or no access.
@@ -48,7 +53,7 @@ async def spooled(account: Account, batch: Ended, progress: Progress, most_s: fl
         download = account.runtime.downloads.get(key)
     if download is None:
         download = account.runtime.downloads[key] = Download(batch.total)
-        account.runtime.tasks.start_soon(_run, account, batch, spools, download)
+        account.runtime.tasks.start_soon(_run, account, batch, spools, download, after)
     with anyio.move_on_after(max(0.0, most_s)):
         await _over(download, progress)
     if download.failure is not None:
@@ -81,7 +86,7 @@ async def _over(download: Download, progress: Progress) -> None:
         await progress(download.rows, download.total, words)
 
 
-async def _run(account: Account, batch: Ended, spools: Spools, download: Download) -> None:
+async def _run(account: Account, batch: Ended, spools: Spools, download: Download, after: After | None) -> None:
     try:
         download.spool = await _download(account, batch, spools, download)
         if is_whole(download.spool, batch):
@@ -93,6 +98,8 @@ async def _run(account: Account, batch: Ended, spools: Spools, download: Downloa
         if download.unwanted:
             spools.forget(batch.id)
         download.over.set()
+    if after and download.spool and not download.unwanted and is_whole(download.spool, batch):
+        await after(download.spool)
 
 
 def _note_cost(account: Account, spool: Spool) -> None:

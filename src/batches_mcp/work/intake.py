@@ -108,12 +108,12 @@ def take(
     around: Frame,
     place: Callable[[int], Path | None],
     write: Callable[[Path, Iterable[bytes], str], Copy],
-    each: Callable[[bytes], object] | None = None,
+    each: Callable[[int, bytes], object] | None = None,
     leave_out: Callable[[int, bytes], bool] | None = None,
 ) -> tuple[Scan, dict[int, Body]]:
     """Read a source once: what was found, and the bodies of the parts, from 0, that have a `place`.
 
-    `each` is called with every request that is sent; see `Scan` for `leave_out`.
+    `each` is called with every request that can be sent and its part, from 0; see `Scan` for `leave_out`.
 
     Raises:
         CallError: the source cannot be read to its end or changed meanwhile, or a body cannot be written.
@@ -153,13 +153,13 @@ def take_received(received: Received, around: Frame) -> tuple[Scan, Body]:
     return found, Body(copy, content, found.requests, estimate(found.demand))
 
 
-def _sendable(source: Source, found: Scan, each: Callable[[bytes], object] | None) -> Iterator[tuple[int, bytes]]:
+def _sendable(source: Source, found: Scan, each: Callable[[int, bytes], object] | None) -> Iterator[tuple[int, bytes]]:
     """The requests that are sent, each with the part it goes into."""
     for number, row in source.rows():
         part = found.add(number, row)
         if part is not None and isinstance(row, bytes):
             if each is not None:
-                each(row)
+                each(part, row)
             yield part, row
 
 
