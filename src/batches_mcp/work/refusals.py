@@ -124,8 +124,11 @@ def duplicate(entry: Entry, now_s: float) -> CallError:
     """The error for requests that were submitted not long ago; `now_s` is Unix time."""
     label = f" (label {entry.label!r})" if entry.label else ""
     minutes = max(0, round((now_s - entry.started_s) / 60))
-    age = f"{minutes} min" if minutes < 120 else f"{round(minutes / 60)} h"
-    message = f"the same {entry.rows:,} requests were submitted {age} ago as batch {entry.batch_id}{label}."
+    if minutes < 2:
+        age = "just now"
+    else:
+        age = f"{minutes} minutes ago" if minutes < 120 else f"{round(minutes / 60)} hours ago"
+    message = f"the same {entry.rows:,} requests were submitted {age} as batch {entry.batch_id}{label}."
     next_step = (
         f"Nothing was sent: use batch {entry.batch_id}. Only if the user wants the same requests done and billed a "
         "second time, call again with allow_duplicate."
