@@ -62,6 +62,9 @@ CALLS: list[Row] = [
     row(RETRIEVE, {ID: 17}, "message_batch_id", "string"),
     row(RETRIEVE, {ID: ""}, "message_batch_id"),
     row(RETRIEVE, {ID: "x" * 300}, "message_batch_id", "200"),
+    row(CREATE, {"model": "claude-haiku-5-5"}, "model: unknown argument; it belongs in requests[].params"),
+    row(CREATE, {"rows_file": "rows.csv"}, '"content": "Summarise: {{column}}"', "template"),
+    row(RETRIEVE, {ID: "$running", "wait_seconds": "1m"}, "wait_seconds", "found string '1m'; for example 1"),
     # Ids of no batch.
     *(row(tool, {ID: UNKNOWN}, "msgbatch_...", "list the batches") for tool in ON_ONE),
     *(row(tool, {ID: "row-000001-3f9c"}, "msgbatch_...", "'row-000001-3f9c' does not", "List the batches") for tool in ON_ONE),

@@ -101,8 +101,8 @@ async def test_requests_that_were_answered_before_are_named_before_they_are_paid
         sandbox.end(first)
         await client.call_tool(RESULTS, {"message_batch_id": first, **kind})
         words = (
-            f"19 of the 20 requests were answered before in batch {first}, and are paid again when they are sent; "
-            "`batches-mcp run` sends only the others"
+            f"19 of the 20 requests were answered before in batch {first}, and are paid again when they are sent: "
+            "send only the others, as `batches-mcp run` does"
         )
         while not (report := await dry(client, requests=corrected))["problems"]:
             await anyio.lowlevel.checkpoint()
@@ -131,6 +131,7 @@ async def test_what_the_create_would_refuse_is_said(sandbox: Sandbox, key: str) 
         assert (await dry(client, requests=wrong, skip_invalid=True))["would"] == "send"
         report = await dry(client, requests=wrong[2:], skip_invalid=True)
         assert (report["would"], report["sample"]) == ("refused: no request is left to send", "")
+        assert (await dry(client, requests=wrong[2:]))["next_step"] == "Correct them."
     async with Client(server_for(sandbox.url, None)) as client:
         assert (await dry(client, **TWO))["would"].startswith("refused: the environment variable ANTHROPIC_API_KEY")
 
@@ -140,7 +141,10 @@ async def test_a_price_that_is_not_known_is_null_and_asked_about(sandbox: Sandbo
     async with agent(sandbox.url, key) as client:
         report = await dry(client, requests=rows)
     assert report["would"] == "ask"
-    assert "at a price that cannot be estimated; tell the user the price first" in report["next_step"]
+    assert report["next_step"].startswith(
+        "Ask the user first: create without dry_run sends 2 requests as 1 batch at a "
+    )
+    assert "a price that cannot be estimated, for claude-none-9 is not known" in report["next_step"]
     assert report["estimate"]["cost_usd"] == {"low": None, "high": None}
     assert "standard_cost_usd" not in report["estimate"]
 
@@ -168,6 +172,7 @@ async def test_parts_are_counted_and_what_is_left_is_said(
         report = await dry(client, requests=five, part=3)
         assert report["would"] == "send"
         assert report["next_step"].startswith("create with part 3 without dry_run sends 1 request as 1 batch for ")
+        assert "(all 3 parts: for " in report["next_step"]
         assert (await dry(client, requests=five, part=4))["would"] == "refused: there is no part 4"
         left = [
             "Part 1 of 3 was sent; 2 parts, 3 requests, are left: call with part 2.",

@@ -26,6 +26,7 @@ from tests.support.servers import (
     CANCEL,
     CREATE,
     DELETE,
+    LIST,
     RESULTS,
     RETRIEVE,
     Era,
@@ -143,14 +144,18 @@ async def test_a_lost_answer_is_a_candidate_until_its_results_prove_it(sandbox: 
         assert words["candidate"] is True
         assert "submitting" not in words
         assert await create(client, THREE) == (batch_id, words)
+        listed = (await client.call_tool(LIST, {})).structured_content["batches_mcp"]["known"][batch_id]
+        assert (listed["candidate"], listed["label"]) == (True, "May")
         state = (await client.call_tool(RETRIEVE, {"message_batch_id": batch_id})).structured_content
         assert state["batches_mcp"]["candidate"] is True
         assert "create of 3 requests (label 'May') that was not answered" in state["batches_mcp"]["next_step"]
         sandbox.end(str(batch_id))
         state = (await client.call_tool(RETRIEVE, {"message_batch_id": batch_id})).structured_content
         assert "candidate" not in state["batches_mcp"]
+        assert state["batches_mcp"]["next_step"].startswith("This is the batch of the create that was not answered.")
         given, words = await create(client, THREE)
         assert (given, "candidate" in words) == (batch_id, False)
+        assert (words["poll_after_s"], "has ended: retrieve its results" in words["next_step"]) == (None, True)
         again, error = await create(client, THREE)
     assert again is None
     assert error["type"] == "duplicate_create"

@@ -196,7 +196,7 @@ async def test_a_folder_and_a_wrong_name_are_answered_with_the_files_there_are(t
         (template("Summarise this"), "template: names no column, so that all requests would be the same; put the row's"),
         (template("Summarise this"), "values in, for example {{subject}}; the columns are `subject`, `body`"),
         (template("Summarise {body}"), "template: {body} is not filled in; did you mean {{body}}?"),
-        (template("Summarise {{bdy}}"), "template: {{bdy}} is no column of the file; did you mean `body`?"),
+        (template("Summarise {{bdy}}"), "template: {{bdy}} is not a column of the file; did you mean {{body}}?"),
         ({"requests": [named("a")]}, "template: holds requests; it is the params of one request"),
         (OPENAI, "template: is in the format of OpenAI's batches"),
         ({"custom_id": "fixed", "params": template()}, "template.custom_id: names no column"),

@@ -28,6 +28,11 @@ async def test_one_bad_request_stops_all_and_can_be_left_out(
     transport: Transport, era: Era, sandbox: Sandbox, key: str
 ) -> None:
     mixed = [FINE, named("a:b"), named("fine"), named("late", max_tokens=0), named("odd", model="claude-none-9")]
+    left_out_rows = [
+        {"where": "requests[1]"},
+        {"where": "requests[2]", "custom_id": "fine"},
+        {"where": "requests[3]", "custom_id": "late"},
+    ]
     async with connected(transport, era, sandbox.url, key) as client:
         refused = await client.call_tool(CREATE, {"requests": mixed})
         assert error_of(refused)["type"] == "invalid_requests"
@@ -45,13 +50,16 @@ async def test_one_bad_request_stops_all_and_can_be_left_out(
         report = dry["batches_mcp"]["dry_run"]
         assert (report["requests"], report["errors"], report["warnings"], report["parts"]) == (5, 3, 1, 1)
         assert report["models"] == {"claude-haiku-5-5": 2, "claude-none-9": 1}
+        assert report["invalid"] == {"requests": 3, "rows": left_out_rows}
         assert [problem["where"] for problem in report["problems"]][-1] == ["requests[4].params.model"]
 
         made = (await client.call_tool(CREATE, {"requests": mixed, "skip_invalid": True})).structured_content
         assert made["request_counts"]["processing"] == 2
-        assert made["batches_mcp"]["left_out"]["requests"] == 3
+        left_out = made["batches_mcp"]["left_out"]
+        assert (left_out["requests"], left_out["rows"]) == (3, left_out_rows)
         assert made["batches_mcp"]["warnings"][0]["where"] == ["requests[4].params.model"]
         assert made["id"] in made["batches_mcp"]["next_step"]
+        assert f"within an hour, at the latest at {made['expires_at']}" in made["batches_mcp"]["next_step"]
 
 
 async def test_a_dry_run_needs_no_key_and_sends_nothing() -> None:

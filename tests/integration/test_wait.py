@@ -317,7 +317,7 @@ async def test_every_client_can_wait_and_hears_of_it(transport: Transport, era: 
     async def progress(progress: float, total: float | None, message: str | None) -> None:
         told.append((progress, total, message))
 
-    with running_sandbox(process_seconds=0.5, retry_after_seconds=1) as sandbox:
+    with running_sandbox(process_seconds=2.5, retry_after_seconds=1) as sandbox:
         async with connected(transport, era, sandbox.url) as client:
             made = await client.call_tool(CREATE, {"requests": [REQUEST]})
             arguments = {"message_batch_id": made.structured_content["id"], "wait_seconds": 40}

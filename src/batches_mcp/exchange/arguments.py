@@ -118,7 +118,10 @@ class ArgumentCheck:
                 yield f"{where or 'arguments'}: {problem}"
 
     def _elsewhere(self, name: str) -> str:
-        """The tools that have an argument which this one has not; empty when there is a likelier mistake."""
+        """Where in the arguments a name belongs, or the tools that have it; empty when neither is known."""
+        places = list(_places(self._tool.input_schema, name))
+        if places:
+            return f"it belongs in {' or '.join(places)}"
         tools = [each.name for each in self._others if name in each.input_schema.get("properties", {})]
         return f"it is one of {', '.join(tools)}" if tools else ""
 
@@ -127,6 +130,18 @@ class ArgumentCheck:
         by_name = f"{argument}_file"
         named = isinstance(value, str) and by_name in self._tool.input_schema.get("properties", {})
         return f"a file is named with {by_name}" if named else ""
+
+
+def _places(schema: Mapping[str, Any], name: str, where: str = "") -> Iterator[str]:
+    """The places in a value of a schema, like `requests[].params`, whose objects have a name, at whatever depth."""
+    items, properties = schema.get("items"), schema.get("properties", {})
+    if name in properties and where:
+        yield where
+    for key, member in properties.items():
+        if isinstance(member, dict):
+            yield from _places(member, name, _join(where, key))
+    if isinstance(items, dict):
+        yield from _places(items, name, f"{where}[]")
 
 
 def _problem(validator: str, value: Any, limit: Any) -> str:
@@ -158,7 +173,7 @@ def _example(schema: Mapping[str, Any], depth: int = 0) -> Any:
     if schema.get("type") == "boolean":
         return True
     if "default" in schema or "minimum" in schema:
-        return schema.get("default", schema.get("minimum"))
+        return schema.get("default") or schema.get("minimum") or 1
     if schema.get("enum"):
         return schema["enum"][0]
     match schema.get("type"):

@@ -94,6 +94,34 @@ def _custom_id(request: dict[str, Any]) -> Iterator[Fault]:
         yield Fault("custom_id", "custom_id", message, "characters")
 
 
+# What these keys hold, when they hold anything.
+_TYPES: Sequence[tuple[str, type | tuple[type, ...], str]] = (
+    ("temperature", (int, float), "a number"),
+    ("top_p", (int, float), "a number"),
+    ("top_k", int, "a whole number"),
+    ("service_tier", str, "text"),
+    ("system", (str, list), "text or a list of blocks"),
+    ("stop_sequences", list, "a list of texts"),
+    ("tools", list, "a list of objects"),
+    ("metadata", dict, "an object"),
+    ("output_config", dict, "an object"),
+    ("thinking", dict, "an object"),
+    ("tool_choice", dict, "an object"),
+)
+_MEMBERS: dict[str, type] = {"stop_sequences": str, "tools": dict}
+
+
+def _optional(params: dict[str, Any], *, betas: bool) -> Iterator[Fault]:
+    made = Fault.warning if betas else Fault
+    for name, kind, wanted in _TYPES:
+        value = params.get(name)
+        wrong = value is not None and (not isinstance(value, kind) or isinstance(value, bool))
+        if name in _MEMBERS and isinstance(value, list):
+            wrong = not all(isinstance(each, _MEMBERS[name]) for each in value)
+        if wrong:
+            yield made(name, f"params.{name}", f"expected {wanted}", "type")
+
+
 def params_faults(params: dict[str, Any], *, betas: bool) -> Iterator[Fault]:
     """Everything that is wrong with the params of a request; paths begin within them."""
     kinds: Sequence[tuple[str, type, str]] = (
@@ -115,6 +143,7 @@ def params_faults(params: dict[str, Any], *, betas: bool) -> Iterator[Fault]:
             problem = "is empty; at least one message is needed"
         if problem:
             yield Fault(name, f"params.{name}", problem, problem)
+    yield from _optional(params, betas=betas)
     if params.get("stream") not in (None, False):
         yield Fault("stream", "params.stream", "a batch cannot stream; leave it out")
     if params.get("speed") is not None:

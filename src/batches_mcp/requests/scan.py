@@ -69,7 +69,7 @@ class Scan:
 
     `place` makes the place for messages out of the number that a request comes with. What `template` says of every
     request is blamed on it. A request without errors that `leave_out` says, by its index from 0 and its JSON, goes into
-    no part.
+    no part. `invalid_rows` are the first of the requests with errors, as `{where, custom_id?}`.
     """
 
     rules: RequestRules
@@ -77,6 +77,7 @@ class Scan:
     template: Template | None = None
     leave_out: Callable[[int, bytes], bool] | None = None
     invalid: set[int] = field(default_factory=set)
+    invalid_rows: list[dict[str, str]] = field(default_factory=list)
     models: Counter[str] = field(default_factory=Counter)
     _problems: Problems = field(default_factory=Problems)
     _unknown_models: dict[str, Fault] = field(default_factory=dict)
@@ -128,8 +129,10 @@ class Scan:
         request, found = self._check(index, row)
         for fault in found:
             self._note(number, fault)
-            if fault.severity is Severity.ERROR:
+            if fault.severity is Severity.ERROR and index not in self.invalid:
                 self.invalid.add(index)
+                if len(self.invalid_rows) < MOST_SHOWN:
+                    self.invalid_rows.append({"where": self.place(number), **_named(row)})
         if isinstance(row, bytes) and request and (not found or index not in self.invalid):
             if self.leave_out is not None and self.leave_out(index, row):
                 return None
@@ -254,6 +257,16 @@ class Scan:
             if isinstance(model, str) and model not in MAX_TOKENS:
                 found.append(self._unknown(model))
         return request, found
+
+
+def _named(row: bytes | str) -> dict[str, str]:
+    """The custom_id of a request with errors, if that is not one of them."""
+    try:
+        value = value_of(row) if isinstance(row, bytes) else None
+    except UNREADABLE:
+        return {}
+    custom_id = value.get("custom_id") if isinstance(value, dict) else None
+    return {"custom_id": custom_id} if isinstance(custom_id, str) and CUSTOM_ID.fullmatch(custom_id) else {}
 
 
 def _not_json(row: bytes, error: Exception) -> Fault:

@@ -46,6 +46,9 @@ class Params(Judged, forbid_unknown_fields=True, kw_only=True):
     """Params of which `checks.params_faults` would find nothing; the keys are its `PARAMS_KEYS`."""
 
     messages: list[Message]
+    temperature: float | msgspec.UnsetType | None = msgspec.UNSET
+    top_p: float | msgspec.UnsetType | None = msgspec.UNSET
+    top_k: int | msgspec.UnsetType | None = msgspec.UNSET
     stream: bool | None = None
     speed: None = None
     system: str | list[Block] | None = None
@@ -59,15 +62,15 @@ class Params(Judged, forbid_unknown_fields=True, kw_only=True):
     fallbacks: None = None
     inference_geo: msgspec.Raw = _ANY
     mcp_servers: msgspec.Raw = _ANY
-    metadata: msgspec.Raw = _ANY
-    output_config: msgspec.Raw = _ANY
+    metadata: dict[str, msgspec.Raw] | None = None
+    output_config: dict[str, msgspec.Raw] | None = None
     output_format: msgspec.Raw = _ANY
-    service_tier: msgspec.Raw = _ANY
-    stop_sequences: msgspec.Raw = _ANY
-    thinking: msgspec.Raw = _ANY
+    service_tier: str | None = None
+    stop_sequences: list[str] | None = None
+    thinking: dict[str, msgspec.Raw] | None = None
     thread: msgspec.Raw = _ANY
-    tool_choice: msgspec.Raw = _ANY
-    tools: msgspec.Raw = _ANY
+    tool_choice: dict[str, msgspec.Raw] | None = None
+    tools: list[dict[str, msgspec.Raw]] | None = None
     user_profile_id: msgspec.Raw = _ANY
 
     def __post_init__(self) -> None:
@@ -85,7 +88,7 @@ class PlainParams(Params, forbid_unknown_fields=True, kw_only=True):
 
     messages: list[Text]  # type: ignore[assignment]
     system: str | None = None
-    tools: None = None  # type: ignore[assignment]
+    tools: None = None
     cache_control: None = None  # type: ignore[assignment]
     container: None = None  # type: ignore[assignment]
     context_management: None = None  # type: ignore[assignment]

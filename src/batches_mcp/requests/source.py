@@ -76,7 +76,11 @@ def source_of(arguments: Mapping[str, Any], roots: Sequence[Path]) -> Iterator[S
         given = f"{', '.join(names)} are given" if names else "none is given"
         raise invalid(f"exactly one of requests, requests_file and rows_file is needed; {given}.")
     if ("template" in arguments) != (names == ["rows_file"]):
-        raise invalid("template: goes with rows_file, and rows_file needs it.")
+        raise invalid(
+            "template: goes with rows_file, and rows_file needs it. It is the params of each request, with {{column}} "
+            'for the value of a row: {"model": "claude-haiku-5-5", "max_tokens": 300, "messages": [{"role": "user", '
+            '"content": "Summarise: {{column}}"}]}.'
+        )
     if names == ["requests"]:
         yield Source(None, "requests[{}]".format, partial(_inline, arguments["requests"]), lambda: True)
         return

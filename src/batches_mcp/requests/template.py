@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from batches_mcp.core.diagnostics import did_you_mean, nearest, quote
+from batches_mcp.core.diagnostics import nearest, quote
 from batches_mcp.core.redact import excerpt
 from batches_mcp.exchange.request import invalid, text
 from batches_mcp.requests.checks import OPENAI, is_openai
@@ -112,17 +112,18 @@ class Template:
             for name in self.given.keys() - {"custom_id", "params"}:
                 yield f"template.{excerpt(name, 60)}: a request has custom_id and params only."
         named = self.columns
+        listed = ", ".join(map(quote, columns[:_MOST_NAMED])) + (", ..." if len(columns) > _MOST_NAMED else "")
         for name in named:
             if name not in columns:
-                yield (
-                    f"template: {{{{{excerpt(name, 60)}}}}} is no column of the file; {did_you_mean(name, columns)}"
-                ).removesuffix("; ")
+                near = nearest(name, tuple(columns))
+                meant = f"did you mean {{{{{near}}}}}? The" if near else "the"
+                wrong = f"{{{{{excerpt(name, 60)}}}}} is not a column of the file"
+                yield f"template: {wrong}; {meant} columns are {listed}."
         single = {name for name in _found(_SINGLE, self.given) if name in columns}
         for name in sorted(single):
             yield f"template: {{{name}}} is not filled in; did you mean {{{{{name}}}}}?"
         if not named and not single:
             example = columns[0] if columns else "column"
-            listed = ", ".join(map(quote, columns[:_MOST_NAMED])) + (", ..." if len(columns) > _MOST_NAMED else "")
             yield (
                 "template: names no column, so that all requests would be the same; put the row's values in, for "
                 f"example {{{{{example}}}}}; the columns are {listed}."

@@ -139,11 +139,12 @@ _FILE_ARGUMENTS: Mapping[str, JsonSchema] = {
     "rows_file": {
         **_FILE_NAME,
         "description": "In place of requests: a CSV, TSV or JSONL file on the server, of whose rows `template` makes "
-        "requests. A column custom_id gives the ids; else they are like row-000001-3f9c.",
+        "requests. Ids are of a column custom_id or of the template, else made up.",
     },
     "template": {
         "type": "object",
-        "description": "With rows_file: the params of each request; {{column}} in a text stands for the row's value.",
+        "description": "With rows_file: the params of each request, or {custom_id, params}; {{column}} in a text "
+        "stands for the row's value.",
     },
 }
 
@@ -271,6 +272,6 @@ _RESULTS_ARGUMENTS: Mapping[str, JsonSchema] = {
         "type": "string",
         "enum": ["jsonl", "csv"],
         "description": "Write all rows, or those the filters let through, to a file on the server, and return where it "
-        "is: jsonl as the API gives them, or csv with text, error and tokens.",
+        "is: jsonl as the API gives them, or csv with text, error and tokens; in the API's order.",
     },
 }

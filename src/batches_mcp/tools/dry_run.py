@@ -17,6 +17,9 @@ from batches_mcp.tools.call import Call
 NOTHING_SPENT = "Requests go to the sandbox: nothing is spent."
 _SAMPLE_CHARS = 1_000
 _MOST_PARTS_SHOWN = 20
+_SEND, _ASK = "send", "ask"
+_MADE_UP = b'{"custom_id":"row-0'
+_IDS = 'The custom_ids are made up; a template {"custom_id": "{{column}}", "params": {...}} takes them from a column.'
 _IN_DOUBT = "Make the create: it looks for that batch first, and sends nothing before it is known whether there is one."
 
 
@@ -35,9 +38,12 @@ def report(
     text = sample.decode(errors="replace")
     parts = [{"requests": part.count, "bytes": part.body_bytes} for part in found.parts[:_MOST_PARTS_SHOWN]]
     problems = [problem.data() for problem in found.problems]
-    if known is not None:
+    if would in (_SEND, _ASK) and found.template and sample.startswith(_MADE_UP):
+        next_step = f"{next_step} {_IDS}"
+    if known is not None and would in (_SEND, _ASK):
         problems.append(remark(known))
         next_step = f"{next_step} Most were answered before: see problems."
+    invalid = {"invalid": left_out_rows(found)} if found.invalid else {}
     return {
         "would": would,
         "requests": found.requests,
@@ -46,12 +52,18 @@ def report(
         "part_sizes": parts,
         "models": dict(found.models.most_common()),
         "errors": found.count(Severity.ERROR),
-        "warnings": found.count(Severity.WARNING) + (known is not None),
+        "warnings": sum(each["count"] for each in problems if each["severity"] == Severity.WARNING),
         "problems": problems,
+        **invalid,
         "estimate": shown(cost),
         "sample": text if len(text) <= _SAMPLE_CHARS else f"{text[:_SAMPLE_CHARS]}…",
         "next_step": f"{next_step} {NOTHING_SPENT}" if settings.sandbox else next_step,
     }
+
+
+def left_out_rows(found: Scan) -> dict[str, Any]:
+    """How many requests have errors, and which the first of them are."""
+    return {"requests": len(found.invalid), "rows": found.invalid_rows}
 
 
 def remark(text: str) -> dict[str, Any]:
@@ -71,7 +83,7 @@ def _prospect(
     parts, part = found.parts, call.arguments.get("part")
     if found.invalid and not call.arguments.get("skip_invalid"):
         would = f"refused: {len(found.invalid):,} of {found.requests:,} requests have errors"
-        return would, "Correct them, or leave them out with skip_invalid."
+        return would, "Correct them, or leave them out with skip_invalid." if found.sendable else "Correct them."
     if not parts:
         return "refused: no request is left to send", "Nothing would be sent."
     if part is not None and part > len(parts):
@@ -81,15 +93,18 @@ def _prospect(
         would = f"refused: the requests make {len(parts)} batches, so that a part must be named"
         return would, f"{sends} {price(cost)}; tell the user the price first."
     chosen = parts[(part or 1) - 1]
+    whole = f" (all {len(parts)} parts: {price(cost)})" if len(parts) > 1 else ""
     if part is not None:
         cost = estimate(chosen.demand)
     against = _against(call, settings, chosen.content(betas), cost, since_s)
     if against is not None:
         return against
     named = f"with part {part} " if part is not None else ""
-    sends = f"create {named}without dry_run sends {many(chosen.count, 'request')} as 1 batch {price(cost)}"
-    known = cost["cost_usd"]["high"] is not None
-    return "send" if known else "ask", f"{sends}; tell the user the price first."
+    sends = f"create {named}without dry_run sends {many(chosen.count, 'request')} as 1 batch {price(cost)}{whole}"
+    if cost["cost_usd"]["high"] is None:
+        why = f", for {', '.join(cost['unknown_models'])} is not known" if cost["unknown_models"] else ""
+        return _ASK, f"Ask the user first: {sends}{why}."
+    return _SEND, f"{sends}; tell the user the price first."
 
 
 def price(cost: Mapping[str, Any]) -> str:

@@ -27,9 +27,10 @@ async def page(call: Call) -> dict[str, Any]:
     answer = await call.forward.answer(call.tool, call.arguments)
     page = result.whole(call.tool.result, answer)
     batches = batches_in(page)
-    await learn(call.account, batches)
+    candidates = await learn(call.account, batches)
     entries = await known(call.account, [batch.id for batch in batches])
     ours = {batch_id: facts(entry) for batch_id, entry in entries.items()}
+    ours |= {batch_id: {"candidate": True, **facts(entry)} for batch_id, entry in candidates.items()}
     return result.bounded(cut(page, ours, backwards="before_id" in call.arguments), answer)
 
 

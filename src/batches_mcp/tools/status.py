@@ -14,6 +14,7 @@ from batches_mcp.core.errors import CallError, Retry
 from batches_mcp.exchange import result
 from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.exchange.result import Answer
+from batches_mcp.store.entry import State
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.known import Known, known_of
@@ -32,6 +33,8 @@ _PROGRESS_S = 5.0
 # For the answer to the last question, which is asked when the wait is over. With the longest wait of 45 s a call stays
 # within the 50 s that it may take.
 _LAST_ANSWER_S = 5.0
+# So many rows the results give when nothing else is asked for.
+_A_PAGE = 20
 _SOONEST_S, _LATEST_S = 60.0, 900.0
 
 
@@ -54,6 +57,8 @@ async def state(call: Call, cap_s: float) -> dict[str, Any]:
         "waited_s": waited_s,
         **await _outlook(call.account, batch, answer, known),
     }
+    if known.entry is not None and known.entry.state is State.ADOPTED:
+        remarks["next_step"] = f"This is the batch of the create that was not answered. {remarks['next_step']}"
     for entry in doubted.values():
         remarks["candidate"] = True
         remarks["next_step"] = f"{in_doubt(entry)} {remarks['next_step']}"
@@ -81,7 +86,7 @@ async def _outlook(account: Account, batch: Batch, answer: Answer, known: Known)
         return {**over, **came_to, "next_step": " ".join(filter(None, [billed_words(batch), _unseen(batch)]))}
     totals = Totals.of(spool)
     to_do = advice(batch, totals, ours=known.retriable, retries=known.retries)
-    steps = [billed_words(batch), to_do or "Every request succeeded: retrieve the results."]
+    steps = [billed_words(batch), to_do or _succeeded(batch)]
     return {
         **over,
         **came_to,
@@ -176,11 +181,16 @@ def _later(batch: Batch, wait_s: int) -> str:
     )
 
 
+def _succeeded(batch: Batch) -> str:
+    at_once = ", all rows at once with as_file" if batch.total > _A_PAGE else ""
+    return f"Every request succeeded: retrieve the results{at_once}."
+
+
 def _unseen(batch: Batch) -> str:
     """What to do with results that nobody has looked at yet."""
     unfinished = {name: number for name, number in batch.counts.items() if name != "succeeded" and number}
     if not unfinished:
-        return "Every request succeeded: retrieve the results."
+        return _succeeded(batch)
     named = ", ".join(f"{number:,} {name}" for name, number in unfinished.items())
     return (
         f"{batch.counts.get('succeeded', 0):,} succeeded, but {named}: retrieve the results with result_types "

@@ -27,7 +27,7 @@ from batches_mcp.requests.source import SOURCES, Source, source_of
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.confirm import confirmed
-from batches_mcp.tools.dry_run import NOTHING_SPENT, many, remark, report
+from batches_mcp.tools.dry_run import NOTHING_SPENT, left_out_rows, many, remark, report
 from batches_mcp.work.answered import first_rows
 from batches_mcp.work.deliver import OutgoingCreate
 from batches_mcp.work.intake import Body, Temporary, drafts, take
@@ -167,7 +167,7 @@ def _refusal(found: Scan) -> CallError:
     errors = [problem for problem in found.problems if problem.severity is Severity.ERROR]
     lines = [f"- {problem.text()}" for problem in errors]
     message = f"{len(found.invalid):,} of {found.requests:,} requests have errors, so nothing was sent:"
-    next_step = "Correct them, or leave them out with skip_invalid."
+    next_step = "Correct them, or leave them out with skip_invalid." if found.sendable else "Correct them."
     return CallError(ErrorReport("invalid_requests", "\n".join([message, *lines]), next_step))
 
 
@@ -181,7 +181,7 @@ def _remarks(source: Source, found: Scan, body: Body, sent: Sent, *, ledger: boo
     if source.file is not None:
         remarks["source"] = {"file": source.file, "rows": body.rows, "bytes": body.copy.length_bytes}
     if found.invalid:
-        remarks["left_out"] = {"requests": len(found.invalid), "problems": [each.data() for each in left_out]}
+        remarks["left_out"] = {**left_out_rows(found), "problems": [each.data() for each in left_out]}
     if warnings:
         remarks["warnings"] = warnings
     return remarks
@@ -206,7 +206,14 @@ def _outcome(sent: Sent, *, ledger: bool) -> dict[str, Any]:
             "poll_after_s": _POLL_AFTER_S,
             "next_step": f"Tell the user. {may_be(batch_id)}",
         }
-    next_step = f"Tell the user the id {batch_id}, and look at its state in a minute at the earliest."
+    ended = sent.batch.ended
+    by = f", at the latest at {sent.batch.raw['expires_at']}" if "expires_at" in sent.batch.raw else ", all within 24"
+    next_step = (
+        f"Tell the user the id {batch_id}, and that most batches end within an hour{by}; look at its state in a minute "
+        "at the earliest."
+    )
+    if ended:
+        next_step = f"{batch_id} has ended: retrieve its results."
     if sent.earlier:
         next_step = f"An earlier call with the same requests made this batch; nothing new was sent. {next_step}"
-    return {"poll_after_s": _POLL_AFTER_S, "next_step": next_step}
+    return {"poll_after_s": None if ended else _POLL_AFTER_S, "next_step": next_step}

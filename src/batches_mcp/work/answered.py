@@ -99,7 +99,7 @@ class FirstRows:
         most = "" if rows == batches.total() else f", {rows:,} of them"
         return (
             f"{batches.total():,} of the {first}{self.looked_at:,} requests were answered before{most} in batch "
-            f"{batch_id}, and are paid again when they are sent; `batches-mcp run` sends only the others"
+            f"{batch_id}, and are paid again when they are sent: send only the others, as `batches-mcp run` does"
         )
 
 

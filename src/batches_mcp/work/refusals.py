@@ -77,9 +77,9 @@ _UNLESS_WANTED = "Only if the user accepts that they may be billed twice, allow_
 def may_be(batch_id: str) -> str:
     """What to do about a batch that only may be the one of a create that was not answered."""
     return (
-        "The create was not answered. This batch is of its size and was created after it began, but may be another "
-        f"program's: that is known once it has ended. Retrieve {batch_id} in a minute at the earliest. The same create "
-        "again sends nothing before that is known."
+        "The create was not answered. This batch may be the one, for it has its size and was created after it began, "
+        f"or another program's: its results show which. Retrieve {batch_id} in a minute at the earliest, and until "
+        "then send these requests in no other way. The same create again sends nothing before it is known."
     )
 
 

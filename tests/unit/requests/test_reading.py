@@ -246,7 +246,7 @@ def test_any_text_is_rows_or_refused(content: str, name: str) -> None:
     [
         (b"", "rows_file: the file is empty; its first line must name the columns"),
         (b"name,name,note\n", "rows_file: the header names 'name' more than once"),
-        (b"name,notes\nA,B\n", "template: {{note}} is no column of the file; did you mean `notes`?"),
+        (b"name,notes\nA,B\n", "template: {{note}} is not a column of the file; did you mean {{notes}}?"),
     ],
 )
 def test_a_header_that_cannot_work_is_refused_at_once(content: bytes, words: str) -> None:
