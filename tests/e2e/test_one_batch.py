@@ -78,7 +78,7 @@ def test_the_same_results_may_be_written_again_and_nothing_else_is_replaced(shel
     (shell.folder / "out.jsonl").write_text("something else")
     refused = shell.run("results", batch_id, "-o", "out.jsonl")
     assert refused.code == 2
-    assert "out.jsonl exists" in refused.err
+    assert "out.jsonl was changed after batches-mcp wrote it; name another OUT, or add --overwrite" in refused.err
     assert (shell.folder / "out.jsonl").read_text() == "something else"
     assert shell.run("results", batch_id, "-o", "out.jsonl", "--overwrite").code == 0
     assert ids(shell.folder / "out.jsonl") == ["row-0"]

@@ -165,7 +165,7 @@ def test_an_out_of_something_else_is_left_alone(shell: Shell) -> None:
     (shell.folder / "mine.jsonl").write_text("precious")
     refused = shell.run("run", "in.jsonl", "-o", "mine.jsonl")
     assert refused.code == 2
-    assert "mine.jsonl exists, and this job did not write it" in refused.err
+    assert "mine.jsonl exists, and batches-mcp did not write it; name another OUT, or add --overwrite" in refused.err
     assert (shell.folder / "mine.jsonl").read_text() == "precious"
     assert shell.creates == 0
     assert shell.run("run", "in.jsonl", "-o", "mine.jsonl", "--overwrite").code == 0

@@ -176,10 +176,13 @@ def outcome(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     again = f"; {count(report['sent_again'], 'row')} sent again" if report["sent_again"] else ""
     lines += [("batches", f"{len(report['batches']):,}, {report['submitted']:,} submitted now{again}")]
     lines.append(("time", span(report["seconds"])))
-    if report["out_rows"] > rows:
-        lines.append(
-            ("not written", f"{report['out']} keeps the {report['out_rows']:,} rows that this job wrote before")
+    if kept := report["out_kept"]:
+        what = (
+            f"{count(kept['rows'], 'row')} that this job wrote before"
+            if kept["own"]
+            else f"{count(kept['answers'], 'answer')} of an earlier run; -o FILE writes elsewhere"
         )
+        lines.append(("not written", f"{report['out']} keeps the {what}"))
     elif report["out"] != "-":
         lines.append(("written to", report["out"]))
     return lines

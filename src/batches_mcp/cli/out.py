@@ -1,4 +1,4 @@
-"""OUT: where the results of a run go. Written whole or not at all, and never over the results of another job."""
+"""OUT: where the results of a run go. Written whole or not at all, and never over what nobody has any more."""
 
 from __future__ import annotations
 
@@ -9,44 +9,58 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 from batches_mcp.core.errors import ServeError, UsageError
 from batches_mcp.job.intake import JobFolder
+from batches_mcp.job.written import Found, find, note, written
 
-# What a job wrote, in its folder: the latest few `[path, bytes, time of change in ns, rows]`.
-_WRITTEN = "out.json"
-_MOST_WRITTEN = 10
+_MORE = "name another OUT, or add --overwrite"
 
 
-@dataclass(frozen=True, slots=True)
+class Size(NamedTuple):
+    """How much is written: rows, and how many of them succeeded."""
+
+    rows: int
+    answers: int
+
+
+@dataclass(slots=True)
 class Out:
-    """The OUT of a job that is kept in `folder`; `overwrite` lets it replace what this job did not write."""
+    """The OUT of a job that is kept in `folder`; `overwrite` lets it replace whatever is there.
+
+    Without it, OUT replaces what this job wrote there itself, and what an earlier one wrote that `asked` the same of
+    the rows of `source`, unless that has more. `kept` is what was left there in the end, because it has more.
+    """
 
     name: str
     folder: JobFolder
     overwrite: bool
+    source: str | None = None
+    asked: str = ""
+    kept: Found | None = None
 
     @property
     def kind(self) -> Literal["jsonl", "csv"]:
         return "csv" if self.name.lower().endswith(".csv") else "jsonl"
 
-    def check(self) -> None:
-        """That nothing is there, or what this very job wrote.
+    def check(self, rows: int) -> None:
+        """That nothing is there that so many rows may not replace.
 
         Raises:
-            UsageError: something else is.
+            UsageError: something is.
         """
         if self.overwrite or _streamed(self.name) or not os.path.lexists(self.name):
             return
-        if _identity(Path(self.name)) not in self._written():
-            raise UsageError(f"{self.name} exists, and this job did not write it; name another OUT, or add --overwrite")
+        found = self._there()
+        if problem := self._in_the_way(found, rows):
+            raise UsageError(f"{self.name} {problem}; {_MORE}")
 
     @contextmanager
-    def writing(self, rows: Callable[[], int]) -> Iterator[BinaryIO]:
+    def writing(self, size: Callable[[], Size]) -> Iterator[BinaryIO]:
         """The file to write; it takes its place when the block ends, and nothing is left of it when that fails.
 
-        `rows` tells how many were written: those that this job wrote there before are not replaced by fewer.
+        `size` tells how much was written: what has more stays, and is `kept`.
 
         Raises:
             ServeError: it cannot be written.
@@ -59,7 +73,7 @@ class Out:
                 with Path(self.name).open("wb") as file:
                     yield file
             else:
-                yield from self._placed(Path(os.path.realpath(self.name)), rows)
+                yield from self._placed(Path(os.path.realpath(self.name)), size)
         except BrokenPipeError as error:
             # Nothing more goes there, not even what Python writes out at its own end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -70,43 +84,56 @@ class Out:
                 "written, the same command does so, and sends nothing again"
             ) from error
 
-    def rows_there(self) -> int:
-        """How many rows OUT has, if this job wrote it; else 0."""
-        if _streamed(self.name) or not Path(self.name).exists():
-            return 0
-        there = _identity(Path(self.name))
-        return self._written().get(there, 0)
-
-    def _placed(self, out: Path, rows: Callable[[], int]) -> Iterator[BinaryIO]:
+    def _placed(self, out: Path, size: Callable[[], Size]) -> Iterator[BinaryIO]:
         unfinished = out.with_name(f".{out.name}.{token_hex(4)}.part")
         try:
             with unfinished.open("xb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            self.check()
-            if rows() < self.rows_there():
+            rows, answers = size()
+            found = self._there()
+            if found and self._has_more(found, rows, answers):
+                self.kept = found
                 return
-            # Written down first, so that a run that is killed in between still knows its own.
-            _, size_bytes, changed_ns = _identity(unfinished)
-            latest = [str(out), size_bytes, changed_ns, rows()]
-            self._note(latest)
+            self.check(rows)
+            # Noted first, so that a run that is killed in between still knows its own.
+            latest = written(unfinished, out, rows=rows, answers=answers, source=self.source, asked=self.asked)
+            note(self.folder, latest)
             unfinished.replace(out)
             _settle(out.parent)
-            if latest not in self._latest():  # another process with this job wrote down its own at the same time
-                self._note(latest)
+            note(self.folder, latest)  # another process with this job may have noted its own at the same time
         finally:
             unfinished.unlink(missing_ok=True)
 
-    def _written(self) -> dict[tuple[str, int, int], int]:
-        """What this job wrote, by path, size and time of change; how many rows, 0 where that was not noted."""
-        return {(name, size_bytes, changed_ns): sum(rows) for name, size_bytes, changed_ns, *rows in self._latest()}
+    def _there(self) -> Found | None:
+        path = Path(self.name)
+        return find(self.folder, path, self.source, self.asked) if path.exists() else None
 
-    def _note(self, latest: list[Any]) -> None:
-        self.folder.write(_WRITTEN, [*self._latest()[1 - _MOST_WRITTEN :], latest])
+    def _in_the_way(self, found: Found | None, rows: int) -> str:
+        """Why what is there may not be replaced by so many rows; empty when it may."""
+        if found is None:
+            return "exists, and batches-mcp did not write it"
+        if found.edited:
+            return "was changed after batches-mcp wrote it"
+        there = found.written
+        if found.own:
+            return ""
+        if there.source is None or self.source is None:
+            return f"has the results of another run, of {there.source or 'standard input'}"
+        if there.source != self.source:
+            return f"has the results of another FILE, {there.source}"
+        if there.asked != self.asked:
+            return "has the answers to another prompt, model or template"
+        if there.rows > rows:
+            return f"has {there.rows:,} rows of an earlier run, and this one has {rows:,}"
+        return ""
 
-    def _latest(self) -> list[Any]:
-        return self.folder.read(_WRITTEN) or []
+    def _has_more(self, found: Found, rows: int, answers: int) -> bool:
+        if found.own:
+            return found.written.rows > rows
+        mine = not (self.overwrite or self._in_the_way(found, found.written.rows))
+        return mine and (found.written.rows > rows or found.written.answers > answers)
 
 
 def check_place(flag: str, name: str, source: str) -> None:
@@ -167,11 +194,6 @@ def replacing(flag: str, path: Path) -> Iterator[BinaryIO]:
 def _streamed(name: str) -> bool:
     """Whether what is written goes to standard output, a pipe or a device, which nothing can be renamed to."""
     return name == "-" or (Path(name).exists() and not Path(name).is_file())
-
-
-def _identity(path: Path) -> tuple[str, int, int]:
-    found = path.stat()
-    return os.path.realpath(path), found.st_size, found.st_mtime_ns
 
 
 def _settle(folder: Path) -> None:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from batches_mcp.cli.out import Out, replacing
+from batches_mcp.cli.out import Out, Size, replacing
 from batches_mcp.core.errors import ServeError, UsageError
 from batches_mcp.job.drive import Drive
 from batches_mcp.job.input_rows import InputRows
@@ -55,7 +55,7 @@ async def write_outputs(drive: Drive, out: Out, failures: Path | None, inputs: I
     with ExitStack() as stack:
         if inputs is not None:
             stack.callback(inputs.close)
-        file = stack.enter_context(out.writing(lambda: tally.rows))
+        file = stack.enter_context(out.writing(lambda: Size(tally.rows, tally.outcomes["succeeded"])))
         has_columns = inputs is not None and inputs.has_columns
         sinks: list[Sink] = [
             ResultTable(file, inputs if has_columns else None) if out.kind == "csv" else ResultLines(file)

@@ -14,7 +14,7 @@ from batches_mcp.api.batch import Batch
 from batches_mcp.cli.account import tool_that, with_account
 from batches_mcp.cli.display import Waiting, count, outcomes, state_of, usd, waiting
 from batches_mcp.cli.flags import account_flags, flag, log_level
-from batches_mcp.cli.out import Out, check_place
+from batches_mcp.cli.out import Out, Size, check_place
 from batches_mcp.cli.startup import ready, say
 from batches_mcp.core.errors import ServeError, UsageError
 from batches_mcp.core.plan import BehaviorName
@@ -96,7 +96,7 @@ async def _write(batch_id: str, out: str, wait: bool, overwrite: bool, account: 
     folder = account.folder.jobs() / key(batch_id)
     folder.mkdir(mode=0o700, exist_ok=True)
     place = Out(out, JobFolder(folder), overwrite)
-    place.check()
+    place.check(0)
     with waiting() as display:
         asking = Asking(account, _Watch(display))
         batch = await _ended(asking, batch_id, wait, display)
@@ -108,7 +108,7 @@ async def _write(batch_id: str, out: str, wait: bool, overwrite: bool, account: 
                 f"{outcomes(batch) or 'no count of its requests'}; --wait waits for its end"
             )
         spool = await asking.spool(batch_id, display.show)
-    with place.writing(lambda: len(spool)) as file:
+    with place.writing(lambda: Size(len(spool), 0)) as file:
         write = writer(file, place.kind)
         await anyio.to_thread.run_sync(write, _lines(spool))
     written = f"{count(len(spool), 'row')} written to {out}" if out != "-" else count(len(spool), "row")

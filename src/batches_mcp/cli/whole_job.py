@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -48,6 +49,7 @@ from batches_mcp.job.intake import JobFolder, cut, job_id, tidy
 from batches_mcp.job.known import known_rows
 from batches_mcp.job.made import Start
 from batches_mcp.job.steps import Job, together
+from batches_mcp.job.written import asked_of_rows
 from batches_mcp.requests.files import identity
 from batches_mcp.requests.scan import Scan
 from batches_mcp.store.records import Records
@@ -143,8 +145,8 @@ class WholeJob:
         if cutting is None:
             return None
         job, folder, around, start = cutting
-        out = Out(self.options.out, folder, self.options.overwrite)
-        out.check()
+        out = self._out(folder)
+        out.check(job.rows + job.known_rows)
         drive = Drive(Asking(account), records, around, folder, job, self.options.bounds, start, self.options.label)
         await drive.find()
         if not await self._agreed(drive):
@@ -163,7 +165,8 @@ class WholeJob:
             for attempt in part.attempts
         ]
         return drive, self._report(drive, written) | {
-            "out_rows": max(out.rows_there(), written.tally.rows),
+            "out_rows": out.kept.written.rows if out.kept else written.tally.rows,
+            "out_kept": out.kept and out.kept.data(),
             "batches": [entry.job() for entry in entries if entry],
         }
 
@@ -248,6 +251,11 @@ class WholeJob:
             )
         question = f"It may cost {most}. Send it?"
         return await anyio.to_thread.run_sync(lambda: click.confirm(question, err=True), abandon_on_cancel=True)
+
+    def _out(self, folder: JobFolder) -> Out:
+        options = self.options
+        source = os.path.realpath(options.file) if Path(options.file).is_file() else None
+        return Out(options.out, folder, options.overwrite, source, asked_of_rows(options.template))
 
     def _say(self, text: str) -> None:
         if not self.options.quiet:
