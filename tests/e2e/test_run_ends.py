@@ -90,6 +90,27 @@ def whole_body_sent(state: Path) -> None:
         time.sleep(0.01)
 
 
+def test_the_time_of_a_job_counts_from_its_beginning(shell: Shell) -> None:
+    shell.write("in.jsonl", ["hello"] * 5)
+    with shell.running(*RUN) as process:
+        shell.until(1, "created")
+        shell.until(len(shell.requests()) + 1)
+        process.kill()
+        process.wait(30)
+    shell.sandbox.clock.advance(3 * 3600)
+    resumed = run(shell)
+    assert resumed.code == 0, resumed.err
+    assert "time        3 h 0 min\n" in resumed.err
+    took_s = report(shell)["seconds"]
+    assert 3 * 3600 <= took_s < 4 * 3600
+    # Written once more a day later, it took no longer; begun anew, it has a time of its own.
+    shell.sandbox.clock.advance(DAY_S)
+    assert run(shell).code == 0
+    assert report(shell)["seconds"] == took_s
+    assert run(shell, "--fresh").code == 0
+    assert report(shell)["seconds"] < 3 * 3600
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 class TestStoppedWhileACreateIsUnderWay:
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -44,6 +44,7 @@ from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.signals import watch_signals
 from batches_mcp.job.asking import Asking
 from batches_mcp.job.drive import Bounds, Drive
+from batches_mcp.job.elapsed import begin, finish
 from batches_mcp.job.input_rows import InputRows
 from batches_mcp.job.intake import JobFolder, cut, job_id, tidy
 from batches_mcp.job.known import known_rows
@@ -154,11 +155,16 @@ class WholeJob:
         if self.options.fresh:
             drive.start = await anyio.to_thread.run_sync(folder.begin_fresh, start)
         self.drive = drive
+        time_of_job = await anyio.to_thread.run_sync(begin, folder, drive.start, account.upstream.time_s())
         with watching(quiet=self.options.quiet, sandbox=self.options.sandbox) as drive.asking.watch:
             await drive.run()
             written = await write_outputs(drive, out, self.options.failures, self.inputs)
+        took_s = time_of_job.took_s
+        if took_s is None or drive.sent:
+            took_s = max(time_of_job.so_far_s(account.upstream.time_s()), time.monotonic() - self.started_s)
         if not drive.given_up:
             await anyio.to_thread.run_sync(_end_fresh, folder, job, records)
+            await anyio.to_thread.run_sync(finish, folder, time_of_job, took_s)
         entries = [
             await anyio.to_thread.run_sync(records.ledger.find, attempt.batch_id)
             for part in drive.parts
@@ -167,6 +173,7 @@ class WholeJob:
         return drive, self._report(drive, written) | {
             "out_rows": out.kept.written.rows if out.kept else written.tally.rows,
             "out_kept": out.kept and out.kept.data(),
+            "seconds": round(took_s, 3),
             "batches": [entry.job() for entry in entries if entry],
         }
 
@@ -275,7 +282,6 @@ class WholeJob:
             "estimate": together(part.estimate for part in drive.job.parts),
             "submitted": drive.sent,
             "sent_again": sum(again),
-            "seconds": round(time.monotonic() - self.started_s, 3),
         }
 
 
