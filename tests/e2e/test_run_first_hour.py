@@ -188,6 +188,12 @@ def test_a_label(shell: Shell) -> None:
     assert [job["label"] for job in json.loads(shell.run("jobs", "--json").out)] == ["spring"]
 
 
+def test_a_label_is_as_long_as_that_of_the_tool_at_most(shell: Shell) -> None:
+    for label, says in (("x" * 201, "has 201 characters; at most 200 are kept"), ("", "is empty")):
+        refused = shell.run("run", "tickets.csv", *PROMPT, "--label", label, "-o", "out.jsonl")
+        assert (refused.code, shell.creates, refused.err) == (2, 0, f"batches-mcp: --label: {says}\n")
+
+
 def test_a_dry_run_needs_no_key_and_sends_nothing(shell: Shell) -> None:
     without = Shell(shell.folder, shell.sandbox, "")
     dry = without.run("run", "tickets.csv", *PROMPT, "--dry-run")

@@ -28,6 +28,7 @@ from batches_mcp.core.plan import BehaviorName
 from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
 from batches_mcp.core.signals import leave
 from batches_mcp.job.drive import Bounds
+from batches_mcp.store.entry import MOST_LABEL_CHARS
 from batches_mcp.work.retryable import PASSING
 
 if TYPE_CHECKING:
@@ -164,6 +165,9 @@ def run(
         raise UsageError(
             "run needs the ledger, without which it could submit the same rows twice; leave --no-ledger out"
         )
+    if label is not None and not 1 <= len(label) <= MOST_LABEL_CHARS:
+        size = f"has {len(label):,} characters; at most {MOST_LABEL_CHARS} are kept" if label else "is empty"
+        raise UsageError(f"--label: {size}")
     check_file(file)
     params = template_of(file, RowFlags(template, prompt, model, max_tokens, system, id_column))
     if out is None and not dry_run:

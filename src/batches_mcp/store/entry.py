@@ -13,6 +13,7 @@ from batches_mcp.api.batch import Batch
 
 # How long the API keeps results: https://platform.claude.com/docs/en/build-with-claude/batch-processing
 KEPT_DAYS = 29
+MOST_LABEL_CHARS = 200
 # How long a create that was not answered may still make a batch: the API may take 600 s to answer one
 # (the official SDKs' time-out), and a gateway before it may give up much earlier.
 DOUBT_S = 900.0

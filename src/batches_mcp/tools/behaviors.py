@@ -10,6 +10,7 @@ from batches_mcp.api.operations import BATCH_ID
 from batches_mcp.api.outcomes import RESULT_TYPES
 from batches_mcp.core.plan import Contribution, JsonSchema
 from batches_mcp.core.settings import BatchSettings
+from batches_mcp.store.entry import MOST_LABEL_CHARS
 from batches_mcp.tools import about
 from batches_mcp.tools.call import Call
 from batches_mcp.work.account import Account
@@ -152,7 +153,7 @@ _LEDGER_ARGUMENTS: Mapping[str, JsonSchema] = {
     "label": {
         "type": "string",
         "minLength": 1,
-        "maxLength": 200,
+        "maxLength": MOST_LABEL_CHARS,
         "description": "Words to find the batch by; kept here, not sent.",
     },
     "allow_duplicate": {
