@@ -265,6 +265,50 @@ def test_rows_that_failed_are_written_ready_to_be_corrected(shell: Shell) -> Non
     assert table(shell, "still.csv") == [header]
 
 
+def test_rows_that_were_left_out_are_written_with_what_is_wrong(shell: Shell) -> None:
+    rows = [
+        ["no id", "a b", HAIKU, "hello"],
+        ["good", "a", HAIKU, "hello"],
+        ["unknown", "b", "claude-haiku-9", "hello"],
+        ["again", "a", HAIKU, "hello"],
+        ["fine", "c", HAIKU, "hello"],
+        ["empty", "d", HAIKU, ""],
+    ]
+    write_rows(shell, "in.csv", [["name", "custom_id", "model", "text"], *rows])
+    (shell.folder / "bare.json").write_text(
+        json.dumps(TEMPLATE | {"messages": [{"role": "user", "content": "{{text}}"}]})
+    )
+    command = ("run", "in.csv", "--template", "bare.json", "-o", "out.csv", "--skip-invalid", "--yes", *_RUN)
+    # Also when the job is resumed, or what it wrote is written again.
+    for _ in range(2):
+        done = shell.run(*command, "--failures", "failed.csv")
+        assert done.code == 1, done.err
+        assert "4 failed rows are in failed.csv" in done.err
+        assert report(shell)["failures"]["rows"] == 4
+        header, *failed = table(shell, "failed.csv")
+        assert header == ["name", "custom_id", "model", "text", "error_type", "error_message"]
+        assert [row[:4] for row in failed] == [rows[0], rows[2], rows[3], rows[5]]
+        assert [row[4] for row in failed] == ["left_out", "not_found_error", "left_out", "left_out"]
+        assert failed[0][5] == "line 2, custom_id: 'a b' has ' '; allowed are letters, digits, - and _"
+        assert "line 5, custom_id: 'a' is the custom_id of line 3 as well" in failed[2][5]
+        assert failed[3][5].startswith("line 7, params.messages[0].content: ")
+    assert shell.creates == 1
+
+
+def test_requests_that_were_left_out_are_written_as_they_were(shell: Shell) -> None:
+    lines = [
+        json.dumps(request("good", "hi")),
+        json.dumps(request("a b", "hi")),
+        "{nonsense",
+        json.dumps({"params": {}}),
+    ]
+    (shell.folder / "in.jsonl").write_text("\n".join(lines))
+    command = ("run", "in.jsonl", "-o", "out.jsonl", "--skip-invalid", "--failures", "failed.jsonl", *_RUN)
+    done = shell.run(*command)
+    assert done.code == 0, done.err
+    assert (shell.folder / "failed.jsonl").read_text().splitlines() == lines[1:]
+
+
 def test_requests_that_failed_are_written_as_they_were(shell: Shell) -> None:
     bad = request("bad", "hello") | {"params": {**request("", "hello")["params"], "model": "claude-haiku-9"}}
     lines = [json.dumps(request("good", "hi")), json.dumps(bad), json.dumps(bad | {"custom_id": "worse"})]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+
+import anyio.to_thread
 
 from batches_mcp.cli.out import Out, Size, replacing
 from batches_mcp.core.errors import ServeError, UsageError
@@ -61,9 +64,13 @@ async def write_outputs(drive: Drive, out: Out, failures: Path | None, inputs: I
             ResultTable(file, inputs if has_columns else None) if out.kind == "csv" else ResultLines(file)
         ]
         if failures is not None and inputs is not None:
-            failed = FailedRows(stack.enter_context(replacing(FAILURES, failures)), failures.name, inputs)
-            sinks.append(failed)
+            failures_file = stack.enter_context(replacing(FAILURES, failures))
+            failed = FailedRows(failures_file, failures.name, inputs, drive.folder.left_out())
+            # The rows of the input are asked for in their order, and those that were left out are not in OUT.
+            sinks.insert(0, failed)
         await write_results(drive, sinks, tally)
+        if failed is not None:
+            await anyio.to_thread.run_sync(failed.add_left_out, math.inf)
     rows = drive.job.rows + drive.job.known_rows
     if tally.rows + tally.missing.total() != rows:
         raise ServeError(

@@ -26,7 +26,7 @@ from batches_mcp.core.state import create, unusable
 from batches_mcp.exchange import result
 from batches_mcp.job.known import KnownRows
 from batches_mcp.job.made import MadeBatches, Start
-from batches_mcp.job.steps import InputRow, Job, JobPart
+from batches_mcp.job.steps import InputRow, Job, JobPart, LeftOutRow
 from batches_mcp.requests.scan import Scan
 from batches_mcp.requests.source import Source
 from batches_mcp.store.entry import KEPT_DAYS
@@ -35,11 +35,13 @@ from batches_mcp.store.records import Records
 from batches_mcp.work.deliver import file_pieces
 from batches_mcp.work.intake import Body, take
 
-_JOB, _ROWS, _FRESH, _MADE = "job.json", "rows.jsonl", "fresh.json", "made.jsonl"
+_JOB, _FRESH, _MADE = "job.json", "fresh.json", "made.jsonl"
+_ROWS, _LEFT_OUT = "rows.jsonl", "left-out.jsonl"
 _READ_BYTES = 1 << 20
 _DAY_S = 86_400.0
 
 _input_row = msgspec.json.Decoder(InputRow).decode
+_left_out_row = msgspec.json.Decoder(LeftOutRow).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,20 @@ class JobFolder:
             with (self.path / _ROWS).open("rb") as file:
                 for line in file:
                     yield _input_row(line)
+        except OSError as error:
+            raise unusable(self.path, error) from error
+
+    def left_out(self) -> Iterator[LeftOutRow]:
+        """The rows with errors, in the order of the input.
+
+        Raises:
+            StateUnusable: they cannot be read.
+        """
+        try:
+            with (self.path / _LEFT_OUT).open("rb") as file:
+                yield from map(_left_out_row, file)
+        except FileNotFoundError:  # an earlier version cut the job
+            return
         except OSError as error:
             raise unusable(self.path, error) from error
 
@@ -204,9 +220,11 @@ def cut(
     draft = JobFolder(folder.path.with_name(f"{folder.path.name}-{token_hex(4)}"))
     try:
         draft.path.mkdir(0o700)
-        with create(draft.path / _ROWS) as file:
-            rows = _RowsFile(file, known)
-            found, bodies = take(source, around, draft.body, records.kept.write, leave_out=rows.is_known)
+        with create(draft.path / _ROWS) as file, create(draft.path / _LEFT_OUT) as left_out:
+            rows = _RowsFile(file, left_out, known)
+            found, bodies = take(
+                source, around, draft.body, records.kept.write, leave_out=rows.is_known, refused=rows.refuse
+            )
             rows_bytes = file.tell()
         if not found.requests:
             raise UsageError(f"{source.file}: holds no requests")
@@ -245,9 +263,10 @@ def tidy(jobs: Path, now_s: float) -> None:
 
 @dataclass(slots=True)
 class _RowsFile:
-    """Writes down the rows of a job, as they are found without errors."""
+    """Writes down the rows of a job as they are found, and those with errors."""
 
     file: IO[bytes]
+    left_out: IO[bytes]
     known: KnownRows | None
 
     def is_known(self, index: int, row: bytes) -> bool:
@@ -255,6 +274,10 @@ class _RowsFile:
         answered = self.known.find(row) if self.known else None
         self.file.write(msgspec.json.encode(InputRow(custom_id_of(row), index, *(answered or ()))) + b"\n")
         return answered is not None
+
+    def refuse(self, index: int, message: str) -> None:
+        """Write down a row with errors."""
+        self.left_out.write(msgspec.json.encode(LeftOutRow(index, message)) + b"\n")
 
 
 def _put(draft: JobFolder, folder: JobFolder, records: Records, start: Start) -> Job | None:

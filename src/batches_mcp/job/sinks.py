@@ -13,7 +13,7 @@ import msgspec
 
 from batches_mcp.exchange.request import text
 from batches_mcp.job.input_rows import InputRows
-from batches_mcp.job.steps import InputRow, Kind
+from batches_mcp.job.steps import InputRow, Kind, LeftOutRow
 from batches_mcp.store.rows import loads
 from batches_mcp.tools.export import COLUMNS, Format, cells, harmless
 from batches_mcp.tools.view import error_of
@@ -80,10 +80,15 @@ class ResultTable:
 
 
 class FailedRows:
-    """The rows that failed, in the form of an input: requests as they were, rows with what went wrong."""
+    """The rows that failed, in the form of an input: requests as they were, rows with what went wrong.
 
-    def __init__(self, file: BinaryIO, name: str, inputs: InputRows) -> None:
+    Among them are those that were `left_out`, in the order of the input, once the rows after them are added.
+    """
+
+    def __init__(self, file: BinaryIO, name: str, inputs: InputRows, left_out: Iterator[LeftOutRow]) -> None:
         self.count = 0
+        self._left_out = left_out
+        self._next_left_out = next(left_out, None)
         self._file = file
         self._inputs = inputs
         self._table: Any = None
@@ -95,16 +100,24 @@ class FailedRows:
             self._table.writerow([*inputs.columns, *self._added])
 
     def add(self, result: Result) -> None:
+        self.add_left_out(result.row.index)
         outcome, _ = result.kind
-        if outcome == "succeeded":
-            return
+        if outcome != "succeeded":
+            error_type, message = error_of(loads(result.line)["result"])
+            self._add(result.row.index, error_type or outcome, message)
+
+    def add_left_out(self, before: float) -> None:
+        """Add the rows that were left out before the one with this index."""
+        while (row := self._next_left_out) and row.index < before:
+            self._add(row.index, "left_out", row.message)
+            self._next_left_out = next(self._left_out, None)
+
+    def _add(self, index: int, error_type: str, message: str | None) -> None:
         self.count += 1
-        index = result.row.index
         if not self._inputs.has_columns:
             self._file.write(self._inputs.request(index) + b"\n")
             return
-        error_type, message = error_of(loads(result.line)["result"])
-        row = {**self._inputs.row(index), "error_type": error_type or outcome, "error_message": message}
+        row = {**self._inputs.row(index), "error_type": error_type, "error_message": message}
         if self._table is None:
             self._file.write(msgspec.json.encode(row) + b"\n")
         else:

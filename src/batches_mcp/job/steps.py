@@ -68,6 +68,13 @@ class InputRow(msgspec.Struct, frozen=True, array_like=True):
     answered_as: str | None = None
 
 
+class LeftOutRow(msgspec.Struct, frozen=True, array_like=True):
+    """A row of an input that has errors and is in no part: which, from 0, and what is wrong, with its place."""
+
+    index: int
+    message: str
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A batch of a part: the first one has all of its rows, each other those that were to be sent again.

@@ -70,12 +70,14 @@ class Scan:
     `place` makes the place for messages out of the number that a request comes with. What `template` says of every
     request is blamed on it. A request without errors that `leave_out` says, by its index from 0 and its JSON, goes into
     no part. `invalid_rows` are the first of the requests with errors, as `{where, custom_id?}`.
+    no part. One with errors is `refused`, by its index and what is wrong with it.
     """
 
     rules: RequestRules
     place: Callable[[int], str]
     template: Template | None = None
     leave_out: Callable[[int, bytes], bool] | None = None
+    refused: Callable[[int, str], object] | None = None
     invalid: set[int] = field(default_factory=set)
     invalid_rows: list[dict[str, str]] = field(default_factory=list)
     models: Counter[str] = field(default_factory=Counter)
@@ -133,6 +135,8 @@ class Scan:
                 self.invalid.add(index)
                 if len(self.invalid_rows) < MOST_SHOWN:
                     self.invalid_rows.append({"where": self.place(number), **_named(row)})
+        if self.refused is not None and index in self.invalid:
+            self.refused(index, "; ".join(f"{at(self.place(number), each.path)}: {each.message}" for each in found))
         if isinstance(row, bytes) and request and (not found or index not in self.invalid):
             if self.leave_out is not None and self.leave_out(index, row):
                 return None

@@ -110,15 +110,16 @@ def take(
     write: Callable[[Path, Iterable[bytes], str], Copy],
     each: Callable[[int, bytes], object] | None = None,
     leave_out: Callable[[int, bytes], bool] | None = None,
+    refused: Callable[[int, str], object] | None = None,
 ) -> tuple[Scan, dict[int, Body]]:
     """Read a source once: what was found, and the bodies of the parts, from 0, that have a `place`.
 
-    `each` is called with every request that can be sent and its part, from 0; see `Scan` for `leave_out`.
+    `each` is called with every request that can be sent and its part, from 0; see `Scan` for `leave_out` and `refused`.
 
     Raises:
         CallError: the source cannot be read to its end or changed meanwhile, or a body cannot be written.
     """
-    found = Scan(around.rules, source.place, source.template, leave_out)
+    found = Scan(around.rules, source.place, source.template, leave_out, refused)
     copies = {
         number: write(path, around.around(map(itemgetter(1), rows)), around.beta)
         for number, rows in groupby(_sendable(source, found, each), itemgetter(0))
