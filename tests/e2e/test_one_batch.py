@@ -108,18 +108,28 @@ def test_results_wait_for_the_end(shell: Shell) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signal to one process")
-def test_waiting_for_results_can_be_stopped(shell: Shell) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("phase", ["waiting", "downloading"])
+def test_results_can_be_stopped(number: signal.Signals, code: int, phase: str, shell: Shell) -> None:
     batch_id = submitted(shell, "hello")
+    (shell.folder / "out.jsonl").write_text("an earlier one")
+    if phase == "downloading":
+        shell.sandbox.end(batch_id)
+        # An answer that never comes, as far as the test is concerned.
+        shell.sandbox.faults.add("delay", on="results", key=shell.key, seconds=300)
     asked = len(shell.requests())
-    with shell.running("results", batch_id, "-o", "out.jsonl", "--wait") as process:
-        shell.until(asked + 1)
-        done = shell.stopped(process, signal.SIGINT)
-    assert done.code == 130
-    assert said(done).endswith(
-        f"batches-mcp: stopped; batch {batch_id} goes on, and the same command gets its results later\n"
-    )
+    with shell.running("results", batch_id, "-o", "out.jsonl", "--wait", "--overwrite") as process:
+        if phase == "downloading":
+            shell.until_met()
+        else:
+            shell.until(asked + 1)
+        done = shell.stopped(process, number)
+    assert done.code == code, done.err
+    words = f"stopped, and nothing was written; the same command gets the results of batch {batch_id} later"
+    assert said(done).endswith(f"batches-mcp: {words}\n")
     assert "Traceback" not in done.err
-    assert not list(shell.folder.glob("*out.jsonl*"))
+    assert [path.name for path in shell.folder.glob("*out.jsonl*")] == ["out.jsonl"]
+    assert (shell.folder / "out.jsonl").read_text() == "an earlier one"
 
 
 def test_a_batch_that_the_key_cannot_see(shell: Shell) -> None:

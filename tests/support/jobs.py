@@ -120,6 +120,13 @@ class Shell:
             assert time.monotonic() < deadline_s, [each.answer for each in self.requests()]
             time.sleep(0.005)
 
+    def until_met(self) -> None:
+        """Wait until requests have met every fault."""
+        deadline_s = time.monotonic() + 60
+        while self.sandbox.faults.pending():
+            assert time.monotonic() < deadline_s, self.sandbox.faults.pending()
+            time.sleep(0.005)
+
     def until_lists(self, count: int) -> None:
         """Wait until the list of batches was asked for so many times."""
         deadline_s = time.monotonic() + 60

@@ -11,6 +11,7 @@ import anyio
 from batches_mcp.cli.startup import Ready
 from batches_mcp.core.errors import BatchesMcpError, CallError, MissingVariable, UsageError
 from batches_mcp.core.plan import BehaviorName, ToolPlan
+from batches_mcp.core.signals import watch_signals
 from batches_mcp.core.variables import API_KEY
 from batches_mcp.store.records import all_ledgers
 from batches_mcp.work.account import Account
@@ -32,14 +33,22 @@ def tool_that(prepared: Ready, *needed: BehaviorName) -> ToolPlan:
     raise UsageError(f"this needs an operation with {names}, and no tool that is served has one")
 
 
-def with_account(prepared: Ready, tool: ToolPlan, work: Callable[[Account], Awaitable[Found]], batch_id: str) -> Found:
-    """What `work` on a batch of the tool's account comes to.
+def with_account(
+    prepared: Ready,
+    tool: ToolPlan,
+    work: Callable[[Account], Awaitable[Found]],
+    batch_id: str,
+    stopped: list[int] | None = None,
+) -> Found | None:
+    """What `work` on a batch of the tool's account comes to; None when a signal ended it, which is in `stopped` then.
+
+    Without such a list, signals do what they do to any process.
 
     Raises:
         BatchesMcpError: what went wrong, in words for the person who gave the command.
     """
     try:
-        return anyio.run(partial(_working, prepared, tool, work))
+        return anyio.run(partial(_working, prepared, tool, work, stopped))
     except BaseExceptionGroup as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
@@ -49,12 +58,27 @@ def with_account(prepared: Ready, tool: ToolPlan, work: Callable[[Account], Awai
         raise _in_words(prepared, error, batch_id) from error
 
 
-async def _working(prepared: Ready, tool: ToolPlan, work: Callable[[Account], Awaitable[Found]]) -> Found:
+async def _working(
+    prepared: Ready, tool: ToolPlan, work: Callable[[Account], Awaitable[Found]], stopped: list[int] | None
+) -> Found | None:
     batch = prepared.batch
+    found: Found | None = None
     async with running(
         prepared.variables, prepared.state, ledger=batch.ledger, account=batch.account, drain_s=lambda: 0.0
     ) as runtime:
-        return await work(Account(runtime, tool))
+        if stopped is None:
+            return await work(Account(runtime, tool))
+        async with anyio.create_task_group() as tasks:
+
+            def stop() -> None:
+                if runtime.all_records is not None:
+                    runtime.all_records.stopping.set()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(watch_signals, stopped, stop)
+            found = await work(Account(runtime, tool))
+            tasks.cancel_scope.cancel()
+    return found
 
 
 def _in_words(prepared: Ready, error: CallError, batch_id: str) -> BatchesMcpError:

@@ -42,7 +42,7 @@ def cancel(*, batch_id: str, yes: bool, upstream: UpstreamSettings, batch: Batch
         tool = next((tool for tool in prepared.plan.tools if tool.behavior is BehaviorName.CANCEL), None)
         if tool is None or BehaviorName.STATUS not in tool.beside:
             raise UsageError("there is no tool that cancels batches among those served (--read-only, --capability)")
-        return with_account(prepared, tool, partial(_cancel, batch_id, yes), batch_id)
+        return with_account(prepared, tool, partial(_cancel, batch_id, yes), batch_id) or 0
 
 
 async def _cancel(batch_id: str, yes: bool, account: Account) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from batches_mcp.cli.startup import ready, say
 from batches_mcp.core.errors import ServeError, UsageError
 from batches_mcp.core.plan import BehaviorName
 from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
+from batches_mcp.core.signals import leave
 from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.job.asking import Asking
 from batches_mcp.job.intake import JobFolder
@@ -75,11 +77,16 @@ def results(
     check_place("-o", out, "-")
     with ready(upstream, Environment(warn=say), log_level, batch) as prepared:
         tool = tool_that(prepared, BehaviorName.STATUS, BehaviorName.RESULTS)
+        stopped: list[int] = []
         try:
-            return with_account(prepared, tool, partial(_write, batch_id, out, wait, overwrite), batch_id)
-        except KeyboardInterrupt:
-            say(f"stopped; batch {batch_id} goes on, and the same command gets its results later")
-            return 130
+            code = with_account(prepared, tool, partial(_write, batch_id, out, wait, overwrite), batch_id, stopped)
+        except KeyboardInterrupt:  # before it begins, and on Windows
+            code, stopped = None, [signal.SIGINT]
+        if code is None:
+            say(f"stopped, and nothing was written; the same command gets the results of batch {batch_id} later")
+    if code is None:
+        leave(128 + stopped[0])
+    return code
 
 
 def check_id(batch_id: str) -> None:
@@ -110,7 +117,7 @@ async def _write(batch_id: str, out: str, wait: bool, overwrite: bool, account: 
         spool = await asking.spool(batch_id, display.show)
     with place.writing(lambda: Size(len(spool), 0)) as file:
         write = writer(file, place.kind)
-        await anyio.to_thread.run_sync(write, _lines(spool))
+        await anyio.to_thread.run_sync(write, _lines(spool), abandon_on_cancel=True)
     written = f"{count(len(spool), 'row')} written to {out}" if out != "-" else count(len(spool), "row")
     say(f"{batch_id}: {outcomes(batch)}; cost {usd(actual_usd(spool.tokens))}; {written}")
     return 0
