@@ -348,7 +348,7 @@ def test_the_tables_name_modules_that_exist() -> None:
             "def f():\n    'Docs.'\n    return '/v1/messages/batches'",
         ),
         (accounts_are_kept_by_the_store, "work.download", "runtime.state.folder(account.name, 'spool')"),
-        (accounts_are_kept_by_the_store, "cli.jobs", "prepared.state.path.glob('*/ledger.sqlite')"),
+        (accounts_are_kept_by_the_store, "cli.job_lookup", "prepared.state.path.glob('*/ledger.sqlite')"),
         (nothing_prints, "serve.mcp", "print('x')"),
     ],
 )

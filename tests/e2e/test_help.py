@@ -54,6 +54,36 @@ def test_help_is_a_command_too() -> None:
     assert run("help", "key", "set") == run("key", "set", "--help")
 
 
+HEAVY = {"anyio", "httpx2", "mcp", "pydantic", "rich", "sqlite3", "ssl", "starlette", "uvicorn", "yaml"}
+
+
+def imported(*arguments: str, **variables: str) -> set[str]:
+    """What is imported until a command line is answered, but for the parts of packages."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "batches_mcp", *arguments],
+        env=environment(None, COLUMNS="80", **variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout
+    lines = (line for line in done.stderr.splitlines() if line.startswith("import time:"))
+    return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+
+
+def test_help_waits_for_nothing_heavy() -> None:
+    assert not imported("--help") & HEAVY
+    # Secrets among the settings are pydantic's.
+    for command_name in ("serve", "run", "jobs"):
+        assert imported(command_name, "--help") & HEAVY <= {"pydantic"}, command_name
+
+
+@pytest.mark.parametrize("words", ["batches-mcp ", "batches-mcp run --", "batches-mcp jobs --", "batches-mcp --"])
+def test_completion_waits_for_nothing_heavy(words: str) -> None:
+    found = imported(_BATCHES_MCP_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(len(words.split(" ")) - 1))
+    assert found & HEAVY <= {"pydantic"}
+
+
 @pytest.mark.parametrize("columns", [80, 140])
 @pytest.mark.parametrize("name", ["", *NAMES])
 def test_help_has_two_examples_and_fits_the_terminal(name: str, columns: int) -> None:

@@ -6,7 +6,7 @@ import signal
 import sys
 
 from batches_mcp.__main__ import main
-from batches_mcp.cli import jobs
+from batches_mcp.cli import job_lookup
 from batches_mcp.job import asking
 from batches_mcp.requests import scan as requests
 from batches_mcp.work import reconcile, refusals
@@ -19,5 +19,5 @@ if __name__ == "__main__":
     reconcile._PAUSES_S = (0.0, 0.01, 0.02, 0.04, 0.08, 0.15)
     refusals._ASK_AGAIN_S = 0.1
     asking.LONGEST_PAUSE_S = 0.1
-    jobs._WATCH_S = 0.05
+    job_lookup._WATCH_S = 0.05
     main()

@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 from batches_mcp import __version__
 from batches_mcp.cli.examples import epilog
 from batches_mcp.core.diagnostics import did_you_mean
 from batches_mcp.core.errors import BatchesMcpError, CapabilityError, UnreadableFile, UsageError
 from batches_mcp.core.redact import printable
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
 
 log = logging.getLogger(__name__)
 
@@ -27,26 +25,33 @@ _USAGE = 2
 _INTERRUPTED = 130
 
 
-# Where each command is defined, under its own name; imported when it is run, so that it pays for its own imports only.
+class _Place(NamedTuple):
+    """Where a command is defined, under its own name, and what it does in one line."""
+
+    module: str
+    does: str
+
+
+# Commands are imported when they are run, so that each pays for its own imports only.
 _COMMANDS = {
-    "serve": "batches_mcp.cli.serve",
-    "call": "batches_mcp.cli.inspect",
-    "tools": "batches_mcp.cli.inspect",
-    "check": "batches_mcp.cli.language",
-    "run": "batches_mcp.cli.run",
-    "jobs": "batches_mcp.cli.jobs",
-    "results": "batches_mcp.cli.results",
-    "cancel": "batches_mcp.cli.cancel",
-    "models": "batches_mcp.cli.models",
-    "key": "batches_mcp.cli.key",
-    "install": "batches_mcp.cli.install",
-    "uninstall": "batches_mcp.cli.install",
-    "doctor": "batches_mcp.cli.doctor",
-    "explain": "batches_mcp.cli.language",
-    "schema": "batches_mcp.cli.language",
-    "export": "batches_mcp.cli.export",
-    "demo": "batches_mcp.cli.demo",
-    "sandbox": "batches_mcp.cli.serve",
+    "serve": _Place("serve", "Serve the tools over MCP (the default)."),
+    "call": _Place("inspect", "Make one tool call and print its answer."),
+    "tools": _Place("inspect", "Show the tools as an agent will see them."),
+    "check": _Place("language", "Check capability files and print every problem."),
+    "run": _Place("run", "Do a whole job: from a file of rows or requests to a file of results."),
+    "jobs": _Place("jobs", "Show the batches that this machine submitted."),
+    "results": _Place("results", "Write the results of a batch to a file."),
+    "cancel": _Place("cancel", "Cancel a batch that is in progress."),
+    "models": _Place("models", "List models with their prices in batches."),
+    "key": _Place("key", "Store, show or forget the API key."),
+    "install": _Place("install", "Add the server to Claude, VS Code, Cursor and other hosts."),
+    "uninstall": _Place("install", "Remove the server from hosts again."),
+    "doctor": _Place("doctor", "Look for what keeps the server from working in hosts."),
+    "explain": _Place("language", "Show where a tool's inputs go, and what comes back."),
+    "schema": _Place("language", "Print the JSON Schema of the capability language."),
+    "export": _Place("export", "Print what is exposed over REST as OpenAPI 3.1."),
+    "demo": _Place("demo", "Play the life of a batch against the sandbox."),
+    "sandbox": _Place("serve", "Run a local stand-in for the API."),
 }
 
 
@@ -67,11 +72,15 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(import_module(_COMMANDS[cmd_name]), cmd_name)
+        command: click.Command = getattr(import_module(f"batches_mcp.cli.{_COMMANDS[cmd_name].module}"), cmd_name)
         parts = getattr(command, "commands", {})
         for name, each in {cmd_name: command, **{f"{cmd_name} {part}": each for part, each in parts.items()}}.items():
             each.epilog = epilog(name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, place.does) for name, place in _COMMANDS.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -83,7 +92,10 @@ class _Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        found = super().shell_complete(ctx, incomplete)
+        found = [
+            CompletionItem(name, help=place.does) for name, place in _COMMANDS.items() if name.startswith(incomplete)
+        ]
+        found += click.Command.shell_complete(self, ctx, incomplete)
         if incomplete.startswith("-"):
             serve = self.get_command(ctx, "serve")
             assert serve is not None  # noqa: S101 - it is in the table

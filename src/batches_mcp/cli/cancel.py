@@ -27,7 +27,7 @@ from batches_mcp.work.account import Account
 _BILLED = "Requests that are answered before it stops are billed; the others are not"
 
 
-@click.command(short_help="Cancel a batch that is in progress.")
+@click.command
 @click.argument("batch_id", metavar="ID")
 @flag("--yes", is_flag=True, help="Do not ask.")
 @account_flags

@@ -30,7 +30,7 @@ _POLL_S = 0.25
 _COLORS = {"succeeded": "green", "errored": "red", "expired": "yellow", "canceled": "magenta"}
 
 
-@click.command(short_help="Play the life of a batch against the sandbox.")
+@click.command
 def demo() -> None:
     """Play the whole life of a batch against the sandbox: no API key, nothing billed, done in seconds."""
     from rich.console import Console

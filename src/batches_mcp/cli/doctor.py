@@ -34,7 +34,7 @@ _NETWORK = ("HTTPS_PROXY", "https_proxy", "SSL_CERT_FILE", "ANTHROPIC_BASE_URL",
 _OTHERS = 0o077
 
 
-@click.command(short_help="Look for what keeps the server from working in hosts.")
+@click.command
 @flag("--json", "as_json", is_flag=True, help="Print the findings as a JSON array.")
 @flag(
     "--bundle",

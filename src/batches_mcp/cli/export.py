@@ -14,7 +14,7 @@ from batches_mcp.language.routes import compile_rest
 from batches_mcp.serve.openapi import document
 
 
-@click.command(short_help="Print what is exposed over REST as OpenAPI 3.1.")
+@click.command
 @click.argument("form", type=click.Choice(["openapi"]))
 @capability
 def export(*, form: str, capability: Path | None) -> None:  # noqa: ARG001 - there is one form so far

@@ -25,7 +25,7 @@ _MISSING = "missing_variable:"
 _MOST_WIDTH = 110
 
 
-@click.command(short_help="Show the tools as an agent will see them.")
+@click.command
 @capability
 @flag("--json", "as_json", is_flag=True, help="Print the tools as MCP's tools/list sends them.")
 def tools(*, capability: Path | None, as_json: bool) -> None:
@@ -66,7 +66,7 @@ def hint_words(tool: ToolPlan) -> list[str]:
     return [change, *(["idempotent"] if tool.hints.idempotent else [])]
 
 
-@click.command(short_help="Make one tool call and print its answer.")
+@click.command
 @click.argument("tool", shell_complete=tool_name)
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @flag("--args", "given", metavar="JSON", help="All arguments as one JSON object.")

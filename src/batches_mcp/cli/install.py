@@ -34,7 +34,7 @@ _yes = flag("--yes", is_flag=True, help="Do not ask.")
 _dry_run = flag("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 
 
-@click.command(short_help="Add the server to Claude, VS Code, Cursor and other hosts.")
+@click.command
 @_hosts
 @_project
 @flag("--root", "roots", multiple=True, type=click.Path(path_type=Path), metavar="DIR", help="serve's --root.")
@@ -87,7 +87,7 @@ def install(
     return 1 if failed or not all(done) else 0
 
 
-@click.command(short_help="Remove the server from hosts again.")
+@click.command
 @_hosts
 @_project
 @_name

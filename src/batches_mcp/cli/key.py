@@ -29,7 +29,7 @@ _LIMITS = Limits(call_s=15.0)
 _base_url = flag("--base-url", metavar="URL", help="Send requests there instead of to the file's baseUri.")
 
 
-@click.group(short_help="Store, show or forget the API key.")
+@click.group
 def key() -> None:
     """Store the API key once, for every host on this machine, so that no host's configuration holds it.
 

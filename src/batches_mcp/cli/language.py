@@ -24,7 +24,7 @@ from batches_mcp.language.explain import explain as explained
 _YAML = {".yaml", ".yml"}
 
 
-@click.command(short_help="Check capability files and print every problem.")
+@click.command
 @click.argument("paths", metavar="[FILE|FOLDER]...", nargs=-1, type=click.Path(path_type=Path))
 @flag("--json", "as_json", is_flag=True, help="Print a JSON array.")
 @flag("--strict", is_flag=True, help="Let warnings fail as well.")
@@ -88,7 +88,7 @@ def _number(number: int, of: str) -> str:
     return f"{number:,} {of}{'' if number == 1 else 's'}"
 
 
-@click.command(short_help="Show where a tool's inputs go, and what comes back.")
+@click.command
 @click.argument("tool", shell_complete=tool_name)
 @capability
 @flag("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -142,7 +142,7 @@ def _section(title: str, lines: list[str]) -> list[str]:
     return ["", title, *lines] if lines else []
 
 
-@click.command(short_help="Print the JSON Schema of the capability language.")
+@click.command
 def schema() -> None:
     """Print a JSON Schema (2020-12) of capability files, with which editors complete and check them.
 

@@ -14,7 +14,7 @@ from batches_mcp.cli.startup import say
 _MILLION = 1_000_000
 
 
-@click.command(short_help="List models with their prices in batches.")
+@click.command
 @flag("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def models(*, as_json: bool) -> None:
     """List the models known here, cheapest first: USD per million tokens in a batch, in and out, and the most output.

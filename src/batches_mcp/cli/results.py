@@ -48,7 +48,7 @@ class _Watch:
         self.display.show(doing)
 
 
-@click.command(short_help="Write the results of a batch to a file.")
+@click.command
 @click.argument("batch_id", metavar="ID")
 @flag(
     "--out", "-o", "out", required=True, metavar="OUT", type=click.Path(), help="Where the results go; - prints them."

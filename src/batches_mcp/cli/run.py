@@ -9,29 +9,19 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
-import anyio.to_thread
 import click
 
-from batches_mcp.cli.dry_run import dry_run as show
 from batches_mcp.cli.flags import batch_flags, flag, log_level, names, upstream_flags
 from batches_mcp.cli.grouped import GroupedCommand
-from batches_mcp.cli.job_input import check_file
-from batches_mcp.cli.job_template import RowFlags, template_of
-from batches_mcp.cli.out import check_place
-from batches_mcp.cli.outputs import FAILURES, check_failures
 from batches_mcp.cli.retry_types import ON_REQUEST_IN_RUN, retry_types_of
 from batches_mcp.cli.startup import Ready, ready, say
-from batches_mcp.cli.whole_job import RunOptions, until_stopped
 from batches_mcp.core.errors import BatchesMcpError, CallError, InvalidArguments, UsageError
 from batches_mcp.core.plan import BehaviorName
 from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
-from batches_mcp.core.signals import leave
-from batches_mcp.job.drive import Bounds
-from batches_mcp.store.entry import MOST_LABEL_CHARS
 from batches_mcp.work.retryable import PASSING
 
 if TYPE_CHECKING:
+    from batches_mcp.cli.whole_job import RunOptions
     from batches_mcp.sandbox.config import SandboxOptions
 
 # The largest queue of a usage tier holds five whole batches; in a smaller one, creates wait for room.
@@ -58,7 +48,6 @@ _TEMPLATE = re.compile(r"^template\b", re.MULTILINE)
 @click.command(
     cls=GroupedCommand,
     groups=_GROUPS,
-    short_help="Do a whole job: from a file of rows or requests to a file of results.",
 )
 @click.argument("file", type=click.Path())
 @flag("--prompt", metavar="TEXT", help="What is asked of each row; {{column}} stands for the row's value.")
@@ -160,6 +149,19 @@ def run(
     Exit code 0: every row succeeded; 1: some failed for good or are missing, or it could not be done; 2: wrong usage.
     Every flag can be set in the environment: --max-open is BATCHES_MCP_MAX_OPEN.
     """
+    # What only shows its help pays for none of these.
+    import anyio
+
+    from batches_mcp.cli.dry_run import dry_run as show
+    from batches_mcp.cli.job_input import check_file
+    from batches_mcp.cli.job_template import RowFlags, template_of
+    from batches_mcp.cli.out import check_place
+    from batches_mcp.cli.outputs import FAILURES, check_failures
+    from batches_mcp.cli.whole_job import RunOptions, until_stopped
+    from batches_mcp.core.signals import leave
+    from batches_mcp.job.drive import Bounds
+    from batches_mcp.store.entry import MOST_LABEL_CHARS
+
     gc.enable()
     if not batch.ledger and not dry_run:
         raise UsageError(

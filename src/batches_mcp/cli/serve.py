@@ -26,7 +26,6 @@ from batches_mcp.core.settings import (
     UpstreamSettings,
     default_root,
 )
-from batches_mcp.core.signals import leave
 
 if TYPE_CHECKING:
     from batches_mcp.sandbox import Tier
@@ -41,7 +40,7 @@ _STDIO_DRAIN_S = 10.0
 _HTTP_DRAIN_S = 600.0
 
 
-@click.command(short_help="Serve the tools over MCP (the default).")
+@click.command
 @flag(
     "--transport", type=click.Choice(["stdio", "http"]), default="stdio", show_default=True, help="How clients connect."
 )
@@ -100,6 +99,8 @@ def serve(
     is the one that `batches-mcp key set` stored. Without one the server starts and lists its tools, and calls answer
     what is missing.
     """
+    from batches_mcp.core.signals import leave
+
     if rest and transport != "http":
         raise UsageError("--rest is served over HTTP only; add --transport http")
     if rest_port is not None and not rest:
@@ -191,7 +192,7 @@ def _choice(text: str) -> tuple[str, str]:
     return name, choice
 
 
-@click.command(short_help="Run a local stand-in for the API.")
+@click.command
 @flag("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @flag(
     "--port",

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydantic import SecretStr
 
-from batches_mcp import language
 from batches_mcp.core.errors import CallError, UsageError
 from batches_mcp.core.plan import BehaviorName, RequestPlan, RestPlan, ServerPlan, credential_templates
 from batches_mcp.core.redact import RedactingFilter, Redactor, printable
@@ -30,12 +29,6 @@ from batches_mcp.core.settings import (
 )
 from batches_mcp.core.state import StateFolder
 from batches_mcp.core.variables import Variables
-from batches_mcp.exchange.request import base_url, credential_header
-from batches_mcp.language.compile import compile_server
-from batches_mcp.language.defaults import known_origins
-from batches_mcp.language.offer import Choice, offer
-from batches_mcp.language.origins import origin_of
-from batches_mcp.tools.behaviors import Behavior, behaviors, contributions
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
@@ -43,6 +36,7 @@ if TYPE_CHECKING:
     from batches_mcp.language.link import Linked
     from batches_mcp.sandbox.config import SandboxOptions
     from batches_mcp.serve.draining import Draining
+    from batches_mcp.tools.behaviors import Behavior
     from batches_mcp.work.runtime import Runtime
 
 _SANDBOX_KEY = "sandbox-key"
@@ -75,6 +69,8 @@ class Ready:
                 f"the capability asks callers over HTTP for a credential, and {' and '.join(missing)} is not set; "
                 f"set it, or {TOKEN}, which is asked for in its place"
             )
+        from batches_mcp.exchange.request import credential_header
+
         try:
             header, value = credential_header(self.plan.inbound, self.variables)
         except CallError as error:
@@ -128,6 +124,14 @@ def ready(
         UsageError: settings that contradict each other or the file.
         UnreadableFile, CapabilityError: the file cannot be read, or has errors.
     """
+    # What only shows its help pays for none of these.
+    from batches_mcp import language
+    from batches_mcp.language.compile import compile_server
+    from batches_mcp.language.defaults import known_origins
+    from batches_mcp.language.offer import Choice, offer
+    from batches_mcp.language.origins import origin_of
+    from batches_mcp.tools.behaviors import behaviors, contributions
+
     with ExitStack() as stack:
         base_url = settings.base_url
         if settings.sandbox:
@@ -189,6 +193,8 @@ def _readable(roots: Sequence[Path]) -> str:
 
 def _shown_base(plan: RequestPlan, variables: Mapping[str, SecretStr]) -> str:
     """Where requests go, with variables in it as long as they have no value."""
+    from batches_mcp.exchange.request import base_url
+
     try:
         return base_url(plan, variables)
     except CallError:
