@@ -46,7 +46,7 @@ def dry_run(options: RunOptions, prepared: Ready, tool: ToolPlan) -> int:
         tell("The first request, as it would be sent:")
         click.echo(printable_json(json.dumps(json.loads(first), indent=2, ensure_ascii=False)))
     if found.problems:
-        show_problems(found)
+        show_problems(found, options.template_flag)
     if source_rows is not None and source_rows > found.requests:
         tell(trial(found.requests, source_rows))
     wrong = bool(found.count(Severity.ERROR)) and not options.skip_invalid

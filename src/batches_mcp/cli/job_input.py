@@ -17,12 +17,14 @@ from typing import Any
 
 from batches_mcp.core.errors import UnreadableFile, UsageError
 from batches_mcp.job.intake import spooled_input
+from batches_mcp.requests.checks import OPENAI
 from batches_mcp.requests.reading import request_rows
 from batches_mcp.requests.source import Source, first_rows, in_file
 from batches_mcp.requests.template import Template
 
 _READ_BYTES = 1 << 18
 _MOST_NAMED = 5
+_OPENAI_KEYS = {"custom_id", "method", "url", "body"}
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".json")
 
 
@@ -111,7 +113,7 @@ def _check_rows(name: str, file: io.BufferedReader, template: Template) -> None:
     """That FILE may hold rows for a template.
 
     Raises:
-        UsageError: it holds whole requests.
+        UsageError: it holds whole requests, or such of OpenAI's batches.
     """
     file.seek(0)
     try:
@@ -119,6 +121,8 @@ def _check_rows(name: str, file: io.BufferedReader, template: Template) -> None:
         row = json.loads(first)
     except (ValueError, RecursionError, EOFError, OSError, zlib.error):  # what is wrong is told when it is read
         return
+    if isinstance(row, dict) and row.keys() == _OPENAI_KEYS and isinstance(row["body"], dict):
+        raise UsageError(f"FILE: {name} {OPENAI}")
     if isinstance(row, dict) and row.keys() == {"custom_id", "params"} and not row.keys() & set(template.columns):
         raise UsageError(
             f"FILE: {name} holds whole requests, each with params of its own; leave --prompt, --template and what goes "

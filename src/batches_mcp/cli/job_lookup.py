@@ -67,7 +67,8 @@ def show_one(prepared: Ready, batch_id: str, *, as_json: bool) -> None:
 
 def _looked_up(prepared: Ready) -> Jobs:
     with all_ledgers(prepared.state) as ledgers:
-        say(anyio.run(_refresh, prepared, ledgers))
+        if _jobs(prepared, ledgers).rows:
+            say(anyio.run(_refresh, prepared, ledgers))
         return _jobs(prepared, ledgers)
 
 

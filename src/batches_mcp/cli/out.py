@@ -11,10 +11,15 @@ from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO, Literal, NamedTuple
 
-from batches_mcp.core.errors import ServeError, UsageError
+from batches_mcp.cli.startup import Ready
+from batches_mcp.core.errors import ServeError, StateUnusable, UsageError
+from batches_mcp.core.settings import user_state_folder
+from batches_mcp.core.state import StateFolder
 from batches_mcp.job.intake import JobFolder
 from batches_mcp.job.written import Found, find, note, written
 
+# What embedded sandboxes answered, in the state folder.
+_SANDBOXES = "sandboxes"
 _MORE = "name another OUT, or add --overwrite"
 
 
@@ -30,12 +35,16 @@ class Out:
     """The OUT of a job that is kept in `folder`; `overwrite` lets it replace whatever is there.
 
     Without it, OUT replaces what this job wrote there itself, and what an earlier one wrote that `asked` the same of
-    the rows of `source`, unless that has more. `kept` is what was left there in the end, because it has more.
+    the rows of `source`, unless that has more. `kept` is what was left there in the end, because it has more. What an
+    embedded sandbox answered makes room for anything; it is noted in the folder `sandboxes`, for the state of such a
+    run, which is `in_sandbox`, is thrown away.
     """
 
     name: str
     folder: JobFolder
     overwrite: bool
+    sandboxes: JobFolder
+    in_sandbox: bool = False
     source: str | None = None
     asked: str = ""
     kept: Found | None = None
@@ -103,12 +112,16 @@ class Out:
             unfinished.replace(out)
             _settle(out.parent)
             note(self.folder, latest)  # another process with this job may have noted its own at the same time
+            if self.in_sandbox:
+                with suppress(StateUnusable):  # a sandbox needs no state folder
+                    StateFolder(self.sandboxes.path).folder()
+                    note(self.sandboxes, latest)
         finally:
             unfinished.unlink(missing_ok=True)
 
     def _there(self) -> Found | None:
         path = Path(self.name)
-        return find(self.folder, path, self.source, self.asked) if path.exists() else None
+        return find(self.folder, self.sandboxes, path, self.source, self.asked) if path.exists() else None
 
     def _in_the_way(self, found: Found | None, rows: int) -> str:
         """Why what is there may not be replaced by so many rows; empty when it may."""
@@ -117,7 +130,7 @@ class Out:
         if found.edited:
             return "was changed after batches-mcp wrote it"
         there = found.written
-        if found.own:
+        if found.own or found.made_up:
             return ""
         if there.source is None or self.source is None:
             return f"has the results of another run, of {there.source or 'standard input'}"
@@ -130,10 +143,17 @@ class Out:
         return ""
 
     def _has_more(self, found: Found, rows: int, answers: int) -> bool:
+        if found.made_up:
+            return False
         if found.own:
             return found.written.rows > rows
         mine = not (self.overwrite or self._in_the_way(found, found.written.rows))
         return mine and (found.written.rows > rows or found.written.answers > answers)
+
+
+def sandbox_notes(prepared: Ready) -> JobFolder:
+    """Where it is noted what embedded sandboxes answered: in the state folder of runs without one."""
+    return JobFolder(StateFolder(prepared.batch.state_dir or user_state_folder()).path / _SANDBOXES)
 
 
 def check_place(flag: str, name: str, source: str) -> None:

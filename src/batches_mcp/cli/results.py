@@ -15,7 +15,7 @@ from batches_mcp.api.batch import Batch
 from batches_mcp.cli.account import tool_that, with_account
 from batches_mcp.cli.display import Waiting, count, outcomes, state_of, usd, waiting
 from batches_mcp.cli.flags import account_flags, flag, log_level
-from batches_mcp.cli.out import Out, Size, check_place
+from batches_mcp.cli.out import Out, Size, check_place, sandbox_notes
 from batches_mcp.cli.startup import ready, say
 from batches_mcp.core.errors import ServeError, UsageError
 from batches_mcp.core.plan import BehaviorName
@@ -79,7 +79,13 @@ def results(
         tool = tool_that(prepared, BehaviorName.STATUS, BehaviorName.RESULTS)
         stopped: list[int] = []
         try:
-            code = with_account(prepared, tool, partial(_write, batch_id, out, wait, overwrite), batch_id, stopped)
+            code = with_account(
+                prepared,
+                tool,
+                partial(_write, batch_id, out, wait, overwrite, sandbox_notes(prepared)),
+                batch_id,
+                stopped,
+            )
         except KeyboardInterrupt:  # before it begins, and on Windows
             code, stopped = None, [signal.SIGINT]
         if code is None:
@@ -99,10 +105,10 @@ def check_id(batch_id: str) -> None:
         raise UsageError("expected the id of a batch, found an empty text; `batches-mcp jobs` lists batches")
 
 
-async def _write(batch_id: str, out: str, wait: bool, overwrite: bool, account: Account) -> int:
+async def _write(batch_id: str, out: str, wait: bool, overwrite: bool, sandboxes: JobFolder, account: Account) -> int:
     folder = account.folder.jobs() / key(batch_id)
     folder.mkdir(mode=0o700, exist_ok=True)
-    place = Out(out, JobFolder(folder), overwrite)
+    place = Out(out, JobFolder(folder), overwrite, sandboxes)
     place.check(0)
     with waiting() as display:
         asking = Asking(account, _Watch(display))

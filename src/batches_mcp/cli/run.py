@@ -15,7 +15,7 @@ from batches_mcp.cli.flags import batch_flags, flag, log_level, names, upstream_
 from batches_mcp.cli.grouped import GroupedCommand
 from batches_mcp.cli.retry_types import ON_REQUEST_IN_RUN, retry_types_of
 from batches_mcp.cli.startup import Ready, ready, say
-from batches_mcp.core.errors import BatchesMcpError, CallError, InvalidArguments, UsageError
+from batches_mcp.core.errors import BatchesMcpError, CallError, InvalidArguments, MissingVariable, UsageError
 from batches_mcp.core.plan import BehaviorName
 from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
 from batches_mcp.work.retryable import PASSING
@@ -227,8 +227,12 @@ def _first(error: BaseException, prepared: Ready, options: RunOptions) -> BaseEx
     """The error that counts: task groups wrap what is raised within them."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    from batches_mcp.cli.account import missing_key
+
     if isinstance(error, InvalidArguments):
         # What makes requests of rows is a template, whichever flag it came from.
         said = _TEMPLATE.sub(options.template_flag, error.report.message)
         return UsageError(prepared.redactor.text(said))
+    if isinstance(error, MissingVariable):
+        return missing_key(error)
     return BatchesMcpError(prepared.redactor.text(str(error))) if isinstance(error, CallError) else error

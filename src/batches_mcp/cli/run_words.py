@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -21,6 +23,7 @@ CORRECT = "Correct the rows with errors, or leave them out with --skip-invalid."
 HOW_LONG = "Most batches end within an hour, all within 24 hours."
 HOW_LONG_SANDBOX = "The sandbox bills nothing, and its batches end within seconds."
 _MOST_MODELS = 4
+_IN_TEMPLATE = re.compile(r"template\.(?:params\.)?(model|max_tokens|system)\b")
 
 
 def tell(text: str) -> None:
@@ -28,12 +31,20 @@ def tell(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
-def show_problems(found: Scan) -> None:
-    """What was found in the requests, by cause, and how much of it."""
+def show_problems(found: Scan, template_flag: str) -> None:
+    """What was found in the requests, by cause, and how much of it; `template_flag` is what makes them of rows."""
     for problem in found.problems:
+        if template_flag == "--prompt":
+            problem = replace(problem, where=[_flag_of(place) for place in problem.where])
         tell(f"{problem.severity}: {problem.text()}")
     named = f"{count(found.count(Severity.ERROR), 'error')}, {count(found.count(Severity.WARNING), 'warning')}"
     tell(f"{count(found.requests, 'request')}: {named}")
+
+
+def _flag_of(place: str) -> str:
+    """The flag that says what stands at a place of the template that --prompt makes."""
+    found = _IN_TEMPLATE.match(place)
+    return f"--{found[1].replace('_', '-')}" if found else "--prompt" if place.startswith("template") else place
 
 
 def trial(rows: int, source_rows: int) -> str:

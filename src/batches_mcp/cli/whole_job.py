@@ -22,7 +22,7 @@ from batches_mcp.cli.display import console, count, outcome, show_table, usd
 from batches_mcp.cli.failure_words import out_of_credit
 from batches_mcp.cli.job_input import job_source
 from batches_mcp.cli.job_progress import watching
-from batches_mcp.cli.out import Out, replace_text
+from batches_mcp.cli.out import Out, replace_text, sandbox_notes
 from batches_mcp.cli.outputs import Written, needs_input, write_outputs
 from batches_mcp.cli.run_words import (
     CORRECT,
@@ -214,7 +214,7 @@ class WholeJob:
         found, job, folder, start = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
         usable = bool(job.parts or job.known)
         if found is not None and (found.problems or not usable):
-            show_problems(found)
+            show_problems(found, self.options.template_flag)
             if not usable:
                 tell(f"Nothing was sent. {CORRECT}")
         return (job, folder, around, start) if usable else None
@@ -262,7 +262,9 @@ class WholeJob:
     def _out(self, folder: JobFolder) -> Out:
         options = self.options
         source = os.path.realpath(options.file) if Path(options.file).is_file() else None
-        return Out(options.out, folder, options.overwrite, source, asked_of_rows(options.template))
+        sandboxes = sandbox_notes(self.ready)
+        asked = asked_of_rows(options.template)
+        return Out(options.out, folder, options.overwrite, sandboxes, options.sandbox, source, asked)
 
     def _say(self, text: str) -> None:
         if not self.options.quiet:

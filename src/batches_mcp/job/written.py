@@ -38,11 +38,15 @@ class WrittenFile(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the notes say of a file: `own` was written by this very job; an `edited` one is not as any job wrote it."""
+    """What the notes say of a file: `own` was written by this very job; an `edited` one is not as any job wrote it.
+
+    One that is `made_up` has the answers of an embedded sandbox.
+    """
 
     written: WrittenFile
     own: bool = False
     edited: bool = False
+    made_up: bool = False
 
     def data(self) -> dict[str, Any]:
         """It in the report of a run, as keys that stay."""
@@ -77,22 +81,24 @@ def note(folder: JobFolder, latest: WrittenFile) -> None:
         folder.write(_WRITTEN, [*noted[1 - _MOST_WRITTEN :], latest])
 
 
-def find(folder: JobFolder, path: Path, source: str | None, asked: str) -> Found | None:
+def find(folder: JobFolder, sandboxes: JobFolder, path: Path, source: str | None, asked: str) -> Found | None:
     """Who wrote the file at `path`: the job that is kept in `folder`, or another of the same account; None if nobody.
 
-    Of several others, it is one that asked the same of the same source, if there is one.
+    What embedded sandboxes answered is noted in `sandboxes`. Of several others, it is one that asked the same of the
+    same source, if there is one.
     """
     name = os.path.realpath(path)
-    all_notes = [(each, folder.path == at) for at, each in _all_noted(folder) if each.path == name]
+    all_notes = [Found(each, at == folder.path) for at, each in _all_noted(folder) if each.path == name]
+    all_notes += [Found(each, made_up=True) for each in _noted(sandboxes) if each.path == name]
     if not all_notes:
         return None
     size_bytes = path.stat().st_size
-    if any(each.size_bytes == size_bytes for each, _ in all_notes):
+    if any(each.written.size_bytes == size_bytes for each in all_notes):
         sha256 = _sha256(path)
-        same = [Found(each, own) for each, own in all_notes if (each.size_bytes, each.sha256) == (size_bytes, sha256)]
+        same = [each for each in all_notes if (each.written.size_bytes, each.written.sha256) == (size_bytes, sha256)]
         if same:
             return max(same, key=lambda each: (each.own, each.written.source == source, each.written.asked == asked))
-    return Found(all_notes[0][0], edited=True)
+    return Found(all_notes[0].written, edited=True)
 
 
 def _all_noted(folder: JobFolder) -> Iterator[tuple[Path, WrittenFile]]:

@@ -129,6 +129,8 @@ class Scan:
         index = len(self._numbers)
         self._numbers.append(number)
         request, found = self._check(index, row)
+        if self.template and self.template.empty and not found:
+            found = [_empty_cell(name) for name in self.template.empty]
         for fault in found:
             self._note(number, fault)
             if fault.severity is Severity.ERROR and index not in self.invalid:
@@ -271,6 +273,11 @@ def _named(row: bytes | str) -> dict[str, str]:
         return {}
     custom_id = value.get("custom_id") if isinstance(value, dict) else None
     return {"custom_id": custom_id} if isinstance(custom_id, str) and CUSTOM_ID.fullmatch(custom_id) else {}
+
+
+def _empty_cell(column: str) -> Fault:
+    message = "the cell is empty, and the prompt names its column"
+    return Fault.warning(excerpt(column, 60), "empty cell", message, column)
 
 
 def _not_json(row: bytes, error: Exception) -> Fault:

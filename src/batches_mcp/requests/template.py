@@ -22,11 +22,17 @@ _MOST_NAMED = 12
 class Template:
     """The params of each request, or a whole request `{custom_id, params}`; its texts hold `{{column}}`.
 
-    A text that is one column keeps the type of the value.
+    A text that is one column keeps the type of the value. `empty` are the columns whose cells were empty in the row
+    that the params were filled from last.
     """
 
     given: Mapping[str, Any]
+    empty: list[str] = field(default_factory=list, compare=False)
     _places: dict[str, str] = field(default_factory=dict, compare=False)
+    _asked: list[str] = field(default_factory=list, compare=False)
+
+    def __post_init__(self) -> None:
+        self._asked.extend(sorted(set(_columns(self.params))))
 
     @property
     def whole(self) -> bool:
@@ -47,6 +53,7 @@ class Template:
         Raises:
             KeyError: the row has no value for a column.
         """
+        self.empty[:] = [name for name in self._asked if _is_blank(row.get(name))]
         return _filled(self.params, row)
 
     def custom_id(self, row: Mapping[str, Any]) -> Any:
@@ -170,6 +177,10 @@ def _filled(value: Any, row: Mapping[str, Any]) -> Any:
             return [_filled(each, row) for each in value]
         case _:
             return value
+
+
+def _is_blank(value: Any) -> bool:
+    return isinstance(value, str) and not value.strip()
 
 
 def _value(row: Mapping[str, Any], column: str) -> Any:
