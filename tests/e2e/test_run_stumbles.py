@@ -48,6 +48,15 @@ def test_a_change_to_what_the_sandbox_answered_is_kept(shell: Shell) -> None:
     assert (code, "a.csv was changed after batches-mcp wrote it" in err) == (2, True)
 
 
+def test_a_sandbox_that_was_given_up_promises_no_resume(shell: Shell) -> None:
+    tried = ("run", "tickets.csv", *PROMPT, "-o", "a.csv", "--sandbox", "--give-up", "0.1", "--state-dir", "state")
+    code, _, err = run(*tried, cwd=shell.folder, ANTHROPIC_API_KEY="")
+    assert code == 1
+    assert "Gave up after 0.1 s: OUT has 0 rows, and 3 of the job are missing; the sandbox ends with them. " in err
+    assert err.endswith("The same command starts it again.\n")
+    assert "resume" not in err
+
+
 def test_openai_lines_are_no_rows_either(shell: Shell) -> None:
     body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}
     line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}

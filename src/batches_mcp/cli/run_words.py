@@ -92,13 +92,23 @@ def failures_written(failures: Mapping[str, Any]) -> str:
     return f"{count(rows, 'failed row')} {are} in {failures['file']}, to be corrected and given to run again."
 
 
-def missing(report: Mapping[str, Any], parts: Sequence[PartState], gave_up_after_s: float | None) -> Iterator[str]:
-    """What to know of the rows without a result, and how to go on, in sentences; `report` is that of the job."""
+def missing(
+    report: Mapping[str, Any], parts: Sequence[PartState], gave_up_after_s: float | None, *, sandbox: bool
+) -> Iterator[str]:
+    """What to know of the rows without a result, and how to go on, in sentences; `report` is that of the job.
+
+    The batches of an embedded `sandbox` end with the command.
+    """
     reasons = report["missing"]["reasons"]
     if gave_up_after_s is not None:
+        going_on = (
+            "the sandbox ends with them. The same command starts it again."
+            if sandbox
+            else f"{_going_on(parts)} {_RESUME}"
+        )
         yield (
             f"Gave up after {gave_up_after_s:g} s: OUT has {count(report['rows'], 'row')}, and "
-            f"{report['missing']['rows']:,} of the job are missing; {_going_on(parts)} {_RESUME}"
+            f"{report['missing']['rows']:,} of the job are missing; {going_on}"
         )
     if lost := reasons.get(GONE):
         yield (

@@ -124,7 +124,7 @@ class WholeJob:
             self._say(out_of_credit(report["billing"]))
         if report["failures"] and report["failures"]["rows"]:
             self._say(failures_written(report["failures"]))
-        for words in missing(report, drive.parts, give_up_s):
+        for words in missing(report, drive.parts, give_up_s, sandbox=self.options.sandbox):
             tell(words)
         if self.options.report is not None:
             text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
