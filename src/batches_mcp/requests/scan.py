@@ -276,7 +276,7 @@ def _named(row: bytes | str) -> dict[str, str]:
 
 
 def _empty_cell(column: str) -> Fault:
-    message = "the cell is empty, and the prompt names its column"
+    message = "the cell is empty"
     return Fault.warning(excerpt(column, 60), "empty cell", message, column)
 
 
