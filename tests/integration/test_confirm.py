@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import anyio
@@ -16,7 +16,8 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.sandbox import Sandbox
-from tests.support.creates import create, existing, requests
+from batches_mcp.store.entry import DOUBT_S
+from tests.support.creates import INSTANT, QUICK, create, end, existing, requests
 from tests.support.servers import CREATE, Era, command, environment, http_server, server_for
 from tests.support.slow_creates import slow_creates
 
@@ -153,6 +154,68 @@ async def test_a_call_that_joins_a_create_asks_nothing(key: str) -> None:
     assert made[0] is not None
     assert made[0] == made[1]
     assert len(upstream.bodies) == len(user.asked) == 1
+
+
+@eras
+async def test_nothing_is_asked_about_a_duplicate(era: Era, sandbox: Sandbox, key: str) -> None:
+    user = User("accept")
+    async with host(sandbox, key, era, user) as client:
+        batch_id, _ = await create(client, {"requests": DEAR})
+        assert len(user.asked) == 1
+        none, error = await create(client, {"requests": DEAR})
+        assert (none, error["type"], len(user.asked)) == (None, "duplicate_create", 1)
+        second_id, _ = await create(client, {"requests": DEAR, "allow_duplicate": True})
+        assert len(user.asked) == 2
+    assert existing(sandbox.url, key) == [second_id, batch_id]
+
+
+@eras
+async def test_nothing_is_asked_about_what_is_left_of_the_cap_does_not_pay(
+    era: Era, sandbox: Sandbox, key: str
+) -> None:
+    user = User("accept")
+    async with host(sandbox, key, "auto", None) as client:
+        _, words = await create(client, {"requests": DEAR, "dry_run": True})
+    high_usd = words["dry_run"]["estimate"]["cost_usd"]["high"]
+    async with host(sandbox, key, era, user, replace(ASKING, max_cost_usd=1.5 * high_usd)) as client:
+        batch_id, _ = await create(client, {"requests": DEAR})
+        none, error = await create(client, {"requests": requests(1_000, "other", max_tokens=8_000)})
+    assert (none, error["type"], len(user.asked)) == (None, "cost_cap", 1)
+    assert existing(sandbox.url, key) == [batch_id]
+
+
+@eras
+async def test_nothing_is_asked_about_a_batch_that_was_made_or_may_have_been(
+    era: Era, sandbox: Sandbox, key: str
+) -> None:
+    user = User("accept")
+    sandbox.faults.add("reset_after", on="create", key=key)
+    server = server_for(sandbox.url, key, limits=QUICK, clock=INSTANT, batch=ASKING)
+    async with Client(server, mode=era, elicitation_callback=user) as client:
+        candidate_id, words = await create(client, {"requests": DEAR})
+        assert words["candidate"]
+        assert await create(client, {"requests": DEAR}) == (candidate_id, words)
+        end(sandbox, str(candidate_id))
+        batch_id, words = await create(client, {"requests": DEAR})
+        assert "nothing new was sent" in words["next_step"]
+    assert existing(sandbox.url, key) == [candidate_id] == [batch_id]
+    assert len(user.asked) == 1
+
+
+@eras
+async def test_what_is_certain_not_to_exist_is_asked_about_again(era: Era, sandbox: Sandbox, key: str) -> None:
+    user = User("accept")
+    sandbox.faults.add("server_error", on="create", key=key)
+    server = server_for(sandbox.url, key, limits=QUICK, clock=INSTANT, batch=ASKING)
+    async with Client(server, mode=era, elicitation_callback=user) as client:
+        none, error = await create(client, {"requests": DEAR})
+        assert (none, error["in_doubt"], len(user.asked)) == (None, True, 1)
+        none, error = await create(client, {"requests": DEAR})
+        assert (none, error["in_doubt"], len(user.asked)) == (None, True, 1)
+        sandbox.clock.advance(DOUBT_S + 1)
+        batch_id, _ = await create(client, {"requests": DEAR})
+    assert existing(sandbox.url, key) == [batch_id]
+    assert len(user.asked) == 2
 
 
 async def test_a_dry_run_asks_nothing(sandbox: Sandbox, key: str) -> None:

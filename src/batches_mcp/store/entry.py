@@ -76,7 +76,7 @@ class ClaimRules:
     To `attach` is to take the batch there is of the same content and parent, however old, if it was not deleted.
     `again` lets the same content be sent a second time, also while it is not known what became of the first;
     `repeated` only when that is known. Only entries whose key is higher than `after` count as the same. With `cap_usd`,
-    what the create may cost is reserved.
+    what the create may cost is reserved. An `unconfirmed` create is not begun: the user has to be asked first.
     """
 
     again: bool = False
@@ -84,6 +84,7 @@ class ClaimRules:
     repeated: bool = False
     cap_usd: float | None = None
     after: int = 0
+    unconfirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,4 +194,9 @@ class OverCap:
     unknown: Entry | None = None
 
 
-Claim = Begun | Busy | Unsettled | Made | Changed | OverCap
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """Nothing stands against the create but that the user has not been asked."""
+
+
+Claim = Begun | Unconfirmed | Busy | Unsettled | Made | Changed | OverCap

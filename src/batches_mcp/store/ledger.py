@@ -28,6 +28,7 @@ from batches_mcp.store.entry import (
     Made,
     OverCap,
     State,
+    Unconfirmed,
     Unsettled,
 )
 
@@ -85,6 +86,8 @@ class Ledger:
                 spent_usd = _spent_usd(db, recent_s)
                 if spent_usd + (draft.estimate_usd or 0.0) > rules.cap_usd:
                     return OverCap(spent_usd)
+            if rules.unconfirmed:
+                return Unconfirmed()
             about = {field.name: getattr(draft, field.name) for field in fields(Draft)}
             times = {"started_s": upstream.now_s, "since_s": upstream.newest_s, "newest_id": upstream.newest_id}
             return Begun(insert(db, **about, state=State.SENDING, owner=owner, **times))

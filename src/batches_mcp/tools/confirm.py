@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-import anyio
-
 from batches_mcp.core.errors import CallError, ErrorReport
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.requests.cost import shown
@@ -16,6 +14,7 @@ from batches_mcp.work.refusals import unpriced
 if TYPE_CHECKING:
     from batches_mcp.tools.call import Call
     from batches_mcp.work.intake import Body
+    from batches_mcp.work.send import Confirm
 
 ARGUMENT = "confirmed_cost_usd"
 
@@ -37,42 +36,27 @@ async def nobody(_: str) -> Reply:
     return Reply.NONE
 
 
-async def confirmed(call: Call, settings: BatchSettings, body: Body) -> float:
-    """Return once the create may be sent, after a question if it may cost more than `--confirm-over`.
+def confirmation(call: Call, settings: BatchSettings, body: Body) -> Confirm | None:
+    """The question that a create has to pass since it may cost more than `--confirm-over`; None when there is none.
 
-    Returns:
-        How long the user took, in seconds.
-
-    Raises:
-        CallError: the user said no, or there was no answer.
+    Asking raises CallError when the user said no, or when there was no answer.
     """
     limit_usd, most_usd = settings.confirm_over_usd, body.high_usd
-    if (
-        limit_usd is None
-        or settings.sandbox
-        or (most_usd is not None and most_usd <= max(limit_usd, call.arguments.get(ARGUMENT, 0)))
-    ):
-        return 0.0
-    if settings.max_cost_usd is not None and (most_usd is None or most_usd > settings.max_cost_usd):
-        return 0.0  # refused in any case
-    if _is_under_way(call, body):
-        return 0.0
-    began_s = anyio.current_time()
-    reply = await call.ask(f"Send {_many(body.rows)} as a batch, {_cost(body.estimate)}?")
-    match reply:
-        case Reply.YES:
-            return anyio.current_time() - began_s
-        case Reply.NO:
-            raise _declined(body)
-        case Reply.NONE:
-            raise _unconfirmed(body, limit_usd)
+    if limit_usd is None or settings.sandbox:
+        return None
+    if most_usd is not None and most_usd <= max(limit_usd, call.arguments.get(ARGUMENT, 0)):
+        return None
 
+    async def confirm() -> None:
+        match await call.ask(f"Send {_many(body.rows)} as a batch, {_cost(body.estimate)}?"):
+            case Reply.NO:
+                raise _declined(body)
+            case Reply.NONE:
+                raise _unconfirmed(body, limit_usd)
+            case Reply.YES:
+                pass
 
-def _is_under_way(call: Call, body: Body) -> bool:
-    """Whether the create is being sent already, so that this call only joins it."""
-    if call.arguments.get("allow_duplicate"):
-        return False
-    return call.runtime.underway.find((call.account.name, body.content)) is not None
+    return confirm
 
 
 def _cost(estimate: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from batches_mcp.requests.scan import Scan, content_of
 from batches_mcp.requests.source import SOURCES, Source, source_of
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
-from batches_mcp.tools.confirm import confirmed
+from batches_mcp.tools.confirm import confirmation
 from batches_mcp.tools.dry_run import NOTHING_SPENT, left_out_rows, many, remark, report
 from batches_mcp.work.answered import first_rows
 from batches_mcp.work.deliver import OutgoingCreate
@@ -84,7 +84,6 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         several = len(found.parts) > 1
         if settings.max_cost_usd is not None and body.high_usd is None:
             raise unpriced(body.estimate)
-        deadline_s += await confirmed(call, settings, body)
         about = body.draft(
             around.beta,
             source=source.file or (lineage.entry.source if lineage else None),
@@ -97,7 +96,8 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         again = bool(call.arguments.get("allow_duplicate"))
         rules = CreateRules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)
         outgoing = OutgoingCreate(call.tool, arguments, body.copy.path, about)
-        sent = await submit(call.account, outgoing, rules, call.progress, stack, deadline_s)
+        confirm = confirmation(call, settings, body)
+        sent = await submit(call.account, outgoing, rules, call.progress, stack, deadline_s, confirm)
     warnings = [*sent.warnings] if sent.earlier or not known else [known, *sent.warnings]
     remarks = _remarks(source, found, body, replace(sent, warnings=warnings), ledger=settings.ledger)
     if several and not sent.candidate:

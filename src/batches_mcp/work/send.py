@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from batches_mcp.store.entry import (
     Made,
     OverCap,
     State,
+    Unconfirmed,
     Unsettled,
 )
 from batches_mcp.store.kept import Copy
@@ -49,6 +51,9 @@ log = logging.getLogger(__name__)
 
 # How often another process's row is looked at.
 _ELSEWHERE_S = 0.5
+
+Confirm = Callable[[], Awaitable[None]]
+"""Returns once the user has agreed to a create; raises CallError when they have not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +96,13 @@ async def submit(
     progress: Progress,
     sources: ExitStack,
     deadline_s: float,
+    confirm: Confirm | None = None,
 ) -> Sent:
     """Pass the gate. `sources` holds the body's place, and is closed when that is no longer needed.
 
     Before its first byte is sent, a create can be canceled. After that it runs to its end, and the call is answered at
-    `deadline_s` (of the event loop's clock) at the latest.
+    `deadline_s` (of the event loop's clock) at the latest. `confirm` is awaited when nothing else stands against the
+    create; how long the user takes does not count.
 
     Raises:
         CallError: there is no batch of it, or it is not known whether there is one.
@@ -103,12 +110,20 @@ async def submit(
     waiting: Delivery | None = None
     earlier = False
     against: list[Claim] = []
-    with anyio.CancelScope(deadline=deadline_s):
+    with anyio.CancelScope(deadline=deadline_s) as call_time:
+
+        async def confirmed() -> None:
+            if confirm is not None:
+                began_s, call_time.deadline = anyio.current_time(), math.inf
+                await confirm()
+                call_time.deadline = deadline_s + anyio.current_time() - began_s
+
         if account.runtime.all_records is None:
+            await confirmed()
             body = sources.enter_context(outgoing.path.open("rb"))
             waiting = start(account, outgoing, None, None, body, sources.pop_all())
         else:
-            found = await _begin(account, outgoing, rules, against)
+            found = await _begin(account, outgoing, rules, against, None if confirm is None else confirmed)
             if isinstance(found, Sent):
                 return found
             waiting, earlier = found
@@ -134,7 +149,7 @@ async def submit(
 
 
 async def _begin(
-    account: Account, outgoing: OutgoingCreate, rules: CreateRules, against: list[Claim]
+    account: Account, outgoing: OutgoingCreate, rules: CreateRules, against: list[Claim], confirm: Confirm | None
 ) -> Sent | tuple[Delivery, bool]:
     """The delivery of this content, and whether an earlier call began it; or its batch, when there is one already.
 
@@ -150,7 +165,9 @@ async def _begin(
     account.runtime.tasks.start_soon(_tidy, account, records)
     draft = outgoing.about
     awaited: set[int] = set()
-    claim_rules = ClaimRules(rules.again, rules.attach, cap_usd=rules.cap_usd, after=rules.after)
+    claim_rules = ClaimRules(
+        rules.again, rules.attach, cap_usd=rules.cap_usd, after=rules.after, unconfirmed=confirm is not None
+    )
     while True:
         running = account.runtime.underway.find(key)
         if running is not None and running.done.is_set():
@@ -168,6 +185,12 @@ async def _begin(
                 stack = ExitStack()
                 stack.enter_context(file)
                 return start(account, outgoing, key, claim.entry, file, stack, records), False
+        if isinstance(claim, Unconfirmed):
+            assert confirm is not None  # noqa: S101 - only then is a claim unconfirmed
+            await confirm()
+            upstream = await baseline(account)  # as it is when the create is sent
+            claim_rules = replace(claim_rules, unconfirmed=False)
+            continue
         against.append(claim)
         match claim:
             case Made(entry) if entry.told and entry.key not in awaited and not rules.attach:
