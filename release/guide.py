@@ -29,9 +29,15 @@ Generated from the table in `src/batches_mcp/hosts/table.py` by `make golden`.
 path of the command in the place of `{COMMAND.command}` (on Windows it ends in `batches-mcp.exe`, with doubled
 backslashes in JSON). No entry holds a key: run `batches-mcp key set` once.
 
+`install` passes `--root`, `--max-cost-usd`, `--confirm-over` and `--base-url` on to the server: what it may read, what
+may be spent in 24 hours, and above which price you are asked before a batch is sent. `--confirm-over 1` is a good
+beginning. A file's entry that `install` wrote keeps what you added to it, and loses flags that are no longer given.
+
 In hosts with plugins (Claude Code, Codex, Copilot CLI, Gemini CLI, Cursor, VS Code, Kiro) the repository itself is
 one, with the skill and the server, which is called `{SERVER}` there so that the names of its tools stay within 64
-characters.
+characters. In Claude Code, Gemini CLI and the bundle for Claude Desktop the price above which you are asked is a
+setting (in the bundle 1 US dollar at first); elsewhere set `BATCHES_MCP_CONFIRM_OVER` where the host passes its
+environment on.
 """
 
 

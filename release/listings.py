@@ -27,6 +27,9 @@ BUNDLE = "release/bundle"
 PLUGIN, SERVER = "batches", "mb"
 
 _SHORT = "Bulk Claude requests at half price: submit, follow and read Anthropic message batches."
+_CONFIRM_OVER = "BATCHES_MCP_CONFIRM_OVER"
+_ASK_TITLE = "Ask above so many US dollars"
+_ASK = "Ask before a batch that may cost more than this many US dollars is sent."
 _PLUGIN_SCHEMAS = "https://agent-plugins.org/schemas/1.0.0"
 
 _WRITES = re.compile(r"(readOnly: false\n\s+destructive: )false")
@@ -88,7 +91,12 @@ def _command() -> dict[str, Any]:
 def _claude_plugin() -> dict[str, Any]:
     return {
         **_plugin(),
-        "mcpServers": {SERVER: {**_command(), "env": {API_KEY: "${user_config.api_key}"}}},
+        "mcpServers": {
+            SERVER: {
+                **_command(),
+                "env": {API_KEY: "${user_config.api_key}", _CONFIRM_OVER: "${user_config.confirm_over}"},
+            }
+        },
         "userConfig": {
             "api_key": {
                 "type": "string",
@@ -96,7 +104,13 @@ def _claude_plugin() -> dict[str, Any]:
                 "description": "Leave it empty to use the key that `batches-mcp key set` stored.",
                 "sensitive": True,
                 "required": False,
-            }
+            },
+            "confirm_over": {
+                "type": "number",
+                "title": _ASK_TITLE,
+                "description": f"{_ASK} Leave it empty not to be asked.",
+                "required": False,
+            },
         },
     }
 
@@ -122,7 +136,13 @@ def _gemini() -> dict[str, Any]:
                 "description": "Not needed when `batches-mcp key set` stored one.",
                 "envVar": API_KEY,
                 "sensitive": True,
-            }
+            },
+            {
+                "name": _ASK_TITLE,
+                "description": f"{_ASK} Not asked when empty.",
+                "envVar": _CONFIRM_OVER,
+                "sensitive": False,
+            },
         ],
     }
 
@@ -162,6 +182,12 @@ def registry(bundle_sha256: str | None = None) -> dict[str, Any]:
             {
                 "name": "BATCHES_MCP_MAX_COST_USD",
                 "description": "Refuse creates that could bring the cost of the last 24 hours over this",
+                "format": "number",
+                "isRequired": False,
+            },
+            {
+                "name": _CONFIRM_OVER,
+                "description": _ASK.removesuffix("."),
                 "format": "number",
                 "isRequired": False,
             },
@@ -216,6 +242,7 @@ def _manifest() -> dict[str, Any]:
                 "env": {
                     API_KEY: "${user_config.api_key}",
                     "BATCHES_MCP_MAX_COST_USD": "${user_config.max_cost_usd}",
+                    _CONFIRM_OVER: "${user_config.confirm_over}",
                     "BATCHES_MCP_READ_ONLY": "${user_config.read_only}",
                     "PLUGIN_ROOT": "${__dirname}",
                 },
@@ -245,6 +272,14 @@ def _manifest() -> dict[str, Any]:
                 "required": False,
                 "min": 0,
                 "default": 20,
+            },
+            "confirm_over": {
+                "type": "number",
+                "title": _ASK_TITLE,
+                "description": f"{_ASK} Leave it empty not to be asked.",
+                "required": False,
+                "min": 0,
+                "default": 1,
             },
             "read_only": {
                 "type": "boolean",

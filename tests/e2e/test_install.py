@@ -65,8 +65,9 @@ def test_every_host_that_is_found_is_installed_proved_and_restored(home: Path, s
     (home / ".config" / "zed" / "settings.json").write_text('{\n  // mine\n  "theme": "One",\n}\n')
     before = contents(home)
     code, out, err = run(
-        home, "install", "--yes", "--base-url", sandbox.url, "--max-cost-usd", "20", "--root", str(home)
-    )
+        home, "install", "--yes", "--base-url", sandbox.url, "--max-cost-usd", "20", "--confirm-over", "1.5",
+        "--root", str(home),
+    )  # fmt: skip
     assert code == 0, err
     for title, after in (
         ("Cursor", "reload Cursor"),
@@ -82,7 +83,9 @@ def test_every_host_that_is_found_is_installed_proved_and_restored(home: Path, s
     assert not [name for name, content in written.items() if KEY.encode() in content]
     entry = json.loads(written[".cursor/mcp.json"])["mcpServers"]["batches"]
     assert Path(entry["command"]).is_absolute()
-    assert entry["args"] == ["serve", "--root", str(home), "--max-cost-usd", "20", "--base-url", sandbox.url]
+    assert entry["args"] == [
+        "serve", "--root", str(home), "--max-cost-usd", "20", "--confirm-over", "1.5", "--base-url", sandbox.url,
+    ]  # fmt: skip
     assert b"// mine" in written[".config/zed/settings.json"]
     assert b'model = "o" # mine\n' in written[".codex/config.toml"]
 

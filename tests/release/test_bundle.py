@@ -15,7 +15,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from batches_mcp import __version__
 from batches_mcp.sandbox import Sandbox
 from release.bundle import build
-from tests.support.servers import LIST, Era, environment, text_of
+from tests.support.servers import CREATE, LIST, Era, environment, text_of
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +44,17 @@ def test_it_holds_what_it_needs_and_nothing_else(bundle: Path) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("era", ["auto", "legacy"])
-async def test_its_server_starts_as_the_manifest_says(bundle: Path, sandbox: Sandbox, tmp_path: Path, era: Era) -> None:
+@pytest.mark.parametrize(
+    ("era", "confirm_over", "asks"), [("auto", "1", True), ("legacy", "${user_config.confirm_over}", False)]
+)
+async def test_its_server_starts_as_the_manifest_says(
+    bundle: Path, sandbox: Sandbox, tmp_path: Path, era: Era, confirm_over: str, asks: bool
+) -> None:
     with zipfile.ZipFile(bundle) as opened:
         opened.extractall(tmp_path)
     config = json.loads((tmp_path / "manifest.json").read_text("utf-8"))["server"]["mcp_config"]
     filled = {"${__dirname}": str(tmp_path), "${user_config.api_key}": "a-key", "${user_config.max_cost_usd}": "20",
-              "${user_config.read_only}": "false"}  # fmt: skip
+              "${user_config.read_only}": "false", "${user_config.confirm_over}": confirm_over}  # fmt: skip
     env = {name: filled[value] for name, value in config["env"].items()}
     # uv runs the script with the interpreter of an environment that it makes of pyproject.toml; here it is this one.
     assert config["args"][:3] == ["run", "--directory", "${__dirname}"]
@@ -65,6 +69,8 @@ async def test_its_server_starts_as_the_manifest_says(bundle: Path, sandbox: San
     async with Client(stdio_client(parameters), mode=era) as client:
         listed = (await client.list_tools()).tools
         assert [tool.name for tool in listed if not (tool.annotations and tool.annotations.read_only_hint)]
+        [create] = [tool for tool in listed if tool.name == CREATE]
+        assert ("confirmed_cost_usd" in create.input_schema["properties"]) is asks
         for tool in listed:
             assert tool.annotations is not None
             assert tool.title

@@ -65,7 +65,9 @@ def test_the_skill_stands_where_plugins_have_it() -> None:
 def test_claudes_plugin_asks_for_the_key_and_passes_it_on() -> None:
     plugin, marketplace = loaded(".claude-plugin/plugin.json"), loaded(".claude-plugin/marketplace.json")
     used = re.findall(r"\$\{user_config\.(\w+)\}", json.dumps(plugin["mcpServers"]))
-    assert set(used) == plugin["userConfig"].keys() == {"api_key"}
+    assert set(used) == plugin["userConfig"].keys() == {"api_key", "confirm_over"}
+    assert plugin["mcpServers"][SERVER]["env"]["BATCHES_MCP_CONFIRM_OVER"] == "${user_config.confirm_over}"
+    assert plugin["userConfig"]["confirm_over"]["required"] is False
     assert plugin["userConfig"]["api_key"]["sensitive"] is True
     assert plugin["userConfig"]["api_key"]["required"] is False
     assert [(each["name"], each["source"]) for each in marketplace["plugins"]] == [(plugin["name"], "./")]
@@ -77,8 +79,10 @@ def test_geminis_extension_has_the_key_as_a_setting() -> None:
     extension = loaded("gemini-extension.json")
     assert re.fullmatch(r"[a-z0-9-]+", extension["name"])
     assert list(extension["mcpServers"]) == [SERVER]
-    [setting] = extension["settings"]
-    assert (setting["envVar"], setting["sensitive"]) == ("ANTHROPIC_API_KEY", True)
+    assert [(setting["envVar"], setting["sensitive"]) for setting in extension["settings"]] == [
+        ("ANTHROPIC_API_KEY", True),
+        ("BATCHES_MCP_CONFIRM_OVER", False),
+    ]
 
 
 # https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json, as far as it concerns what we say

@@ -39,6 +39,7 @@ _dry_run = flag("--dry-run", is_flag=True, help="Show what would change, and cha
 @_project
 @flag("--root", "roots", multiple=True, type=click.Path(path_type=Path), metavar="DIR", help="serve's --root.")
 @flag("--max-cost-usd", callback=cap_usd, metavar="USD", help="serve's --max-cost-usd.")
+@flag("--confirm-over", type=click.FloatRange(0), metavar="USD", help="serve's --confirm-over.")
 @flag("--base-url", metavar="URL", help="serve's --base-url.")
 @_name
 @_dry_run
@@ -50,6 +51,7 @@ def install(
     project: bool,
     roots: tuple[Path, ...],
     max_cost_usd: float | None,
+    confirm_over: float | None,
     base_url: str | None,
     name: str,
     dry_run: bool,
@@ -63,7 +65,8 @@ def install(
     """
     machine = Machine(values=Environment().values)
     own = own_command(sys.argv[0], sys.executable, machine)
-    launch = Launch(own.launch.command, (*own.launch.args, *_serve(roots, max_cost_usd, base_url)))
+    serve = _serve(roots, max_cost_usd, confirm_over, base_url)
+    launch = Launch(own.launch.command, (*own.launch.args, *serve))
     chosen = _chosen(hosts, machine, default_all=only_print)
     if only_print:
         for host in chosen:
@@ -125,13 +128,16 @@ def uninstall(*, hosts: tuple[str, ...], project: bool, name: str, dry_run: bool
     return 1 if failed or not all(done) else 0
 
 
-def _serve(roots: Sequence[Path], max_cost_usd: float | None, base_url: str | None) -> list[str]:
+def _serve(
+    roots: Sequence[Path], max_cost_usd: float | None, confirm_over_usd: float | None, base_url: str | None
+) -> list[str]:
     """The arguments behind the command."""
     for root in roots:
         if not root.expanduser().is_dir():
             raise UsageError(f"--root: {root} is not a folder")
     words = [word for root in roots for word in ("--root", str(root.expanduser().resolve()))]
     words += ["--max-cost-usd", f"{max_cost_usd:.10g}"] if max_cost_usd is not None else []
+    words += ["--confirm-over", f"{confirm_over_usd:.10g}"] if confirm_over_usd is not None else []
     words += ["--base-url", base_url] if base_url else []
     return ["serve", *words]
 
