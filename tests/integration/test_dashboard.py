@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -15,7 +16,9 @@ import pytest
 from jsonschema import Draft202012Validator
 from mcp.client.client import Client
 
+from batches_mcp.sandbox import Sandbox
 from batches_mcp.serve import dashboard
+from tests.support.creates import made_by_another
 from tests.support.servers import (
     CANCEL,
     CREATE,
@@ -172,6 +175,43 @@ def test_a_page_of_a_server_with_a_token_shows_nothing_without_it() -> None:
     assert TOKEN not in answer.text
     config = Page(answer.text).config
     assert config["http"] == {"header": "Authorization", "scheme": "Bearer", "name": "BATCHES_MCP_TOKEN"}
+
+
+@pytest.mark.parametrize("rest", [(), ("--rest", "--rest-port", "0")], ids=["MCP", "MCP and REST"])
+def test_without_the_token_there_is_nothing_but_the_page_and_the_health_check(
+    rest: tuple[str, ...], sandbox: Sandbox, key: str, tmp_path: Path
+) -> None:
+    made_by_another(sandbox.url, key, 1)
+    (tmp_path / "rows.csv").write_text("secret")
+    flags = ["--base-url", sandbox.url, "--root", str(tmp_path), *rest]
+    with httpx2.Client(trust_env=False) as client, http_server(*flags, key=key, BATCHES_MCP_TOKEN=TOKEN) as url:
+        origin = url.removesuffix("/mcp")
+
+        def statuses(method: str, *paths: str) -> dict[str, int]:
+            return {path: client.request(method, origin + path).status_code for path in paths}
+
+        others = ("/mcp", "/mcp/", "/results/a/b.jsonl", "/v1/messages/batches", "/openapi.json", "/rows.csv", "/index.html",
+                  "/dashboard.html", "//", "/./mcp", "/healthz/", "/healthz/../mcp", "/healthz%2f..%2fmcp")  # fmt: skip
+        for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"):
+            assert set(statuses(method, *others).values()) == {401}, method
+        assert statuses("GET", "/", "/?token=x", "/healthz") == {"/": 200, "/?token=x": 200, "/healthz": 200}
+        assert set(statuses("POST", "/", "/healthz").values()) == {405}
+        page = client.get(f"{origin}/").text
+        assert client.get(f"{origin}/healthz").json().keys() == {"status", "version"}
+    # The page is the same whatever there is: it holds the names of tools and how the token is sent.
+    config = Page(page).config
+    assert config.keys() == {"version", "tools", "http"}
+    assert "msgbatch_" not in page
+    assert TOKEN not in page
+    assert key not in page
+    assert str(tmp_path) not in page
+    with http_server("--base-url", NOWHERE, key=None, BATCHES_MCP_TOKEN="another-token-of-32-characters-00") as url:
+        assert client_text(url.replace("/mcp", "/")) == page
+
+
+def client_text(url: str) -> str:
+    with httpx2.Client(trust_env=False) as client:
+        return client.get(url).text
 
 
 def test_a_browser_is_asked_for_a_basic_credential_by_the_server() -> None:
