@@ -32,6 +32,8 @@ DEFINITIONS = {
 # The schema wants each of them to be there, if only as null.
 _CONTEXT = SCHEMAS["McpUiInitializeResult"]["properties"]["hostContext"]["properties"]
 VARIABLES: list[str] = _CONTEXT["styles"]["properties"]["variables"]["required"]
+# Backgrounds of hosts: the page's own is transparent.
+BACKGROUNDS = {"light": "#ffffff", "dark": "#30302e"}
 URI = "ui://batches/dashboard.html"
 
 
@@ -42,6 +44,8 @@ class Host:
     tab: Any
     client: Client
     theme: str = "light"
+    variables: dict[str, str] = field(default_factory=dict)
+    most_height: int | None = None
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -71,7 +75,9 @@ class Host:
         [contents] = (await self.client.read_resource(URI)).contents
         await self.tab.expose_function("answer", self._answer)
         await self.tab.goto((HERE / "host.html").as_uri())
-        await self.tab.evaluate("([html, policy]) => open(html, policy)", [getattr(contents, "text", ""), POLICY])
+        page, background = getattr(contents, "text", ""), BACKGROUNDS[self.theme]
+        arguments = [page, POLICY, self.theme, background]
+        await self.tab.evaluate("([html, policy, theme, color]) => open(html, policy, theme, color)", arguments)
         await self.tab.wait_for_function("sent.some(each => each.method === 'ui/notifications/initialized')")
 
     async def post(self, method: str, params: Any, definition: str) -> None:
@@ -101,11 +107,16 @@ class Host:
                 assert kind.keys() == {"result"}
         assert self.problems == []
 
+    async def reply(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a call of the page's."""
+        called = await self.client.call_tool(name, arguments)
+        return called.model_dump(by_alias=True, mode="json", exclude_none=True)
+
     async def _answer(self, text: str) -> str:
         message = json.loads(text)
         match message["method"]:
             case "ui/initialize":
-                style = {"variables": {**dict.fromkeys(VARIABLES), "--color-text-primary": "rgb(1, 2, 3)"}}
+                style = {"variables": {**dict.fromkeys(VARIABLES), **self.variables}}
                 context = {"theme": self.theme, "displayMode": "inline", "locale": "en-US", "styles": style}
                 capabilities: dict[str, Any] = {
                     "serverTools": {},
@@ -120,11 +131,13 @@ class Host:
                     "hostContext": context,
                 }
                 Draft202012Validator(SCHEMAS["McpUiInitializeResult"]).validate(result)
+                if self.most_height is not None:
+                    # Its two alternatives each exclude the other's member in the JSON Schema, which no object can fulfil.
+                    context["containerDimensions"] = {"maxHeight": self.most_height, "maxWidth": 800}
                 return json.dumps(result)
             case "tools/call":
                 params = message["params"]
-                called = await self.client.call_tool(params["name"], params["arguments"])
-                return called.model_dump_json(by_alias=True, exclude_none=True)
+                return json.dumps(await self.reply(params["name"], params["arguments"]))
             case _:
                 return "{}"
 

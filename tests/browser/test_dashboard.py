@@ -27,7 +27,7 @@ def request(custom_id: str, model: str = "claude-haiku-5-5", text: str = "hi") -
 async def host(tab: Any, sandbox: Sandbox, key: str) -> AsyncIterator[Host]:
     await tab.clock.install(time=sandbox.clock.now())
     async with Client(server_for(sandbox.url, key)) as client:
-        found = Host(tab, client, problems=watched(tab))
+        found = Host(tab, client, variables={"--color-text-primary": "rgb(1, 2, 3)"}, problems=watched(tab))
         await found.open()
         yield found
         await found.check()

@@ -18,6 +18,7 @@ from mcp.client.client import Client
 
 from batches_mcp.sandbox import Sandbox
 from batches_mcp.serve import dashboard
+from tests.support.contrast import GRAPHICS, TEXT, contrast
 from tests.support.creates import made_by_another
 from tests.support.servers import (
     CANCEL,
@@ -112,6 +113,44 @@ async def test_the_page_is_small_and_needs_nothing_from_elsewhere() -> None:
     assert not re.search(r"\beval\b|new Function|innerHTML|outerHTML|insertAdjacent|document\.write|import\(", code)
     assert "://" not in html.replace(URI, "")
     assert "fetch(" not in html
+
+
+async def test_nothing_but_layout_is_left_out_of_the_page() -> None:
+    source = (ROOT / "src" / "batches_mcp" / "serve" / "dashboard.html").read_text("utf-8")
+    script = re.sub(r"^ *//.*\n", "", source[source.index("(() => {") :], flags=re.MULTILINE)
+    async with Client(server_for(NOWHERE)) as client:
+        html = (await read(client)).text
+    # Strings stand there as they were written, and code as far as it is not spaces.
+    assert [each for each in re.findall(r'"[^"\n]*"', script) if each not in html] == []
+    assert re.sub(r"\s", "", script.replace("@@server@@", "")) in re.sub(r"\s", "", html)
+
+
+# Backgrounds of hosts in their light and dark themes; the page's own is transparent.
+LIGHT, DARK = ("#ffffff", "#faf9f5", "#f3f3f3"), ("#000000", "#121212", "#1e1e1e", "#30302e")
+COLORS = {"ink": TEXT, "soft": TEXT, "bad": TEXT, "good": GRAPHICS, "warn": GRAPHICS}
+
+
+@pytest.mark.parametrize("name", COLORS)
+def test_colors_stand_out_in_both_themes(name: str) -> None:
+    page = dashboard.contents(()).text
+    found = re.search(rf"--{name}:var\(--color-[a-z-]+,light-dark\((#\w+),(#\w+)\)\)", page)
+    assert found is not None
+    for color, backgrounds in zip(found.groups(), (LIGHT, DARK), strict=True):
+        for background in backgrounds:
+            assert contrast(color, background) >= COLORS[name], (color, background)
+
+
+def test_every_color_of_the_page_is_looked_at() -> None:
+    page = dashboard.contents(()).text
+    defined = set(re.findall(r"--(\w+):var\(--color-", page))
+    assert defined == COLORS.keys() | {"line"}  # lines between rows and what is left of a bar tell nothing
+    assert set(re.findall(r"#[0-9a-f]{6}", page)) == set(re.findall(r"#[0-9a-f]{6}", page.partition("}")[0]))
+
+
+def test_contrast_is_reckoned_as_wcag_has_it() -> None:
+    assert contrast("#000000", "rgb(255, 255, 255)") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+    assert contrast("#ffffff", "#ffffff") == 1
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,12 @@ _RESOURCE_META: Mapping[str, Any] = {"ui": {"prefersBorder": True}}
 _SHOWN = frozenset({BehaviorName.SUBMIT, BehaviorName.STATUS, BehaviorName.LIST, BehaviorName.RESULTS})
 _CALLED = (_SHOWN | {BehaviorName.CANCEL}) - {BehaviorName.SUBMIT}
 
+# What only those who read the page's source need: indentation and comments, and spaces around operators and in styles.
+_LAYOUT = re.compile(r"^ *(?://.*\n)?|^\n", re.MULTILINE)
+_SPACED = re.compile(r" ([-+*=<>?:]|[=!]==|=>|&&|\|\||\?\?|[+-]=|[<>]=) (?![.=])")
+_STYLE = re.compile(r"(?<=<style>).*?(?=</style>)", re.DOTALL)
+_SPACES = re.compile(r"\s*([{};,])\s*|(?<=:) ")
+
 # A browser sends a basic credential by itself, once it has been asked for one.
 SENT_BY_BROWSERS = "Basic"
 
@@ -83,7 +89,8 @@ def _page(tools: Sequence[ToolPlan], http: Mapping[str, str] | None = None) -> s
     page = here.joinpath("dashboard.html").read_text("utf-8")
     server = "" if http is None else here.joinpath("dashboard_server.js").read_text("utf-8")
     config = {"version": __version__, "tools": _groups(tools), "http": http}
-    return page.replace("@@config@@", encoded(config)).replace("@@server@@", server)
+    page = _STYLE.sub(lambda style: _SPACES.sub(r"\1", style[0]), page.replace("@@server@@", server))
+    return _SPACED.sub(r"\1", _LAYOUT.sub("", page)).replace("@@config@@", encoded(config))
 
 
 def encoded(value: Any) -> str:
