@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from batches_mcp.cli.entries import Session, carried_out, planned, print_snippet, removed
-from batches_mcp.cli.flags import cap_usd, flag
+from batches_mcp.cli.flags import HomePath, cap_usd, flag
 from batches_mcp.cli.key import store_checked
 from batches_mcp.cli.startup import say
 from batches_mcp.core.diagnostics import did_you_mean
@@ -37,7 +37,7 @@ _dry_run = flag("--dry-run", is_flag=True, help="Show what would change, and cha
 @click.command
 @_hosts
 @_project
-@flag("--root", "roots", multiple=True, type=click.Path(path_type=Path), metavar="DIR", help="serve's --root.")
+@flag("--root", "roots", multiple=True, type=HomePath(), metavar="DIR", help="serve's --root.")
 @flag("--max-cost-usd", callback=cap_usd, metavar="USD", help="serve's --max-cost-usd.")
 @flag("--confirm-over", type=click.FloatRange(0), metavar="USD", help="serve's --confirm-over.")
 @flag("--base-url", metavar="URL", help="serve's --base-url.")
@@ -133,9 +133,9 @@ def _serve(
 ) -> list[str]:
     """The arguments behind the command."""
     for root in roots:
-        if not root.expanduser().is_dir():
+        if not root.is_dir():
             raise UsageError(f"--root: {root} is not a folder")
-    words = [word for root in roots for word in ("--root", str(root.expanduser().resolve()))]
+    words = [word for root in roots for word in ("--root", str(root.resolve()))]
     words += ["--max-cost-usd", f"{max_cost_usd:.10g}"] if max_cost_usd is not None else []
     words += ["--confirm-over", f"{confirm_over_usd:.10g}"] if confirm_over_usd is not None else []
     words += ["--base-url", base_url] if base_url else []

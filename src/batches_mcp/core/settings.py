@@ -109,7 +109,7 @@ class Environment:
         try:
             with path.open("rb") as file:
                 mode = os.fstat(file.fileno()).st_mode
-                content = file.read(_MAX_SECRET_FILE_BYTES).decode("utf-8", "replace").strip()
+                content = file.read(_MAX_SECRET_FILE_BYTES).decode("utf-8-sig", "replace").strip()
         except OSError as error:
             raise UsageError(f"{subject}: cannot read {path}: {error.strerror or error}") from error
         if not content:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 import re
 import stat
 from collections.abc import Callable
@@ -90,6 +91,13 @@ def _refuse_strangers(entry: Any, name: str) -> None:
         raise CannotEdit(f"it has an entry {name} that is not ours (it starts {found}); give another --name")
 
 
+def _not_written(error: OSError) -> CannotEdit:
+    why = error.strerror or str(error)
+    if isinstance(error, PermissionError):
+        why += "; if a program has it open, quit the program and run the command again"
+    return CannotEdit(f"the file cannot be written: {why}")
+
+
 def _read(path: Path) -> bytes | None:
     try:
         return files.read(path)
@@ -120,7 +128,7 @@ class Backups:
                 files.replace(change.path, change.after)
                 self._note(change)
         except OSError as error:
-            raise CannotEdit(f"the file cannot be written: {error.strerror or error}") from error
+            raise _not_written(error) from error
         return change
 
     def undo(self, change: Change, again: Callable[[], Change | None]) -> bool:
@@ -146,7 +154,7 @@ class Backups:
                 self._forget(change)
                 return found
         except OSError as error:
-            raise CannotEdit(f"the file cannot be written: {error.strerror or error}") from error
+            raise _not_written(error) from error
 
     def _writable(self, path: Path) -> None:
         if path.exists() and not path.stat().st_mode & stat.S_IWUSR:
@@ -199,4 +207,6 @@ class Backups:
         return self._place(path) / "lock"
 
     def _place(self, path: Path) -> Path:
-        return self.folder / _BACKUPS / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+        # One file may be named in several ways: by links, and on Windows in capitals.
+        name = os.path.normcase(path.resolve())
+        return self.folder / _BACKUPS / hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:16]

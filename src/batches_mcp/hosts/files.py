@@ -6,12 +6,15 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 OWNER_ONLY_FILE = 0o600
 OWNER_ONLY_FOLDER = 0o700
+# Windows lets no file be replaced while a program has it open, which hosts and scanners do for moments only.
+_TRIES, _PAUSE_S = 10, 0.1
 
 
 def read(path: Path) -> bytes | None:
@@ -42,10 +45,11 @@ def private_folder(folder: Path) -> None:
             each.mkdir(OWNER_ONLY_FOLDER, exist_ok=True)
 
 
-def replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes, sleep: Callable[[float], None] = time.sleep) -> None:
     """Put `content` in the place of the file, atomically. A link stays a link, and mode and owner stay as they are.
 
-    A new file, and a new folder for it, can be read by their owner only.
+    A new file, and a new folder for it, can be read by their owner only. A file that cannot be replaced at this moment,
+    as on Windows one that a program has open, is tried again for a second.
 
     Raises:
         OSError: it cannot be written; the old file is then untouched.
@@ -61,7 +65,14 @@ def replace(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         if target.exists():
             _keep_access(target, fresh)
-        fresh.replace(target)
+        for left in reversed(range(_TRIES)):
+            try:
+                fresh.replace(target)
+                break
+            except PermissionError:
+                if not left:
+                    raise
+                sleep(_PAUSE_S)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
@@ -95,14 +106,23 @@ def locked(path: Path) -> Iterator[None]:
     private_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, OWNER_ONLY_FILE)
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor)
         yield
     finally:
         os.close(descriptor)  # which releases the lock
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        while True:
+            with suppress(OSError):  # which it raises after ten seconds of waiting
+                msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+                return
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -114,6 +114,8 @@ def _problems(
     host: Host, name: str, launch: Launch, own: Launch, tools: Sequence[str], machine: Machine
 ) -> Iterator[tuple[Level, str, str | None]]:
     command = Path(launch.command)
+    if machine.windows and not command.exists():  # which starts it without its ending too
+        command = command.parent / f"{command.name}.exe"
     if not command.is_absolute():
         if machine.program(launch.command) is None:
             yield Level.FIX, f"starts {launch.command}, which is not on the PATH", None
@@ -123,7 +125,7 @@ def _problems(
         yield Level.FIX, f"starts {launch.command}, which is not there any more", None
     elif not os.access(command, os.X_OK):
         yield Level.FIX, f"starts {launch.command}, which is not executable", None
-    elif launch.command != own.command:
+    elif command != Path(own.command):
         yield Level.WARN, f"starts another installation, {launch.command}", None
     longest = max((len(host.prefix.format(name=name) + tool) for tool in tools), default=0)
     if longest > host.name_limit:

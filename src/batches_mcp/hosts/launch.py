@@ -9,7 +9,7 @@ from typing import Any
 
 from batches_mcp.core.variables import API_KEY, is_placeholder
 
-_OURS = re.compile(r"(?:.*[/\\])?batches[-_]mcp(?:\.exe)?(?:(?:@|==).*)?")
+_OURS = re.compile(r"(?:.*[/\\])?batches[-_]mcp(?:\.exe)?(?:(?:@|==).*)?", re.IGNORECASE)
 _ENVIRONMENTS = ("env", "environment", "envs")
 
 

@@ -10,9 +10,12 @@ from pathlib import Path
 
 from batches_mcp.core.errors import UsageError
 
-# What graphical programs have, and what hosts that clear the environment keep.
+# What graphical programs have, and what hosts that clear the environment keep, on Windows as MCP's SDKs do.
 _PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-_KEPT = ("HOME", "LANG", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "SYSTEMROOT", "TEMP", "TMP")
+_KEPT = (
+    "HOME", "LANG", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "SYSTEMROOT", "SYSTEMDRIVE", "PATHEXT", "COMSPEC",
+    "USERNAME", "HOMEDRIVE", "HOMEPATH", "PROCESSOR_ARCHITECTURE", "TEMP", "TMP",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

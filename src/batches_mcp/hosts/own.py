@@ -14,8 +14,8 @@ from batches_mcp.hosts.launch import Launch
 from batches_mcp.hosts.machine import Machine
 
 _SCRIPT = re.compile(r"batches-mcp(?:\.exe)?")
-# Where uv keeps environments that it may remove at any time.
-_THROWN_AWAY = re.compile(r"[/\\](?:uv[/\\]archive-v\d+|\.cache[/\\]uv)[/\\]")
+# Where uv keeps environments that it may remove at any time: its cache, which is %LOCALAPPDATA%/uv/cache on Windows.
+_THROWN_AWAY = re.compile(r"[/\\](?:uv[/\\]archive-v\d+|\.cache[/\\]uv|uv[/\\]cache)[/\\]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,13 @@ def own_command(argv0: str, executable: str, machine: Machine) -> Own:
 
 
 def _script(argv0: Path, executable: Path, machine: Machine) -> Path | None:
-    beside = executable.parent / ("batches-mcp.exe" if machine.windows else "batches-mcp")
-    for path in (argv0, beside):
+    places = [argv0, executable.parent / "batches-mcp"]
+    if (
+        machine.windows
+    ):  # where the script has an ending that `argv[0]` lacks, and stands beside or below the interpreter
+        places = [argv0, argv0.parent / f"{argv0.name}.exe", executable.parent / "batches-mcp.exe"]
+        places.append(executable.parent / "Scripts" / "batches-mcp.exe")
+    for path in places:
         if _SCRIPT.fullmatch(path.name) and path.is_file():
             return path.absolute()
     return None

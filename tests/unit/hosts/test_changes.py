@@ -144,6 +144,40 @@ def test_a_link_stays_a_link_and_its_target_keeps_its_mode(backups: Backups, tmp
     assert (path.is_symlink(), target.read_text(), target.stat().st_mode & 0o777) == (True, "{}", 0o640)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps links for administrators")
+def test_a_link_to_nothing_gets_its_target_and_points_to_nothing_again(backups: Backups, tmp_path: Path) -> None:
+    row, target, path = host("zed"), tmp_path / "dotfiles" / "zed.json", tmp_path / "settings.json"
+    path.symlink_to(target)
+    install(backups, row, path)
+    assert path.is_symlink()
+    assert entry(row, target) == row.shape(LAUNCH)
+    assert uninstall(backups, row, path)
+    assert (path.is_symlink(), target.exists()) == (True, False)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps links for administrators")
+def test_links_that_point_to_each_other_are_left(backups: Backups, tmp_path: Path) -> None:
+    path, other = tmp_path / "settings.json", tmp_path / "other.json"
+    path.symlink_to(other)
+    other.symlink_to(path)
+    with pytest.raises(CannotEdit, match="the file cannot be read: "):
+        install(backups, host("zed"), path)
+    assert path.is_symlink()
+
+
+@pytest.mark.parametrize("name", ["cursor", "codex", "goose", "cline-cli", "opencode"])
+def test_the_entry_of_an_installation_that_has_moved_is_replaced(name: str, backups: Backups, tmp_path: Path) -> None:
+    row, path = host(name), tmp_path / "config"
+    old = Launch("/gone/.venv/bin/batches-mcp", ("serve", "--max-cost-usd", "5"))
+    install(backups, row, path, old)
+    assert launch_of(entry(row, path)) == old
+    install(backups, row, path)
+    assert launch_of(entry(row, path)) == LAUNCH
+    assert b"/gone/" not in path.read_bytes()
+    assert uninstall(backups, row, path)
+    assert not path.exists()
+
+
 REFUSED = {
     "broken JSON": ("cursor", b'{ "mcpServers": { broken', "line 1, column 19"),
     "comments where the host takes none": ("claude-desktop", b"{} // c", "expected no comment"),
