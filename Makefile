@@ -2,7 +2,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 HOSTS := @anthropic-ai/claude-code@2.1.329 @google/gemini-cli@0.61.0 @openai/codex@0.169.0 @github/copilot@1.0.102 \
-	opencode-ai@1.18.33 cline@3.0.65
+	opencode-ai@1.18.33 cline@3.0.65 \
+	@modelcontextprotocol/ext-apps@2.0.4 @modelcontextprotocol/client@2.0.0 esbuild@0.28.2
 # The tests mostly wait for processes, so that there may be more of them than cores.
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null | awk '{n = $$1 < 4 ? 4 : $$1 > 8 ? 8 : $$1} END {print n ? n : 4}')
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -42,9 +43,10 @@ bench: $(VENV)/.installed-dev  ## run the benchmarks (a few minutes)
 bundle: $(VENV)/.installed  ## build the bundle for Claude Desktop into dist/, without network
 	@$(BIN)/python -m release.bundle
 
-hosts: $(VENV)/.installed-dev  ## install the real hosts from npm and let each connect (needs node, and network to install)
+hosts: $(VENV)/.installed-dev  ## install the real hosts from npm and let each connect (needs node, Chromium, and network to install)
 	@npm install --force --silent --no-fund --no-audit --prefix .hosts $(HOSTS)
-	@$(BIN)/python -m pytest -q -m hosts --timeout 300 tests/hosts
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test-browser]'
+	@$(BIN)/python -m pytest -q -m hosts --timeout 300 tests/hosts tests/browser
 
 browser: $(VENV)/.installed-dev  ## run the dashboard in Chromium (needs Chromium, and network to install a driver)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test-browser]'
