@@ -191,6 +191,7 @@ def test_an_open_editor_is_mentioned(home: Path) -> None:
         (["cursr"], {}, "no host is called cursr; did you mean `cursor`?"),
         (["cursor", "--name", "a name"], {}, "--name: expected up to 32 letters"),
         (["cursor", "--root", "/no/such/folder"], {}, "--root: /no/such/folder is not a folder"),
+        (["cursor", "--root", "~no-such-user/files"], {}, "~no-such-user/files: Could not determine home directory"),
         (["cursor"], {"HOME": ""}, "hosts keep their files in your home, and HOME does not name it: it is not set"),
         (["cursor"], {"HOME": "/no/such/home"}, "/no/such/home is not a folder"),
     ],
