@@ -50,7 +50,7 @@ DOORS = {
 # Start-up and the middle, with all that they import: no I/O and no event loop, so that they can be tested as plain
 # functions. Whole packages end in a dot; what comes after a minus is what of them is not pure.
 PURE = (
-    "core.diagnostics", "core.errors", "core.plan", "core.redact", "core.variables",
+    "core.diagnostics", "core.errors", "core.limits", "core.plan", "core.redact", "core.variables",
     "language.", "-language.__init__", "-language.defaults", "-language.local", "-language.source",
     "exchange.arguments", "exchange.coercion", "exchange.failure", "exchange.recent", "exchange.request", "exchange.result",
     "requests.checks", "requests.cost", "requests.demand", "requests.kinds", "requests.known", "requests.models",
@@ -302,6 +302,28 @@ RULES: tuple[Callable[[Module], Iterator[str]], ...] = (
 def test_every_module_keeps(rule: Callable[[Module], Iterator[str]]) -> None:
     broken = [line for module in _modules() for line in rule(module)]
     assert not broken, "\n".join(broken)
+
+
+def constants_changed(tree: ast.Module) -> Iterator[str]:
+    """The lines of a test that change a constant of a module; `core.limits.Limits` has what tests may want other."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="setattr"), args=[_, ast.Constant(value=str(name)), _]):
+                names = [name]
+            case ast.Call(func=ast.Attribute(attr="setattr"), args=[ast.Constant(value=str(name)), _]):
+                names = [name]
+            case ast.Assign(targets=targets):
+                names = [target.attr for target in targets if isinstance(target, ast.Attribute)]
+            case _:
+                continue
+        yield from (f"{node.lineno}: {name}" for name in names if name.rpartition(".")[2].isupper())
+
+
+def test_no_test_changes_a_constant() -> None:
+    code = "m.setattr(scan, '_MOST', 1)\nm.setattr('a.MOST', 1)\nscan._MOST = 1\nm.setattr(scan, 'most', 1)"
+    assert sorted(constants_changed(ast.parse(code))) == ["1: _MOST", "2: a.MOST", "3: _MOST"]
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        assert not list(constants_changed(ast.parse(path.read_text("utf-8")))), path
 
 
 def test_the_tables_name_modules_that_exist() -> None:

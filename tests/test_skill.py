@@ -17,10 +17,10 @@ from mcp.client.client import Client
 
 from batches_mcp import language
 from batches_mcp.cli import cli
+from batches_mcp.core.limits import LIMITS, MAX_BODY_BYTES
 from batches_mcp.core.settings import BatchSettings, packaged
 from batches_mcp.exchange.arguments import ArgumentCheck
 from batches_mcp.language.compile import compile_server
-from batches_mcp.requests.scan import MAX_BODY_BYTES, MAX_REQUESTS
 from batches_mcp.sandbox import ManualClock, Sandbox
 from batches_mcp.tools.behaviors import behaviors, contributions
 from tests.support.servers import CREATE, RESULTS, RETRIEVE, ROOT, server_for
@@ -146,7 +146,7 @@ def test_every_command_in_it_exists_with_its_flags() -> None:
 
 
 def test_its_numbers_are_ours() -> None:
-    assert f"up to {MAX_REQUESTS:,} Claude requests" in BODY
+    assert f"up to {LIMITS.batch_requests:,} Claude requests" in BODY
     assert f"{MAX_BODY_BYTES // 1_000_000} MB" in BODY
     assert f"up to {BatchSettings().wait_cap_s:g}" in BODY
 

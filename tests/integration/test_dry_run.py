@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,8 @@ from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from batches_mcp.core.settings import BatchSettings
-from batches_mcp.requests import scan
 from batches_mcp.sandbox import Sandbox
-from tests.support.creates import agent, create, existing, persist, requests
+from tests.support.creates import QUICK, agent, create, existing, persist, requests
 from tests.support.servers import RESULTS, command, environment, server_for
 
 pytestmark = pytest.mark.anyio
@@ -159,12 +159,9 @@ async def test_what_is_over_the_cap_is_said_with_its_numbers(sandbox: Sandbox, k
         assert unknown["would"].startswith("refused: its cost cannot be estimated")
 
 
-async def test_parts_are_counted_and_what_is_left_is_said(
-    sandbox: Sandbox, key: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scan, "MAX_REQUESTS", 2)
+async def test_parts_are_counted_and_what_is_left_is_said(sandbox: Sandbox, key: str) -> None:
     five = requests(5, max_tokens=10_000)
-    async with agent(sandbox.url, key) as client:
+    async with agent(sandbox.url, key, limits=replace(QUICK, batch_requests=2)) as client:
         report = await dry(client, requests=five)
         assert report["would"] == "refused: the requests make 3 batches, so that a part must be named"
         assert [each["requests"] for each in report["part_sizes"]] == [2, 2, 1]
@@ -182,7 +179,7 @@ async def test_parts_are_counted_and_what_is_left_is_said(
         for number, words in enumerate(left, 1):
             _, said = await create(client, {"requests": five, "part": number})
             assert said["next_step"].startswith(words)
-        monkeypatch.setattr(scan, "MAX_REQUESTS", 1)
+    async with agent(sandbox.url, key, limits=replace(QUICK, batch_requests=1)) as client:
         report = await dry(client, requests=requests(30, "many"))
     assert (report["parts"], len(report["part_sizes"])) == (30, 20)
 

@@ -12,8 +12,9 @@ import pytest
 from mcp.client.client import Client
 from mcp.types import CallToolResult
 
+from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.exchange.transport import NEVER_SENT
-from batches_mcp.exchange.upstream import Clock, Limits
+from batches_mcp.exchange.upstream import Clock
 from tests.support.scripted import CLOSE, HANG, RESET, Received, Step, answer, failure, scripted_upstream
 from tests.support.servers import (
     CANCEL,
@@ -57,7 +58,7 @@ class Pauses:
 
 
 async def outcome(
-    tool: str, *steps: Step, limits: Limits | None = None, file: Path = CAPABILITY
+    tool: str, *steps: Step, limits: Limits = LIMITS, file: Path = CAPABILITY
 ) -> tuple[CallToolResult, Sequence[Received], list[float]]:
     pauses = Pauses()
     with scripted_upstream(*steps) as upstream:

@@ -15,8 +15,8 @@ import pytest
 from mcp.client.client import Client
 
 from batches_mcp.core.errors import UsageError
+from batches_mcp.core.limits import Limits
 from batches_mcp.core.settings import BatchSettings
-from batches_mcp.exchange.upstream import Limits
 from batches_mcp.sandbox import Sandbox, fingerprint
 from batches_mcp.store import database
 from batches_mcp.store.entry import DOUBT_S
@@ -389,9 +389,8 @@ class TestWhatIsKept:
 
     @pytest.mark.parametrize("damage", ["garbage", "later version", "locked"])
     async def test_a_ledger_that_cannot_be_used_is_an_error_before_anything_is_sent(
-        self, damage: str, state: Path, monkeypatch: pytest.MonkeyPatch
+        self, damage: str, state: Path
     ) -> None:
-        monkeypatch.setattr("batches_mcp.store.database._BUSY_S", 0.05)
         with scripted_upstream(answer(200, {"id": "msgbatch_1"})) as upstream:
             async with agent(upstream.url, "k") as client:
                 assert (await create(client, THREE))[0] == "msgbatch_1"
@@ -405,7 +404,7 @@ class TestWhatIsKept:
                     db.execute("PRAGMA user_version = 99")
                 case _:
                     db.execute("BEGIN IMMEDIATE")
-            async with agent(upstream.url, "k") as client:
+            async with agent(upstream.url, "k", limits=replace(QUICK, busy_s=0.05)) as client:
                 batch_id, error = await create(client, {"requests": requests(2, "other")})
             db.close()
             assert (batch_id, error["type"]) == (None, "state_unusable")

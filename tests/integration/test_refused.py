@@ -6,7 +6,7 @@ import mcp.types as t
 import pytest
 from mcp import MCPError
 
-from batches_mcp.exchange.upstream import Limits
+from batches_mcp.core.limits import Limits
 from batches_mcp.sandbox import Sandbox
 from tests.support.creates import agent, persist, requests
 from tests.support.scripted import answer, scripted_upstream

@@ -24,12 +24,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcp.client.client import Client
 
+from batches_mcp.core.limits import Limits
 from batches_mcp.core.state import create
-from batches_mcp.exchange.upstream import Clock, Limits
+from batches_mcp.exchange.upstream import Clock
 from batches_mcp.sandbox import ManualClock, Sandbox
 from batches_mcp.store import spool, spooling
 from batches_mcp.store.spools import Spools
-from batches_mcp.tools import results
 from tests.support.results import ID, batch, cut, get, jsonl, row, walk
 from tests.support.scripted import HANG, Step, answer, failure, scripted_upstream
 from tests.support.servers import (
@@ -246,9 +246,8 @@ def test_every_row_is_met_once(at_once: int, texts: list[str], limit: int, most:
     async def check() -> None:
         upstream = Held(len(texts), lines)
         upstream.let_go.set()
-        with pytest.MonkeyPatch.context() as patch, upstream.serving() as url, TemporaryDirectory() as folder:
-            patch.setattr(results, "_AT_ONCE_ROWS", at_once)
-            async with Client(server_for(url, state=Path(folder))) as client:
+        with upstream.serving() as url, TemporaryDirectory() as folder:
+            async with Client(server_for(url, state=Path(folder), limits=Limits(copied_rows=at_once))) as client:
                 chosen = {"custom_ids": [f"r{number}" for number in range(len(texts))]} if ids else {}
                 rows = await walk(client, limit=limit, max_chars_per_row=most, **chosen)
         assert [each["custom_id"] for each in rows] == [f"r{number}" for number in range(len(texts))]
@@ -291,10 +290,9 @@ async def test_a_stream_that_is_always_cut_is_never_called_complete(state: Path)
             assert (await get(client))["totals_complete"] is True
 
 
-async def test_a_first_page_goes_as_far_as_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "_AT_ONCE_ROWS", 1)
+async def test_a_first_page_goes_as_far_as_the_stream() -> None:
     with scripted_upstream(batch(3), *[cut(STREAM, len(ROWS[0]) + 9)] * 3) as upstream:
-        async with Client(server_for(upstream.url, clock=CLOCK)) as client:
+        async with Client(server_for(upstream.url, clock=CLOCK, limits=Limits(copied_rows=1))) as client:
             page = await get(client)
             assert [each["custom_id"] for each in page["rows"]] == ["r0"]
             assert "was cut before this page was full" in page["notice"]
@@ -302,7 +300,7 @@ async def test_a_first_page_goes_as_far_as_the_stream(monkeypatch: pytest.Monkey
             rest = await get(client, cursor=page["next_cursor"])
             assert [each["custom_id"] for each in rest["rows"]] == ["r1", "r2"]
             upstream.steps[:] = [batch(3)]
-        async with Client(server_for(upstream.url, "another-key", clock=CLOCK)) as client:
+        async with Client(server_for(upstream.url, "another-key", clock=CLOCK, limits=Limits(copied_rows=1))) as client:
             upstream.steps[:] = [batch(3), *[cut(STREAM, 9)] * 3]
             error = error_of(await client.call_tool(RESULTS, {"message_batch_id": ID}))
             assert (error["type"], error["retryable"]) == ("connection_error", True)
@@ -323,11 +321,10 @@ async def test_odd_line_ends_blank_lines_and_long_rows() -> None:
             assert full["row_chars"] > 20_000_000
 
 
-async def test_a_cursor_does_not_fit_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "_AT_ONCE_ROWS", 1)
+async def test_a_cursor_does_not_fit_another_order() -> None:
     again = jsonl(b"".join(reversed(ROWS)))
     with scripted_upstream(batch(3), jsonl(STREAM), batch(3), again) as upstream:
-        async with Client(server_for(upstream.url)) as client:
+        async with Client(server_for(upstream.url, limits=Limits(copied_rows=1))) as client:
             first = await get(client, limit=1)
             assert (first["totals_complete"], first["has_more"]) == (False, True)
             refused = await client.call_tool(RESULTS, {"message_batch_id": ID, "cursor": first["next_cursor"]})
@@ -336,11 +333,10 @@ async def test_a_cursor_does_not_fit_another_order(monkeypatch: pytest.MonkeyPat
             assert "only one of the two" in text_of(both)
 
 
-async def test_a_large_first_page_reads_its_rows_and_no_more(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
-    monkeypatch.setattr(results, "_AT_ONCE_ROWS", 10)
+async def test_a_large_first_page_reads_its_rows_and_no_more(state: Path) -> None:
     stream = b"".join(row(number, "x" * 1_000) for number in range(20_000))
     with scripted_upstream(batch(20_000), jsonl(stream)) as upstream:
-        async with Client(server_for(upstream.url)) as client:
+        async with Client(server_for(upstream.url, limits=Limits(copied_rows=10))) as client:
             page = await get(client, limit=2)
             assert len(page["rows"]) == 2
             assert page["has_more"] is True
@@ -447,10 +443,9 @@ async def test_past_its_time_a_call_says_how_far_it_is_and_the_download_goes_on(
     assert upstream.asked == 1
 
 
-async def test_a_page_that_never_comes_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "_AT_ONCE_ROWS", 1)
+async def test_a_page_that_never_comes_ends_in_time() -> None:
     with scripted_upstream(batch(3), HANG) as upstream:
-        async with Client(server_for(upstream.url, limits=Limits(call_s=0.3))) as client:
+        async with Client(server_for(upstream.url, limits=Limits(call_s=0.3, copied_rows=1))) as client:
             error = error_of(await client.call_tool(RESULTS, {"message_batch_id": ID}))
     assert (error["type"], error["retryable"]) == ("timeout", True)
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from mcp.client.client import Client
 
+from batches_mcp.core.limits import Limits
 from batches_mcp.sandbox import ManualClock, Sandbox
-from batches_mcp.tools import results
 from tests.support.creates import INSTANT, requests
 from tests.support.results import ID, Alter, batch, cut, get, jsonl, relaying, row, serving, walk
 from tests.support.scripted import answer, scripted_upstream
@@ -173,14 +173,11 @@ class Endless(BaseHTTPRequestHandler):
 
 @pytest.mark.parametrize("at_once", [2_000, 1])
 @pytest.mark.parametrize("piece", [ROWS[0] * 500, b"\n" * 60_000, b"x" * 60_000, b"garbage\n" * 7_000])
-async def test_a_stream_without_end_is_cut(
-    piece: bytes, at_once: int, state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("batches_mcp.store.rows.MOST_LINE_BYTES", 1_000_000)
-    monkeypatch.setattr(results, "_AT_ONCE_ROWS", at_once)
+async def test_a_stream_without_end_is_cut(piece: bytes, at_once: int, state: Path) -> None:
+    limits = Limits(line_bytes=1_000_000, copied_rows=at_once)
     handler = type("Handler", (Endless,), {"piece": piece, "sent_bytes": 0})
     with serving(handler) as url:
-        async with Client(server_for(url, clock=INSTANT)) as client:
+        async with Client(server_for(url, clock=INSTANT, limits=limits)) as client:
             page = await get(client)
             assert ids(page) == ["r0", "r1"]
             assert page["totals_complete"] is False
@@ -188,11 +185,10 @@ async def test_a_stream_without_end_is_cut(
     assert sum(path.stat().st_size for path in state.rglob("*") if path.is_file()) < 30_000_000
 
 
-async def test_a_first_page_from_a_stream_shows_each_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "_AT_ONCE_ROWS", 1)
+async def test_a_first_page_from_a_stream_shows_each_row_once() -> None:
     wrong = jsonl(ROWS[0] + GARBLED + ROWS[0] + ROWS[1] + ROWS[2])
     with scripted_upstream(batch(3), wrong) as upstream:
-        async with Client(server_for(upstream.url, clock=INSTANT)) as client:
+        async with Client(server_for(upstream.url, clock=INSTANT, limits=Limits(copied_rows=1))) as client:
             page = await get(client, limit=2)
             assert ids(page) == ["r0", "r1"]
             upstream.steps[:] = [batch(3), wrong, batch(3)]

@@ -11,7 +11,6 @@ import pytest
 from mcp.client.client import Client
 
 from batches_mcp.core.settings import BatchSettings
-from batches_mcp.requests import scan
 from batches_mcp.sandbox import Sandbox
 from tests.support.creates import INSTANT, QUICK, agent, create, existing, persist, requests
 from tests.support.servers import server_for
@@ -49,12 +48,11 @@ async def test_a_file_and_an_array_of_the_same_requests(
 
 
 async def test_a_part_of_a_file_that_changed_is_refused(
-    sandbox: Sandbox, key: str, tmp_path: Path, settings: BatchSettings, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, key: str, tmp_path: Path, settings: BatchSettings
 ) -> None:
-    monkeypatch.setattr(scan, "MAX_REQUESTS", 2)
     path, whole = tmp_path / "in.jsonl", "".join(json.dumps(row) + "\n" for row in requests(4))
     path.write_text(whole)
-    async with agent(sandbox.url, key, batch=settings) as client:
+    async with agent(sandbox.url, key, batch=settings, limits=replace(QUICK, batch_requests=2)) as client:
         first = await persist(client, {"requests_file": "in.jsonl", "part": 1})
         path.write_text(json.dumps(requests(1, "new")[0]) + "\n" + whole)
         for part in (1, 2):

@@ -17,7 +17,8 @@ import httpx2
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp.exchange.upstream import Clock, Limits
+from batches_mcp.core.limits import Limits
+from batches_mcp.exchange.upstream import Clock
 from batches_mcp.sandbox import ManualClock, Sandbox
 from batches_mcp.store.spool import index_path
 from batches_mcp.store.spools import Spools

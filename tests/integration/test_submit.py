@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp.requests import scan as requests
+from batches_mcp.core.limits import Limits
 from batches_mcp.sandbox import Sandbox, fingerprint
 from tests.support.scripted import answer, scripted_upstream
 from tests.support.servers import CREATE, REQUEST, Era, Transport, connected, error_of, server_for, text_of
@@ -84,11 +84,10 @@ async def test_betas_become_the_header_and_count_for_the_check() -> None:
         assert result.is_error
 
 
-async def test_what_one_batch_cannot_hold_is_sent_by_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "MAX_REQUESTS", 2)
+async def test_what_one_batch_cannot_hold_is_sent_by_parts() -> None:
     many = [named(f"r{n}") for n in range(5)]
     with scripted_upstream(answer(200, {"id": "msgbatch_1"})) as upstream:
-        async with Client(server_for(upstream.url)) as client:
+        async with Client(server_for(upstream.url, limits=Limits(batch_requests=2))) as client:
             refused = await client.call_tool(CREATE, {"requests": many})
             assert "make 3 batches. Call once for each, with part 1 to 3." in text_of(refused)
             assert "part: 4 is more than the 3 there are" in text_of(

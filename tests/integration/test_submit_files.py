@@ -21,11 +21,11 @@ from mcp.client.client import Client
 
 from batches_mcp.api.body import Frame
 from batches_mcp.core.errors import InvalidArguments
+from batches_mcp.core.limits import Limits
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.requests import files
 from batches_mcp.requests.scan import Scan
 from batches_mcp.sandbox import Sandbox
-from batches_mcp.work import deliver
 from batches_mcp.work.intake import take
 from tests.support.scripted import HANG, answer, scripted_upstream
 from tests.support.servers import (
@@ -186,8 +186,8 @@ async def test_what_is_swapped_for_a_link_while_it_is_opened_leads_nowhere_else(
         return really_open(path, flags, *args, **more)
 
     async with Client(server_for("http://127.0.0.1:9", roots=[root])) as client:
-        monkeypatch.setattr(files, "_OPENS_IN_FOLDERS", by_handle, raising=False)
         monkeypatch.setattr(os, "open", open_after_swap)
+        monkeypatch.setattr(os, "supports_dir_fd", {open_after_swap} if by_handle else set())
         result = await client.call_tool(CREATE, {"requests_file": "a/b/in.jsonl", "dry_run": True})
         monkeypatch.undo()
     assert opens
@@ -214,7 +214,7 @@ def test_no_path_reads_what_is_outside(
         (folder / "out").symlink_to(root.parent)
     (root.parent / "in.jsonl").write_text("outside")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "_OPENS_IN_FOLDERS", by_handle)
+        patch.setattr(os, "supports_dir_fd", {os.open} if by_handle else set())
         read = None
         with suppress(InvalidArguments), files.opened("requests_file", "/".join(parts), [root]) as file:
             read = file.read()
@@ -366,12 +366,12 @@ async def test_a_disk_that_fills_on_the_way_is_named_and_loses_nothing(
         assert not (await client.call_tool(CREATE, {"requests_file": "in.jsonl"})).is_error
 
 
-async def test_uploads_tell_how_far_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deliver, "_PROGRESS_EVERY_S", 0.01)
+async def test_uploads_tell_how_far_they_are(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text(JSONL)
     heard: list[tuple[float, float | None, str | None]] = []
     with scripted_upstream(HANG) as upstream:
-        async with Client(server_for(upstream.url, roots=[tmp_path])) as client:
+        server = server_for(upstream.url, roots=[tmp_path], limits=Limits(progress_s=0.01))
+        async with Client(server) as client:
             with anyio.CancelScope() as scope:
 
                 async def hear(progress: float, total: float | None, message: str | None) -> None:

@@ -11,8 +11,7 @@ import anyio.to_thread
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp.exchange.upstream import Limits
-from batches_mcp.work import deliver
+from batches_mcp.core.limits import Limits
 from batches_mcp.work.intake import take
 from tests.support.creates import create, requests
 from tests.support.servers import LIST, RETRIEVE, server_for
@@ -23,7 +22,7 @@ pytestmark = pytest.mark.anyio
 CREATES = 45
 # More than this many uploads do not go out at a time.
 MOST = 16
-LONG = Limits(call_s=300.0, upload_s=300.0)
+LONG = Limits(call_s=300.0, upload_s=300.0, progress_s=0.01)
 
 
 async def ask_the_rest(client: Client) -> None:
@@ -33,8 +32,7 @@ async def ask_the_rest(client: Client) -> None:
         assert not result.is_error, result
 
 
-async def test_calls_are_answered_while_many_creates_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deliver, "_PROGRESS_EVERY_S", 0.01)
+async def test_calls_are_answered_while_many_creates_are_held() -> None:
     told = [""] * CREATES
     made: list[str | None] = []
 
@@ -66,8 +64,7 @@ async def test_calls_are_answered_while_many_creates_are_held(monkeypatch: pytes
     assert len(set(made)) == len(set(upstream.bodies)) == len(upstream.bodies) == CREATES
 
 
-async def test_those_who_wait_are_sent_in_the_order_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deliver, "_PROGRESS_EVERY_S", 0.01)
+async def test_those_who_wait_are_sent_in_the_order_they_came() -> None:
     with slow_creates() as upstream:
         async with Client(server_for(upstream.url, limits=LONG)) as client, anyio.create_task_group() as tasks:
             for number in range(MOST + 4):

@@ -12,9 +12,9 @@ import mcp.types as t
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp.exchange.upstream import Clock, Limits
+from batches_mcp.core.limits import Limits
+from batches_mcp.exchange.upstream import Clock
 from batches_mcp.sandbox import Sandbox, running_sandbox
-from batches_mcp.tools import status as wait
 from tests.support.scripted import HANG, RESET, Step, answer, failure, scripted_upstream
 from tests.support.servers import (
     CANCEL,
@@ -347,10 +347,10 @@ async def test_however_short_the_upstreams_pace_it_is_not_asked_without_a_rest(p
     assert asked == 4
 
 
-async def test_an_upstream_that_falls_silent_does_not_hold_a_short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wait, "_LAST_ANSWER_S", 0.2)
+async def test_an_upstream_that_falls_silent_does_not_hold_a_short_wait() -> None:
+    limits = Limits(attempts=1, last_answer_s=0.2)
     with anyio.fail_after(20):
-        result, _, asked = await waited(state(), HANG, wait_seconds=1)
+        result, _, asked = await waited(state(), HANG, wait_seconds=1, limits=limits)
     assert (ours(result)["done"], asked) == (False, 2)
 
 

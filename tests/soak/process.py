@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,8 +28,8 @@ import anyio
 
 import batches_mcp
 from batches_mcp.cli import run as command_line  # before the module of that name takes its place
-from batches_mcp.exchange import upstream
-from batches_mcp.requests import scan
+from batches_mcp.core.limits import LIMITS, Limits
+from batches_mcp.exchange.upstream import Clock
 from tests.support.servers import ROOT
 
 CLOCK, SKEW, PID, ROWS = "SOAK_CLOCK", "SOAK_SKEW_S", "SOAK_PID", "SOAK_ROWS"
@@ -82,15 +82,14 @@ async def shorter(seconds: float) -> None:
     await anyio.sleep(min(seconds / _SHORTER, _LONGEST_S))
 
 
-def _clock(world: WorldClock, started_s: float, skew_s: float) -> Callable[[], upstream.Clock]:
+def _clock(world: WorldClock, started_s: float, skew_s: float) -> Clock:
     """A clock that goes forward as the world's does; the world's time was `started_s` at its beginning."""
-    made = upstream.Clock(
+    return Clock(
         now_s=lambda: time.monotonic() + world.passed_s,
         wall_s=lambda: started_s + world.passed_s + skew_s,
         sleep=shorter,
         jitter=lambda: 0.0,
     )
-    return lambda: made
 
 
 def _serve(path: str) -> None:
@@ -151,11 +150,9 @@ def _run() -> None:
         if PID in os.environ:
             Path(os.environ[PID]).write_text(str(os.getpid()))
         path, _, started = os.environ[CLOCK].rpartition("@")
-        made = _clock(WorldClock(Path(path)), float(started), float(os.environ[SKEW]))
-        upstream.Clock = made  # type: ignore[assignment, misc]
-        if ROWS in os.environ:
-            scan.MAX_REQUESTS = int(os.environ[ROWS])
-        code = command_line()
+        clock = _clock(WorldClock(Path(path)), float(started), float(os.environ[SKEW]))
+        limits = Limits(batch_requests=int(os.environ[ROWS])) if ROWS in os.environ else LIMITS
+        code = command_line(limits=limits, clock=clock)
     except SystemExit as exit_:
         code = exit_.code if isinstance(exit_.code, int) else 1 if exit_.code else 0
     except BaseException:  # noqa: BLE001 - as Python itself would end it

@@ -13,8 +13,9 @@ import anyio.lowlevel
 import httpx2
 from mcp.client.client import Client
 
+from batches_mcp.core.limits import Limits
 from batches_mcp.core.settings import BatchSettings
-from batches_mcp.exchange.upstream import Clock, Limits
+from batches_mcp.exchange.upstream import Clock
 from batches_mcp.sandbox import NotPossible, Sandbox
 from batches_mcp.store.entry import DOUBT_S
 from tests.support.servers import CREATE, REQUEST, error_of, server_for

@@ -24,10 +24,11 @@ from mcp.server.lowlevel import Server
 from pydantic import SecretStr
 
 from batches_mcp import language
+from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.redact import Redactor
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.core.state import StateFolder
-from batches_mcp.exchange.upstream import Clock, Limits, Upstream
+from batches_mcp.exchange.upstream import Clock, Upstream
 from batches_mcp.language.compile import compile_server
 from batches_mcp.language.offer import offer
 from batches_mcp.serve.calls import Calls
@@ -67,7 +68,7 @@ def server_for(
     key: str | None = "test-key",
     *,
     file: Path = CAPABILITY,
-    limits: Limits | None = None,
+    limits: Limits = LIMITS,
     clock: Clock | None = None,
     variables: Mapping[str, str] | None = None,
     roots: Sequence[Path] = (),

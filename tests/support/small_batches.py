@@ -5,19 +5,18 @@ from __future__ import annotations
 import signal
 import sys
 
-from batches_mcp.__main__ import main
-from batches_mcp.cli import job_lookup
-from batches_mcp.job import asking
-from batches_mcp.requests import scan as requests
-from batches_mcp.work import reconcile, refusals
+from batches_mcp.cli import run
+from batches_mcp.core.limits import Limits
 
 if __name__ == "__main__":
     # Who starts the tests in the background has it ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    requests.MAX_REQUESTS = int(sys.argv.pop(1))
     # It looks for a lost batch as often, but not as long.
-    reconcile._PAUSES_S = (0.0, 0.01, 0.02, 0.04, 0.08, 0.15)
-    refusals._ASK_AGAIN_S = 0.1
-    asking.LONGEST_PAUSE_S = 0.1
-    job_lookup._WATCH_S = 0.05
-    main()
+    limits = Limits(
+        batch_requests=int(sys.argv.pop(1)),
+        look_pauses_s=(0.0, 0.01, 0.02, 0.04, 0.08, 0.15),
+        ask_again_s=0.1,
+        job_pause_s=0.1,
+        watch_s=0.05,
+    )
+    sys.exit(run(limits=limits))

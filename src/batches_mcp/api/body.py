@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from batches_mcp.api.headers import BETA_HEADER, VERSION_HEADER
+from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.plan import RequestPlan
 from batches_mcp.exchange import request
 from batches_mcp.requests.scan import EMPTY_BODY, SEPARATOR, RequestRules
@@ -18,17 +19,18 @@ _PIECE_BYTES = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What a create sends around its requests, and the headers that decide about them."""
+    """What a create sends around its requests, and what decides about them."""
 
     opening: bytes
     closing: bytes
     version: str
     beta: str
+    limits: Limits = LIMITS
 
     @property
     def rules(self) -> RequestRules:
         """What the headers decide about the requests."""
-        return RequestRules(self.version, frozenset(beta.strip() for beta in self.beta.split(",")))
+        return RequestRules(self.version, frozenset(beta.strip() for beta in self.beta.split(",")), self.limits)
 
     def around(self, rows: Iterable[bytes]) -> Iterator[bytes]:
         """The body of these requests, in pieces."""
@@ -43,7 +45,9 @@ class Frame:
         yield bytes(piece + self.closing)
 
 
-def frame(create: RequestPlan, arguments: Mapping[str, Any], variables: Mapping[str, SecretStr]) -> Frame:
+def frame(
+    create: RequestPlan, arguments: Mapping[str, Any], variables: Mapping[str, SecretStr], limits: Limits = LIMITS
+) -> Frame:
     """The frame of a create with these arguments, whose list of requests is empty; no key is needed to know it."""
     built = request.build(replace(create, credential=None), arguments, variables)
     headers = {name.lower(): value for name, value in built.headers}
@@ -54,4 +58,5 @@ def frame(create: RequestPlan, arguments: Mapping[str, Any], variables: Mapping[
         closing=EMPTY_BODY[-2:-1] + tail,
         version=headers.get(VERSION_HEADER, ""),
         beta=headers.get(BETA_HEADER, ""),
+        limits=limits,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from importlib import import_module
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
@@ -14,7 +14,11 @@ from batches_mcp import __version__
 from batches_mcp.cli.examples import epilog
 from batches_mcp.core.diagnostics import did_you_mean
 from batches_mcp.core.errors import BatchesMcpError, CapabilityError, UnreadableFile, UsageError
+from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.redact import printable
+
+if TYPE_CHECKING:
+    from batches_mcp.exchange.upstream import Clock
 
 log = logging.getLogger(__name__)
 
@@ -119,10 +123,10 @@ def cli() -> None:
     """
 
 
-def run(arguments: list[str] | None = None) -> int:
-    """Run a command line and return its exit code; no exception leaves."""
+def run(arguments: list[str] | None = None, limits: Limits = LIMITS, clock: Clock | None = None) -> int:
+    """Run a command line and return its exit code; no exception leaves. `ready` finds the `limits` and the `clock`."""
     try:
-        code = cli.main(arguments, prog_name="batches-mcp", standalone_mode=False)
+        code = cli.main(arguments, prog_name="batches-mcp", standalone_mode=False, obj=(limits, clock))
     except click.exceptions.Abort:
         return _INTERRUPTED
     except click.ClickException as error:

@@ -64,7 +64,12 @@ async def _working(
     batch = prepared.batch
     found: Found | None = None
     async with running(
-        prepared.variables, prepared.state, ledger=batch.ledger, account=batch.account, drain_s=lambda: 0.0
+        prepared.variables,
+        prepared.state,
+        prepared.upstream(),
+        ledger=batch.ledger,
+        account=batch.account,
+        drain_s=lambda: 0.0,
     ) as runtime:
         if stopped is None:
             return await work(Account(runtime, tool))

@@ -27,11 +27,11 @@ def dry_run(options: RunOptions, prepared: Ready, tool: ToolPlan) -> int:
     Raises:
         UsageError, UnreadableFile, CallError: the input cannot be read, or holds no requests.
     """
-    around = frame(tool.request, {"requests": []}, prepared.variables)
+    around = frame(tool.request, {"requests": []}, prepared.variables, prepared.limits)
     first = b""
     with (
         TemporaryDirectory(prefix="batches-mcp-", ignore_cleanup_errors=True) as folder,
-        job_source(options.file, Path(folder), options.template, options.limit) as given,
+        job_source(options.file, Path(folder), options.template, options.limit, prepared.limits) as given,
     ):
         found = Scan(around.rules, given.source.place, given.source.template)
         for number, row in given.source.rows():

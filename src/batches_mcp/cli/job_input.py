@@ -16,6 +16,7 @@ from secrets import token_hex
 from typing import Any
 
 from batches_mcp.core.errors import UnreadableFile, UsageError
+from batches_mcp.core.limits import Limits
 from batches_mcp.job.intake import spooled_input
 from batches_mcp.requests.checks import OPENAI
 from batches_mcp.requests.reading import request_rows
@@ -91,7 +92,9 @@ def _inputs_in(folder: Path) -> list[str]:
 
 
 @contextmanager
-def job_source(name: str, spooled: Path, template: Mapping[str, Any] | None, limit: int | None) -> Iterator[JobSource]:
+def job_source(
+    name: str, spooled: Path, template: Mapping[str, Any] | None, limit: int | None, limits: Limits
+) -> Iterator[JobSource]:
     """FILE, open, and the requests that it and a `template` make, only those of its first `limit` rows if that is set.
 
     What can be read only once is written down first, in the folder `spooled`.
@@ -105,7 +108,8 @@ def job_source(name: str, spooled: Path, template: Mapping[str, Any] | None, lim
             raise UsageError(f"FILE: {'standard input' if name == '-' else name} is empty")
         if template is not None:
             _check_rows(name, file, Template(template))
-        source = in_file("FILE", _row_name(name, file), file, None if template is None else Template(template))
+        made = None if template is None else Template(template)
+        source = in_file("FILE", _row_name(name, file), file, made, limits)
         yield JobSource(file, source if limit is None else first_rows(source, limit))
 
 

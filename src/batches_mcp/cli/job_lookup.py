@@ -24,14 +24,11 @@ from batches_mcp.core.errors import BatchesMcpError, CallError, MissingVariable,
 from batches_mcp.core.plan import BehaviorName
 from batches_mcp.core.redact import printable
 from batches_mcp.exchange.forward import Forward
-from batches_mcp.exchange.upstream import Upstream
 from batches_mcp.store.entry import State
 from batches_mcp.store.ledger import Ledger
 from batches_mcp.store.records import all_ledgers
 
 _LIST_LIMIT = 100
-# The API's own hint for a batch in progress is 10 s.
-_WATCH_S = 10.0
 
 
 def watch(prepared: Ready) -> None:
@@ -119,7 +116,7 @@ async def _asked(prepared: Ready, ledgers: Mapping[str, Ledger]) -> str:
     running = [job.entry for job in _jobs(prepared, ledgers).running]
     if ledger is None or not running:
         return "nothing of this account is in progress, so the API was not asked"
-    async with Upstream() as upstream:
+    async with prepared.upstream() as upstream:
         batches = (await Batches(Forward(prepared.variables, upstream), Operations(tool)).page(_LIST_LIMIT)).batches
     ledger.saw(batches)
     missing = len({entry.batch_id for entry in running} - {batch.id for batch in batches})
@@ -162,7 +159,7 @@ async def _watched(prepared: Ready, ledgers: Mapping[str, Ledger]) -> None:
             before = found
             if not found.running:
                 break
-            await anyio.sleep(_WATCH_S)
+            await anyio.sleep(prepared.limits.watch_s)
 
 
 def _one(found: Jobs, batch_id: str) -> JobRow:

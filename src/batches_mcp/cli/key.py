@@ -14,12 +14,13 @@ from batches_mcp.api.operations import Operations
 from batches_mcp.cli.flags import flag
 from batches_mcp.cli.startup import Ready, ready, say
 from batches_mcp.core.errors import CallError, ServeError, UpstreamError
+from batches_mcp.core.limits import Limits
 from batches_mcp.core.plan import BehaviorName
 from batches_mcp.core.redact import printable
 from batches_mcp.core.settings import Environment, UpstreamSettings, key_file
 from batches_mcp.core.variables import API_KEY
 from batches_mcp.exchange.forward import Forward
-from batches_mcp.exchange.upstream import Limits, Upstream
+from batches_mcp.exchange.upstream import Upstream
 from batches_mcp.hosts import keystore
 
 _REFUSED = (401, 403)

@@ -15,6 +15,7 @@ import click
 from pydantic import SecretStr
 
 from batches_mcp.core.errors import CallError, UsageError
+from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.plan import BehaviorName, RequestPlan, RestPlan, ServerPlan, credential_templates
 from batches_mcp.core.redact import RedactingFilter, Redactor, printable
 from batches_mcp.core.settings import (
@@ -33,6 +34,7 @@ from batches_mcp.core.variables import Variables
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
 
+    from batches_mcp.exchange.upstream import Clock, Upstream
     from batches_mcp.language.link import Linked
     from batches_mcp.sandbox.config import SandboxOptions
     from batches_mcp.serve.draining import Draining
@@ -54,6 +56,14 @@ class Ready:
     state: StateFolder
     batch: BatchSettings = BatchSettings()
     rest: RestPlan | None = None
+    limits: Limits = LIMITS
+    clock: Clock | None = None
+
+    def upstream(self) -> Upstream:
+        """The way to the upstream, not entered yet."""
+        from batches_mcp.exchange.upstream import Upstream
+
+        return Upstream(self.limits, self.clock)
 
     def admission(self) -> Admission | None:
         """What the capability asks of callers over HTTP; None when it asks nothing.
@@ -92,6 +102,7 @@ class Ready:
             self.variables,
             self.redactor,
             self.state,
+            self.upstream(),
             ledger=self.batch.ledger,
             account=self.batch.account,
             draining=draining,
@@ -181,7 +192,8 @@ def ready(
         folder = StateFolder(state_dir or user_state_folder())
         if folder.others_may_write:
             say(f"others may write to the state folder {folder.path}; run: chmod go-w {folder.path}")
-        yield Ready(plan, table, variables, redactor, folder, given, rest)
+        limits, clock = click.get_current_context().obj or (LIMITS, None)
+        yield Ready(plan, table, variables, redactor, folder, given, rest, limits, clock)
 
 
 def _readable(roots: Sequence[Path]) -> str:

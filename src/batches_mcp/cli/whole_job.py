@@ -106,7 +106,13 @@ class WholeJob:
             CallError, ServeError: it could not be done to the end; the same command goes on.
         """
         prepared = self.ready
-        life = running(prepared.variables, prepared.state, account=prepared.batch.account, drain_s=lambda: _GRACE_S)
+        life = running(
+            prepared.variables,
+            prepared.state,
+            prepared.upstream(),
+            account=prepared.batch.account,
+            drain_s=lambda: _GRACE_S,
+        )
         finished: tuple[Drive, dict[str, Any]] | None = None
         async with life as runtime:
             self.runtime = runtime
@@ -182,13 +188,13 @@ class WholeJob:
 
         With it, where it starts.
         """
-        around = frame(self.tool.request, {"requests": []}, account.forward.variables)
+        around = frame(self.tool.request, {"requests": []}, account.forward.variables, account.limits)
         jobs = account.folder.jobs()
         options = self.options
 
         def read() -> tuple[Scan | None, Job, JobFolder, Start]:
             tidy(jobs, time.time())
-            with job_source(options.file, jobs, options.template, options.limit) as given:
+            with job_source(options.file, jobs, options.template, options.limit, account.limits) as given:
                 file, source = given.file, given.source
                 before = identity(file)
                 name = job_id(file, options.template, around, skip_invalid=options.skip_invalid, limit=options.limit)

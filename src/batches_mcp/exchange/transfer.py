@@ -17,10 +17,11 @@ import anyio
 import anyio.to_thread
 import httpx2
 
+from batches_mcp.core.limits import Limits
 from batches_mcp.exchange.relayed import Relayed
 from batches_mcp.exchange.request import Request, Upload
 from batches_mcp.exchange.result import Answer
-from batches_mcp.exchange.transport import Body, ClientSettings, Limits, no_answer
+from batches_mcp.exchange.transport import Body, ClientSettings, no_answer
 
 
 class Transfers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TypedDict
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ import httpx2
 
 from batches_mcp import __version__
 from batches_mcp.core.errors import ErrorReport, Retry, UnusableAnswer, UpstreamUnreachable
+from batches_mcp.core.limits import Limits
 from batches_mcp.core.redact import excerpt
 from batches_mcp.exchange.request import Request, Upload
 from batches_mcp.exchange.result import MAX_BYTES, Answer, is_jsonl
@@ -31,30 +32,6 @@ NEVER_SENT = (
 
 # Proxies of the environment are for the world outside, not for this machine.
 _NO_PROXY: dict[str, None] = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of what goes to the upstream and what comes from it.
-
-    Hosts give a call 60 s; what `call_s` leaves of them is the host's own time. An upload is not bound by a call: each
-    of its pieces, and its answer, may take `upload_s`. Up to `uploads` are sent at a time, since each holds a thread
-    until it is answered, and 256 MB of disk at the most; up to `downloads` are read at a time. `answer_bytes` and
-    `error_bytes` bound the bodies that are read whole, `piece_bytes` is what is handed on at a time of one that is
-    relayed.
-    """
-
-    call_s: float = 50.0
-    upload_s: float = 600.0
-    connect_s: float = 5.0
-    attempts: int = 3
-    first_pause_s: float = 0.5
-    longest_pause_s: float = 8.0
-    uploads: int = 16
-    downloads: int = 16
-    answer_bytes: int = 16_000_000
-    error_bytes: int = 64_000
-    piece_bytes: int = 1 << 20
 
 
 class ClientOptions(TypedDict):

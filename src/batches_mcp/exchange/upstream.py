@@ -17,16 +17,15 @@ import anyio
 import httpx2
 
 from batches_mcp.core.errors import Retry, UpstreamUnreachable
+from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.redact import excerpt
 from batches_mcp.exchange.failure import retry_after_s, retry_of, time_of
 from batches_mcp.exchange.relayed import Relayed
 from batches_mcp.exchange.request import Request, Upload, invalid
 from batches_mcp.exchange.result import Answer
 from batches_mcp.exchange.transfer import Opened, Transfers
-from batches_mcp.exchange.transport import Body, ClientSettings, Limits, no_answer
+from batches_mcp.exchange.transport import Body, ClientSettings, no_answer
 from batches_mcp.exchange.turns import Turns
-
-__all__ = ("Clock", "Limits", "Upstream")
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +43,8 @@ class Clock:
 class Upstream:
     """Owns the HTTP clients; an async context manager, entered once for a server's life."""
 
-    def __init__(self, limits: Limits | None = None, clock: Clock | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(self, limits: Limits = LIMITS, clock: Clock | None = None) -> None:
+        self.limits = limits
         self.clock = clock or Clock()
         self.uploads = Turns(self.limits.uploads)
         self._settings = ClientSettings(self.limits)

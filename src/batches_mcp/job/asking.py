@@ -15,7 +15,6 @@ from batches_mcp.work.account import Account
 from batches_mcp.work.download import is_whole, spooled
 from batches_mcp.work.underway import Download
 
-LONGEST_PAUSE_S = 60.0
 # What a job is doing while nothing can be done before a batch ends.
 WAITING = "waiting"
 INCOMPLETE, GONE = "results_incomplete", "results_gone"
@@ -71,7 +70,7 @@ class Asking:
                     raise
                 failures += 1
                 self.troubled(error)
-                await self.sleep(error.report.retry_after_s or min(2.0**failures, LONGEST_PAUSE_S))
+                await self.sleep(error.report.retry_after_s or min(2.0**failures, self.account.limits.job_pause_s))
             else:
                 self.well()
                 return answer

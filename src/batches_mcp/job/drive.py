@@ -20,7 +20,7 @@ from batches_mcp.api.body import Frame
 from batches_mcp.core.errors import CallError, InvalidArguments, Retry
 from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.job.again import rows_again, write_again
-from batches_mcp.job.asking import LONGEST_PAUSE_S, WAITING, Asking, never_comes
+from batches_mcp.job.asking import WAITING, Asking, never_comes
 from batches_mcp.job.intake import JobFolder
 from batches_mcp.job.made import Made, MadeBatches, Start
 from batches_mcp.job.steps import Attempt, Done, Job, PartState, Save, Submit, Wait, next_step
@@ -201,7 +201,7 @@ class Drive:
             if error.report.retry is Retry.USELESS:
                 raise
             self._refused += 1
-            pause_s = error.report.retry_after_s or min(2.0**self._refused, LONGEST_PAUSE_S)
+            pause_s = error.report.retry_after_s or min(2.0**self._refused, self._account.limits.job_pause_s)
             self._hold_until_s = self.asking.now_s() + pause_s
             self.asking.troubled(error)
             return
@@ -372,7 +372,7 @@ class Drive:
                 self._waiting_since_s = self.asking.now_s()
         waited_s = self.asking.now_s() - self._waiting_since_s
         self._pace_s = max([*hints_s, _SHORTEST_POLL_S]) if hints_s else self._pace_s
-        grown_s = min(waited_s * _POLL_SHARE, LONGEST_PAUSE_S)
+        grown_s = min(waited_s * _POLL_SHARE, self._account.limits.job_pause_s)
         self._next_poll_s = self.asking.now_s() + max(self._pace_s, grown_s)
 
     async def _is_new(self, batch_id: str) -> bool:

@@ -21,7 +21,6 @@ from batches_mcp.exchange.request import invalid
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 # O_PATH, where there is such a thing, opens folders that may be searched but not listed.
 _FOLDER_FLAGS = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
-_OPENS_IN_FOLDERS = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW") and hasattr(os, "O_DIRECTORY")
 
 _BUFFER_BYTES = 1 << 18
 
@@ -42,7 +41,7 @@ def opened(argument: str, name: str, roots: Sequence[Path]) -> Iterator[io.Buffe
     if (root / inside).is_dir():
         raise _refused(argument, name, f"is a folder, and one file is needed{_holding(root / inside, name)}")
     try:
-        descriptor = _descriptor(root, inside) if _OPENS_IN_FOLDERS else _compared(root / inside)
+        descriptor = _descriptor(root, inside) if _opens_in_folders() else _compared(root / inside)
     except OSError as error:
         raise _refused(argument, name, f"cannot be read: {error.strerror or error}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -56,6 +55,10 @@ def identity(file: io.BufferedReader[Any]) -> tuple[int, int]:
     """What changes when a file is written to: its size and the time of the last change."""
     found = os.fstat(file.fileno())
     return found.st_size, found.st_mtime_ns
+
+
+def _opens_in_folders() -> bool:
+    return os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW") and hasattr(os, "O_DIRECTORY")
 
 
 def _descriptor(root: Path, inside: Path) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.redact import excerpt
 from batches_mcp.requests.checks import NOT_UTF_8
 from batches_mcp.requests.kinds import UTF_8_BOM, UTF_16_BOMS, UTF_32_BOMS, is_table, suffix
@@ -25,10 +26,6 @@ from batches_mcp.requests.table import table_rows
 from batches_mcp.requests.template import Template, missing
 
 Row = tuple[int, bytes | str]
-
-# One request may be as large as the Messages API takes: 32 MB.
-MAX_ROW_BYTES = 32_000_000
-_READ_BYTES = 1 << 18
 
 _GZIP = b"\x1f\x8b"
 _ARRAY = re.compile(rb"\s*\[")
@@ -47,25 +44,25 @@ _MOST_COLUMNS = 10_000
 Bytes = io.BufferedReader | io.BufferedRandom | gzip.GzipFile
 
 
-def unpacked(file: io.BufferedReader) -> Bytes:
+def unpacked(file: io.BufferedReader, limits: Limits = LIMITS) -> Bytes:
     """The file's content, decompressed when it is gzip, and as UTF-8 when it begins as UTF-16."""
     source = gzip.GzipFile(fileobj=file) if file.peek(2).startswith(_GZIP) else file
     head = source.peek(4)
     if head.startswith(UTF_16_BOMS) and not head.startswith(UTF_32_BOMS):
-        return io.BufferedReader(_FromUtf16(source), _READ_BYTES)
+        return io.BufferedReader(_FromUtf16(source, limits.read_bytes), limits.read_bytes)
     return source
 
 
 def beginning(file: io.BufferedReader) -> bytes:
     """The first bytes of a file's content, if they are text as UTF-8."""
-    return unpacked(file).peek(_READ_BYTES)
+    return unpacked(file).peek(LIMITS.read_bytes)
 
 
 class _FromUtf16(io.RawIOBase):
     """UTF-16 with a byte order mark, read as UTF-8."""
 
-    def __init__(self, source: Bytes) -> None:
-        self._source = source
+    def __init__(self, source: Bytes, read_bytes: int) -> None:
+        self._source, self._read_bytes = source, read_bytes
         self._decoder = codecs.getincrementaldecoder("utf-16")()
         self._ready = b""
 
@@ -75,7 +72,7 @@ class _FromUtf16(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         ended = False
         while not self._ready and not ended:
-            piece = self._source.read(_READ_BYTES)
+            piece = self._source.read(self._read_bytes)
             ended = not piece
             self._ready = self._decoder.decode(piece, ended).encode()
         size = min(len(buffer), len(self._ready))
@@ -83,38 +80,39 @@ class _FromUtf16(io.RawIOBase):
         return size
 
 
-def request_rows(file: io.BufferedReader) -> Iterator[Row]:
+def request_rows(file: io.BufferedReader, limits: Limits = LIMITS) -> Iterator[Row]:
     """The requests of a JSONL file, of a JSON array, or of `{"requests": [...]}`."""
-    return _requests_in(unpacked(file))
+    return _requests_in(unpacked(file, limits), limits)
 
 
-def _requests_in(source: Bytes) -> Iterator[Row]:
-    head = source.peek(_READ_BYTES)
+def _requests_in(source: Bytes, limits: Limits) -> Iterator[Row]:
+    head = source.peek(limits.read_bytes)
     if head.startswith(UTF_8_BOM):
         source.read(len(UTF_8_BOM))
         head = head[len(UTF_8_BOM) :]
     for form in (_ARRAY, _WRAPPED):
         if opening := form.match(head):
-            return _elements(source, opening.end(), head.count(b"\n", 0, opening.end()) + 1, closing=form is _WRAPPED)
-    return _lines(source)
+            line = head.count(b"\n", 0, opening.end()) + 1
+            return _elements(source, opening.end(), line, limits, closing=form is _WRAPPED)
+    return _lines(source, limits.row_bytes)
 
 
 def wrapped_rows(source: io.BufferedReader | io.BufferedRandom) -> Iterator[Row] | None:
     """The requests of `{"requests": [...]}`; None for anything else."""
-    opening = _WRAPPED.match(source.peek(_READ_BYTES))
-    return _elements(source, opening.end(), 1, closing=True) if opening else None
+    opening = _WRAPPED.match(source.peek(LIMITS.read_bytes))
+    return _elements(source, opening.end(), 1, LIMITS, closing=True) if opening else None
 
 
-def _lines(source: Bytes) -> Iterator[Row]:
-    for number, line in enumerate(iter(partial(source.readline, MAX_ROW_BYTES + 1), b""), 1):
-        if len(line) > MAX_ROW_BYTES:
-            yield number, f"is longer than {MAX_ROW_BYTES:,} bytes"
+def _lines(source: Bytes, most_bytes: int) -> Iterator[Row]:
+    for number, line in enumerate(iter(partial(source.readline, most_bytes + 1), b""), 1):
+        if len(line) > most_bytes:
+            yield number, f"is longer than {most_bytes:,} bytes"
             return
         if row := line.strip():
             yield number, row
 
 
-def _elements(source: Bytes, skip: int, line: int, *, closing: bool) -> Iterator[Row]:
+def _elements(source: Bytes, skip: int, line: int, limits: Limits, *, closing: bool) -> Iterator[Row]:
     """The elements of an array that has been opened; their own JSON is checked later.
 
     Most are split off many at a time. The others, at least the last one and whatever is not JSON, are found by their
@@ -124,7 +122,7 @@ def _elements(source: Bytes, skip: int, line: int, *, closing: bool) -> Iterator
     # The window begins with an element, of which the brackets before `position` are known.
     window, position, depth = b"", 0, 0
     while True:
-        more = source.read(max(_READ_BYTES, len(window)))
+        more = source.read(max(limits.read_bytes, len(window)))
         window += more
         start = 0
         for row in map(bytes, _many(window) if more else ()):
@@ -153,7 +151,7 @@ def _elements(source: Bytes, skip: int, line: int, *, closing: bool) -> Iterator
                 line += element.lstrip().count(b"\n")
                 start = position
                 if mark != b",":
-                    yield from _end(source, window[position:], line, b"}" if closing else b"")
+                    yield from _end(source, window[position:], line, b"}" if closing else b"", limits)
                     return
         # What is known ends within an element: forget what is done, read on, and look at a cut text again.
         position = (token.start() if token else len(window)) - start
@@ -161,8 +159,8 @@ def _elements(source: Bytes, skip: int, line: int, *, closing: bool) -> Iterator
         if not more:
             yield line, "the array that holds the requests is not closed"
             return
-        if len(window) > MAX_ROW_BYTES:
-            yield line, f"is longer than {MAX_ROW_BYTES:,} bytes"
+        if len(window) > limits.row_bytes:
+            yield line, f"is longer than {limits.row_bytes:,} bytes"
             return
 
 
@@ -182,9 +180,9 @@ def _many(window: bytes) -> list[msgspec.Raw]:
         return []
 
 
-def _end(source: Bytes, rest: bytes, line: int, expected: bytes) -> Iterator[Row]:
+def _end(source: Bytes, rest: bytes, line: int, expected: bytes, limits: Limits) -> Iterator[Row]:
     found = rest.strip()
-    while len(found) <= len(expected) and (more := source.read(_READ_BYTES)):
+    while len(found) <= len(expected) and (more := source.read(limits.read_bytes)):
         found = (found + more).strip()
     if found != expected:
         wanted = "its closing brace" if expected else "nothing"
@@ -194,17 +192,19 @@ def _end(source: Bytes, rest: bytes, line: int, expected: bytes) -> Iterator[Row
         )
 
 
-def template_rows(argument: str, file: io.BufferedReader, name: str, template: Template, mark: str) -> Iterator[Row]:
+def template_rows(
+    argument: str, file: io.BufferedReader, name: str, template: Template, mark: str, limits: Limits = LIMITS
+) -> Iterator[Row]:
     """The requests that a template makes of the rows of a CSV, TSV or JSONL file; `mark` ends the ids it makes.
 
     Raises:
         InvalidArguments: the file has no header, or none of a column that the template names.
     """
-    source = unpacked(file)
-    if is_table(source.peek(_READ_BYTES), name):
+    source = unpacked(file, limits)
+    if is_table(source.peek(limits.read_bytes), name):
         rows = table_rows(argument, source, name, suffix(name), template)
     else:
-        rows = _json_rows(source, template)
+        rows = _json_rows(source, template, limits)
     with closing(rows):
         for number, (where, row) in enumerate(rows, 1):
             if isinstance(row, str):
@@ -223,9 +223,11 @@ def template_rows(argument: str, file: io.BufferedReader, name: str, template: T
                 yield where, "has half of a surrogate pair, which is no character"
 
 
-def _json_rows(source: Bytes, template: Template) -> Generator[tuple[int, dict[str, Any] | str], None, None]:
+def _json_rows(
+    source: Bytes, template: Template, limits: Limits
+) -> Generator[tuple[int, dict[str, Any] | str], None, None]:
     """Rows as objects; the first of them tell whether the template can be meant for them."""
-    rows = map(_json_row, _requests_in(source))
+    rows = map(_json_row, _requests_in(source, limits))
     first: list[tuple[int, dict[str, Any] | str]] = []
     columns: dict[str, None] = {}
     while len(first) < _ROWS_LOOKED_AT and len(columns) < _MOST_COLUMNS and (found := next(rows, None)):

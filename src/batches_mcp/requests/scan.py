@@ -16,6 +16,7 @@ from functools import partial
 import msgspec
 
 from batches_mcp.core.diagnostics import Severity
+from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.redact import excerpt
 from batches_mcp.requests.checks import CUSTOM_ID, MOST_MAX_TOKENS, NOT_UTF_8, request_faults
 from batches_mcp.requests.demand import FEWEST_BYTES_PER_TOKEN, Demand, Unbounded, asked, most_text_tokens, text_bytes
@@ -25,12 +26,6 @@ from batches_mcp.requests.problems import MOST_SHOWN, Fault, Problem, Problems, 
 from batches_mcp.requests.shape import UNREADABLE, Judged, PlainRequest, Request, judged, read, value_of
 from batches_mcp.requests.template import Template
 from batches_mcp.requests.tokens import BATCH_TIER, LONG_PROMPT_TOKENS, Tariff
-
-# https://platform.claude.com/docs/en/build-with-claude/batch-processing#batch-limitations
-MAX_REQUESTS = 100_000
-MAX_BODY_BYTES = 256_000_000
-# A part keeps clear of the limit, whose unit (MB or MiB) and framing the API does not state exactly.
-PART_BYTES = MAX_BODY_BYTES * 95 // 100
 
 # A body without requests, into whose list they go.
 EMPTY_BODY = b'{"requests":[]}'
@@ -43,10 +38,11 @@ _NO_SAMPLING_SINCE = "2026-10-21"
 
 @dataclass(frozen=True, slots=True)
 class RequestRules:
-    """What the headers of a create decide about its requests."""
+    """What the headers of a create decide about its requests, and how many of them make a part."""
 
     version: str
     betas: frozenset[str] = frozenset()
+    limits: Limits = LIMITS
 
 
 @dataclass(slots=True)
@@ -173,8 +169,9 @@ class Scan:
         return request, [*self._repeated(index, request.custom_id), *self._judge(request.params)]
 
     def _append(self, number: int, row: bytes, request: Request) -> None:
-        row_bytes, last, params = len(row), self._last, request.params
-        if last.count == MAX_REQUESTS or (last.count and last.body_bytes + row_bytes + len(SEPARATOR) > PART_BYTES):
+        row_bytes, last, params, limits = len(row), self._last, request.params, self.rules.limits
+        full = last.count == limits.batch_requests
+        if full or (last.count and last.body_bytes + row_bytes + len(SEPARATOR) > limits.part_bytes):
             self._full.append(last)
             last = self._last = Part()
         last.body_bytes += row_bytes + (len(SEPARATOR) if last.count else 0)

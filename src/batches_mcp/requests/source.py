@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.redact import excerpt
 from batches_mcp.exchange import result
 from batches_mcp.exchange.request import invalid
@@ -65,7 +66,7 @@ def first_rows(source: Source, limit: int) -> Source:
 
 
 @contextmanager
-def source_of(arguments: Mapping[str, Any], roots: Sequence[Path]) -> Iterator[Source]:
+def source_of(arguments: Mapping[str, Any], roots: Sequence[Path], limits: Limits = LIMITS) -> Iterator[Source]:
     """The one source that the arguments name.
 
     Raises:
@@ -87,10 +88,12 @@ def source_of(arguments: Mapping[str, Any], roots: Sequence[Path]) -> Iterator[S
     name = arguments[names[0]]
     with opened(names[0], name, roots) as file:
         template = Template(arguments["template"]) if "template" in arguments else None
-        yield in_file(names[0], name, file, template)
+        yield in_file(names[0], name, file, template, limits)
 
 
-def in_file(argument: str, name: str, file: io.BufferedReader, template: Template | None) -> Source:
+def in_file(
+    argument: str, name: str, file: io.BufferedReader, template: Template | None, limits: Limits = LIMITS
+) -> Source:
     """The requests in an open file, or those that a template makes of its rows; `argument` names it in errors."""
     before = identity(file)
     mark = "" if template is None else _mark(file, template)
@@ -99,9 +102,9 @@ def in_file(argument: str, name: str, file: io.BufferedReader, template: Templat
         try:
             _check_kind(argument, name, file, template)
             if template is None:
-                yield from request_rows(file)
+                yield from request_rows(file, limits)
             else:
-                yield from template_rows(argument, file, name, template, mark)
+                yield from template_rows(argument, file, name, template, mark, limits)
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             raise invalid(f"{argument}: the file cannot be read to its end: {error}.") from error
 

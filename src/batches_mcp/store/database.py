@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from batches_mcp.core.errors import ErrorReport, Retry, StateUnusable
+from batches_mcp.core.limits import LIMITS
 from batches_mcp.core.state import state_unusable, unusable
 from batches_mcp.store.entry import Entry, State
 
 _DAY_S = 86_400.0
-# SQLite waits so long for another process's transaction; ours take milliseconds.
-_BUSY_S = 10.0
 _PAUSE_S = 0.02
 _VERSION = 2
 
@@ -59,8 +58,8 @@ class Database:
     write-ahead log.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, busy_s: float = LIMITS.busy_s) -> None:
+        self.path, self._busy_s = path, busy_s
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._turn = threading.Lock()
@@ -86,7 +85,7 @@ class Database:
                     self._disconnect()
                     raise
         except sqlite3.Error as error:
-            raise _unusable(self.path, _code(error), str(error)) from error
+            raise _unusable(self.path, self._busy_s, _code(error), str(error)) from error
         except OSError as error:
             raise unusable(self.path, error) from error
 
@@ -103,8 +102,8 @@ class Database:
             # https://sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_
             _OF_PARENTS.append(self._db)
             self._db, self._turn, self._process = None, threading.Lock(), os.getpid()
-        if not self._turn.acquire(timeout=_BUSY_S):
-            raise _unusable(self.path, sqlite3.SQLITE_BUSY)
+        if not self._turn.acquire(timeout=self._busy_s):
+            raise _unusable(self.path, self._busy_s, sqlite3.SQLITE_BUSY)
         try:
             yield
         finally:
@@ -113,7 +112,7 @@ class Database:
     def _begin(self) -> sqlite3.Connection:
         """The connection, with a transaction begun."""
         # SQLite does not wait when another process is just opening or leaving the file: so we do.
-        deadline_s = time.monotonic() + _BUSY_S
+        deadline_s = time.monotonic() + self._busy_s
         while True:
             try:
                 db = self._connected()
@@ -141,7 +140,7 @@ class Database:
             # keep what was written out of the file, which can be copied or moved away as long as we are connected.
             with suppress(sqlite3.OperationalError):  # an earlier version has the file open, which turns it on
                 self._db.execute("PRAGMA journal_mode = TRUNCATE")
-            self._db.execute(f"PRAGMA busy_timeout = {_BUSY_S * 1_000:.0f}")
+            self._db.execute(f"PRAGMA busy_timeout = {self._busy_s * 1_000:.0f}")
             # A create that was paid must not be forgotten, not even when the power fails.
             self._db.execute("PRAGMA synchronous = FULL")
         return self._db
@@ -216,7 +215,7 @@ def _is_busy(code: int) -> bool:
     return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _unusable(path: Path, code: int, found: str = "") -> StateUnusable:
+def _unusable(path: Path, busy_s: float, code: int, found: str = "") -> StateUnusable:
     """The error for one of SQLite's, of which `found` is the text."""
     message = f"the ledger {path} cannot be used"
     match code:
@@ -225,7 +224,7 @@ def _unusable(path: Path, code: int, found: str = "") -> StateUnusable:
         case _ if _is_busy(code):
             report = ErrorReport(
                 "state_unusable",
-                f"{message}: another process has been writing to it for {_BUSY_S:g} s.",
+                f"{message}: another process has been writing to it for {busy_s:g} s.",
                 "Wait a little, then call again.",
                 Retry.HELPS,
                 at_shell="Wait a little, then give the same command again.",

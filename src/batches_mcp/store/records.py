@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batches_mcp.core.errors import ErrorReport, StateUnusable
+from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.state import StateFolder, state_unusable
 from batches_mcp.store.answers import ANSWERS, Answers
 from batches_mcp.store.database import Database
@@ -117,6 +118,7 @@ class AllRecords:
     """
 
     state: StateFolder
+    limits: Limits = LIMITS
     stopping: threading.Event = field(default_factory=threading.Event)
     _open: dict[str, Records] = field(default_factory=dict)
 
@@ -128,7 +130,7 @@ class AllRecords:
         """
         if account not in self._open:
             folder = AccountFolder(self.state, account)
-            ledger = Ledger(Database(folder.ledger()))
+            ledger = Ledger(Database(folder.ledger(), self.limits.busy_s))
             self._open[account] = Records(ledger, folder.kept_requests(), folder.presence())
         return self._open[account]
 

@@ -17,8 +17,6 @@ PartT = TypeVar("PartT")
 # As many as every JSON library reads without loss.
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
-# The longest answer has some hundred thousand tokens, which are a few megabytes; what server tools find comes on top.
-MOST_LINE_BYTES = 64_000_000
 _MOST_MEAN_ROW_BYTES = 8_000_000
 # Lines that are no results, blank ones among them, do no harm as long as they are few.
 _SPARE_LINES = 1_000
@@ -148,13 +146,15 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class Lines:
     """Cuts the stream of a batch of so many rows into lines, whatever the pieces it comes in; LF alone ends a line.
 
-    A stream that cannot be that of such a batch, because it goes on without end, is `too_long`.
+    A stream that cannot be that of such a batch, because it goes on without end or a line is longer than `line_bytes`,
+    is `too_long`.
     """
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, line_bytes: int) -> None:
         self.too_long = False
+        self._line_bytes = line_bytes
         self._lines_left = rows + _SPARE_LINES
-        self._bytes_left = rows * _MOST_MEAN_ROW_BYTES + MOST_LINE_BYTES
+        self._bytes_left = rows * _MOST_MEAN_ROW_BYTES + line_bytes
         self._begun: list[bytes] = []
         self._begun_bytes = 0
 
@@ -168,7 +168,7 @@ class Lines:
         self._begun_bytes += len(rest)
         self._lines_left -= len(lines)
         self._bytes_left -= len(chunk)
-        if self._begun_bytes > MOST_LINE_BYTES or self._lines_left < 0 or self._bytes_left < 0:
+        if self._begun_bytes > self._line_bytes or self._lines_left < 0 or self._bytes_left < 0:
             self.too_long = True
             self._begun, self._begun_bytes = [], 0
         return lines

@@ -14,6 +14,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
 
+from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.state import create
 from batches_mcp.store.columns import Columns
 from batches_mcp.store.index import Head, check_of, encode
@@ -23,7 +24,6 @@ from batches_mcp.store.spool import Spool, index_path, key, load, parse, remove
 _BUFFER_BYTES = 1 << 18
 # One is enough: the disk is the same for all.
 _SYNCING = ThreadPoolExecutor(1, "sync")
-_SYNC_EVERY_BYTES = 16 << 20
 
 
 class Writer:
@@ -36,8 +36,15 @@ class Writer:
     """
 
     def __init__(
-        self, folder: Path, batch_id: str, total: int, own: Sequence[int] | None = None, begun: Spool | None = None
+        self,
+        folder: Path,
+        batch_id: str,
+        total: int,
+        own: Sequence[int] | None = None,
+        begun: Spool | None = None,
+        limits: Limits = LIMITS,
     ) -> None:
+        self._limits = limits
         self._folder, self._batch_id, self._total, self._own = folder, batch_id, total, own
         self._temporary = folder / f"{key(batch_id)}-{token_hex(4)}.part"
         self._columns = Columns()
@@ -55,7 +62,7 @@ class Writer:
             self._file.seek(0, os.SEEK_END)
             self._columns, self._ignored = Columns.of(begun), begun.head.ignored
         self._bytes = begun.head.data_bytes if begun else 0
-        self._stream = Lines(total)
+        self._stream = Lines(total, limits.line_bytes)
         self._synced_bytes = self._bytes
         self._syncing: Future[None] | None = None
 
@@ -83,7 +90,7 @@ class Writer:
 
         When they brought more rows than there can be, they contradict each other, and this one is taken in their place.
         """
-        self._stream = Lines(self._total)
+        self._stream = Lines(self._total, self._limits.line_bytes)
         self._resuming = 0 < self.rows <= self._total
         if not self._resuming:
             self._truncate(0)
@@ -176,7 +183,9 @@ class Writer:
 
     def _sync_soon(self) -> None:
         """Have what there is written to the disk while more arrives, so that little is left to do at the end."""
-        if self._bytes - self._synced_bytes >= _SYNC_EVERY_BYTES and (self._syncing is None or self._syncing.done()):
+        if self._bytes - self._synced_bytes >= self._limits.sync_bytes and (
+            self._syncing is None or self._syncing.done()
+        ):
             self._synced()
             self._synced_bytes = self._bytes
             self._syncing = _SYNCING.submit(os.fsync, self._file.fileno())

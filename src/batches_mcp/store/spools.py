@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.store.index import Head, read_head
 from batches_mcp.store.spool import Spool, index_path, key, load, remove
 from batches_mcp.store.spooling import Writer
@@ -33,18 +34,25 @@ class Spools:
         """The spool of a batch; None when there is none that can be relied on. Marks it as used just now."""
         return load(self.folder, batch_id)
 
-    def writer(self, batch_id: str, total: int, own: Sequence[int] | None = None, begun: Spool | None = None) -> Writer:
+    def writer(
+        self,
+        batch_id: str,
+        total: int,
+        own: Sequence[int] | None = None,
+        begun: Spool | None = None,
+        limits: Limits = LIMITS,
+    ) -> Writer:
         """A `Writer` of the spool of a batch, that goes on from what was `begun` if that is still there.
 
         Raises:
             OSError: it cannot be written to.
         """
         try:
-            return Writer(self.folder, batch_id, total, own, begun)
+            return Writer(self.folder, batch_id, total, own, begun, limits)
         except FileNotFoundError:
             if begun is None:
                 raise
-            return Writer(self.folder, batch_id, total, own)
+            return Writer(self.folder, batch_id, total, own, None, limits)
 
     def forget(self, batch_id: str) -> None:
         """Remove the spool of a batch, if there is one, and what an earlier one has left."""

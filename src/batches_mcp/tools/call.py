@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from batches_mcp.core.limits import Limits
 from batches_mcp.core.plan import Feed, ToolPlan
 from batches_mcp.exchange.forward import Forward
 from batches_mcp.tools.confirm import Ask, nobody
@@ -35,6 +36,10 @@ class Call:
     @property
     def forward(self) -> Forward:
         return self.runtime.forward
+
+    @property
+    def limits(self) -> Limits:
+        return self.runtime.limits
 
     @property
     def batch_id(self) -> str:

@@ -42,7 +42,7 @@ async def create(call: Call, received: Received, sources: ExitStack, settings: B
     Raises:
         CallError: nothing was sent, or it is not known what became of it; `UpstreamError` holds the answer.
     """
-    around = frame(call.tool.request, call.arguments, call.forward.variables)
+    around = frame(call.tool.request, call.arguments, call.forward.variables, call.limits)
     found, body = await call.runtime.long_work(take_received, received, around)
     if settings.max_cost_usd is not None:
         if found.invalid:

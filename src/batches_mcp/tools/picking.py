@@ -43,12 +43,13 @@ def from_spool(asked: Asked, page: Page, spool: Spool) -> Found:
 class Picker:
     """Fills a page from a stream: `take` its pieces until it has enough, then `end`.
 
-    `total` is how many rows the stream has. Lines that are no rows, or repeat one, do not count.
+    `total` is how many rows the stream has, each of up to `line_bytes`. Lines that are no rows, or repeat one, do not
+    count.
     """
 
-    def __init__(self, asked: Asked, page: Page, total: int) -> None:
+    def __init__(self, asked: Asked, page: Page, total: int, line_bytes: int) -> None:
         self._asked, self._page, self._total = asked, page, total
-        self._lines = Lines(total)
+        self._lines = Lines(total, line_bytes)
         self._seen: set[str] = set()
         self._count = 0
         self._order = 0

@@ -37,8 +37,6 @@ from batches_mcp.work.download import is_whole, spooled, whole_copy
 from batches_mcp.work.learn import in_doubt, learn
 from batches_mcp.work.underway import Download
 
-# A batch of so many rows is copied whole at the first look at it.
-_AT_ONCE_ROWS = 2_000
 _MOST_STREAMS = 3
 _ASK_AGAIN_S = 20
 _MOST_NAMED = 20
@@ -54,7 +52,7 @@ async def answer(call: Call) -> dict[str, Any]:
     Raises:
         CallError: whatever went wrong: the batch has not ended, its results are gone, a cursor does not fit.
     """
-    deadline_s = anyio.current_time() + call.forward.upstream.limits.call_s
+    deadline_s = anyio.current_time() + call.limits.call_s
     asked = read_arguments({**call.arguments, BATCH_ID: call.batch_id})
     async with explained(call):
         try:
@@ -91,7 +89,7 @@ async def _answer(call: Call, asked: Asked, deadline_s: float) -> dict[str, Any]
 async def _fetched(call: Call, look: _Look, copy: Spool | None, deadline_s: float) -> dict[str, Any]:
     asked, batch = look.asked, look.batch
     kind = call.arguments.get("as_file")
-    if kind is None and batch.total > _AT_ONCE_ROWS and asked.is_first_page:
+    if kind is None and batch.total > call.limits.copied_rows and asked.is_first_page:
         return await _streamed(call, look, deadline_s)
     try:
         left_s = deadline_s - anyio.current_time()
@@ -126,11 +124,11 @@ async def _streamed(call: Call, look: _Look, deadline_s: float) -> dict[str, Any
     """A page from the stream itself; a stream that is cut is read again from its beginning."""
     asked, batch = look.asked, look.batch
     for attempt in range(1, _MOST_STREAMS + 1):
-        picker = Picker(asked, _page(look, None), batch.total)
+        picker = Picker(asked, _page(look, None), batch.total, call.limits.line_bytes)
         with anyio.move_on_after(max(0.0, deadline_s - anyio.current_time())) as scope:
             head = await call.account.batches.results(batch, picker.take)
         if scope.cancelled_caught:
-            raise _too_slow(call.forward.upstream.limits.call_s)
+            raise _too_slow(call.limits.call_s)
         found = picker.end(complete=head.complete)
         if not found.cut:
             break

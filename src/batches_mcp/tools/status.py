@@ -30,9 +30,6 @@ _POLL_S = 5.0
 _SHORTEST_POLL_S = 1.0
 # Hosts that reckon their time-out from the last progress hear from us this often.
 _PROGRESS_S = 5.0
-# For the answer to the last question, which is asked when the wait is over. With the longest wait of 45 s a call stays
-# within the 50 s that it may take.
-_LAST_ANSWER_S = 5.0
 # So many rows the results give when nothing else is asked for.
 _A_PAGE = 20
 _SOONEST_S, _LATEST_S = 60.0, 900.0
@@ -141,7 +138,7 @@ class _Waiting:
 
     def _left_s(self) -> float:
         """What a question after the first may take: the wait ends on time, whether the upstream answers or not."""
-        return max(0.0, self._wait_s - self.passed_s()) + _LAST_ANSWER_S
+        return max(0.0, self._wait_s - self.passed_s()) + self._call.limits.last_answer_s
 
     def _passes(self, error: CallError) -> bool:
         """Whether asking again later may do."""

@@ -52,14 +52,14 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
     Raises:
         CallError: whatever went wrong. Requests with errors, and more than a batch holds, are refused unsent.
     """
-    deadline_s = anyio.current_time() + call.forward.upstream.limits.call_s
+    deadline_s = anyio.current_time() + call.limits.call_s
     with ExitStack() as stack:
         source, lineage = await _source(call, settings, stack)
         arguments = {**call.arguments, "requests": []}
         if lineage and lineage.entry.betas:
             arguments.setdefault("betas", lineage.entry.betas.split(","))
-        around = frame(call.tool.request, arguments, call.forward.variables)
-        source = replace(source, rows=partial(_in_time, source.rows, call.forward.upstream.limits.call_s))
+        around = frame(call.tool.request, arguments, call.forward.variables, call.limits)
+        source = replace(source, rows=partial(_in_time, source.rows, call.limits.call_s))
         dry_run, wanted = bool(call.arguments.get("dry_run")), call.arguments.get("part")
         here = Temporary() if dry_run else drafts(call.runtime)
         places = {} if dry_run else {(wanted or 1) - 1: stack.enter_context(here.draft())}
@@ -114,7 +114,7 @@ async def _source(call: Call, settings: BatchSettings, stack: ExitStack) -> tupl
     if "retry_max_tokens" in call.arguments and "truncated" not in call.arguments.get("retry_types", ()):
         raise invalid("retry_max_tokens: goes with retry_types [truncated], whose rows get it.")
     if "retry_of" not in call.arguments:
-        return stack.enter_context(source_of(call.arguments, settings.roots)), None
+        return stack.enter_context(source_of(call.arguments, settings.roots, call.limits)), None
     others = [name for name in (*SOURCES, "template") if name in call.arguments]
     if others:
         raise invalid(f"retry_of: takes the requests that its batch had; leave {', '.join(others)} out.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from batches_mcp.api.batches import Batches
 from batches_mcp.api.operations import Operations
+from batches_mcp.core.limits import Limits
 from batches_mcp.core.plan import ToolPlan
 from batches_mcp.exchange.forward import Forward
 from batches_mcp.exchange.upstream import Upstream
@@ -37,6 +38,10 @@ class Account:
     @property
     def upstream(self) -> Upstream:
         return self.runtime.forward.upstream
+
+    @property
+    def limits(self) -> Limits:
+        return self.runtime.limits
 
     @property
     def is_known(self) -> bool:

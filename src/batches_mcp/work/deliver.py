@@ -31,7 +31,6 @@ from batches_mcp.work.underway import Delivery, Key
 log = logging.getLogger(__name__)
 
 _PIECE_BYTES = 1 << 18
-_PROGRESS_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +168,9 @@ async def _settle_doubt(account: Account, records: Records, entry: Entry, delive
             return
         case Candidates([batch]):
             delivery.candidate = batch
-    delivery.failure = unsettled(entry, verdict, delivery.failure if isinstance(delivery.failure, CallError) else None)
+    delivery.failure = unsettled(
+        entry, verdict, account.limits, delivery.failure if isinstance(delivery.failure, CallError) else None
+    )
 
 
 async def watch(account: Account, delivery: Delivery, progress: Progress) -> None:
@@ -185,7 +186,7 @@ async def watch(account: Account, delivery: Delivery, progress: Progress) -> Non
 
         async def tell() -> None:
             while True:
-                await anyio.sleep(_PROGRESS_EVERY_S)
+                await anyio.sleep(account.limits.progress_s)
                 sent, total = delivery.sent_bytes, delivery.body_bytes
                 await progress(sent, total, words(sent, total))
 

@@ -27,7 +27,6 @@ After = Callable[[Spool], Awaitable[None]]
 
 # A stream that is cut is read again from its start, for the API cannot be asked for the rest.
 _MOST_STREAMS = 3
-_PROGRESS_EVERY_S = 0.5
 
 
 async def spooled(
@@ -55,7 +54,7 @@ async def spooled(
         download = account.runtime.downloads[key] = Download(batch.total)
         account.runtime.tasks.start_soon(_run, account, batch, spools, download, after)
     with anyio.move_on_after(max(0.0, most_s)):
-        await _over(download, progress)
+        await _over(download, progress, account.limits.progress_s)
     if download.failure is not None:
         raise download.failure
     return download if download.spool is None else download.spool
@@ -76,10 +75,10 @@ def is_whole(spool: Spool, batch: Ended) -> bool:
     return spool.complete and len(spool) == batch.total
 
 
-async def _over(download: Download, progress: Progress) -> None:
+async def _over(download: Download, progress: Progress, every_s: float) -> None:
     """Wait for the end of a download, telling how far it is."""
     while not download.over.is_set():
-        with anyio.move_on_after(_PROGRESS_EVERY_S):
+        with anyio.move_on_after(every_s):
             await download.over.wait()
             return
         words = f"{download.rows:,} of {download.total:,} rows ({download.received_bytes:,} bytes) fetched"
@@ -120,7 +119,7 @@ async def _download(account: Account, batch: Ended, spools: Spools, download: Do
     writer: Writer | None = None
     try:
         await in_thread(tidy, account.runtime, batch, spools)
-        writer = download.writer = await in_thread(spools.writer, batch.id, batch.total, own, begun)
+        writer = download.writer = await in_thread(spools.writer, batch.id, batch.total, own, begun, account.limits)
         for _ in range(_MOST_STREAMS):
             await in_thread(writer.begin)
             try:

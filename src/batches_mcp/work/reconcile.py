@@ -19,8 +19,6 @@ from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound, Unk
 
 log = logging.getLogger(__name__)
 
-# A batch may take a moment to be listed. In all about 30 s.
-_PAUSES_S = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0)
 _PAGE = 100
 # `Date` has whole seconds, and not every machine behind a gateway has the same.
 _SKEW_S = 60.0
@@ -32,7 +30,7 @@ async def baseline(account: Account) -> Baseline:
     """The upstream just before a create: its time, and its newest batch."""
     upstream = account.upstream
     try:
-        with anyio.fail_after(min(_BASELINE_S, upstream.limits.call_s / 4)):
+        with anyio.fail_after(min(_BASELINE_S, account.limits.call_s / 4)):
             return evidence.baseline(await account.batches.page(1, once=True), upstream.clock.wall_s())
     except (CallError, TimeoutError) as error:
         log.info("the list could not be read before a create: %s", error)
@@ -55,7 +53,7 @@ async def look(account: Account, records: Records, entry: Entry) -> Verdict:
     found: Verdict = InDoubt(DOUBT_S)
     before = found
     try:
-        for pause_s in _PAUSES_S:
+        for pause_s in account.limits.look_pauses_s:
             await clock.sleep(pause_s)
             before = found
             try:

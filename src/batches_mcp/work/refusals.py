@@ -8,16 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from batches_mcp.core.errors import CallError, ErrorReport, Retry
+from batches_mcp.core.limits import Limits
 from batches_mcp.core.redact import excerpt
 from batches_mcp.requests.cost import dollars
 from batches_mcp.store.entry import Draft, Entry
 from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound, Unknown, Verdict
 
-# While it is in doubt whether a batch was made, asking again sooner tells nothing new.
-_ASK_AGAIN_S = 20.0
 
-
-def unsettled(entry: Entry, verdict: Verdict, error: CallError | None = None) -> CallError:
+def unsettled(entry: Entry, verdict: Verdict, limits: Limits, error: CallError | None = None) -> CallError:
     """The error for a create of which no batch is known for certain; `error` is what it ended with, if just now."""
     reason = error.report.message if error else "an earlier create of the same content was not answered."
     kind = error.report.type if error else "create_unsettled"
@@ -44,7 +42,7 @@ def unsettled(entry: Entry, verdict: Verdict, error: CallError | None = None) ->
                 f"It may have made a batch of {entry.rows:,} requests, which may be {named}. Nothing else was sent.",
                 "Make the same call again once that has ended: it tells by the custom_ids of the results whether it is "
                 f"the one, and sends nothing before. {_UNLESS_WANTED}",
-                _ASK_AGAIN_S,
+                limits.ask_again_s,
             )
         case InDoubt(left_s):
             minutes = max(1, math.ceil(left_s / 60))
@@ -53,7 +51,7 @@ def unsettled(entry: Entry, verdict: Verdict, error: CallError | None = None) ->
                 f"minute{'' if minutes == 1 else 's'}. Nothing else was sent.",
                 "Make the same call again: it looks for the batch first, and sends the requests only when none can "
                 f"come any more. {_UNLESS_WANTED}",
-                min(left_s, _ASK_AGAIN_S),
+                min(left_s, limits.ask_again_s),
             )
         case NoneFound():
             return report(
@@ -65,7 +63,7 @@ def unsettled(entry: Entry, verdict: Verdict, error: CallError | None = None) ->
             return report(
                 f"Whether it made a batch could not be found out: {cause.report.message}",
                 "Make the same call again later: it looks for the batch first, and sends nothing before it could look.",
-                cause.report.retry_after_s or _ASK_AGAIN_S,
+                cause.report.retry_after_s or limits.ask_again_s,
             )
         case Adopt():
             raise ValueError("an adopted batch is no error")

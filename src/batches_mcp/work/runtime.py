@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from batches_mcp.api.identity import Accounts
 from batches_mcp.api.newest import NewestIds
 from batches_mcp.core.errors import StateUnusable
+from batches_mcp.core.limits import Limits
 from batches_mcp.core.plan import RequestPlan
 from batches_mcp.core.state import StateFolder
 from batches_mcp.exchange.forward import Forward
@@ -62,6 +63,10 @@ class Runtime:
     def state(self) -> StateFolder:
         return self.accounts.state
 
+    @property
+    def limits(self) -> Limits:
+        return self.forward.upstream.limits
+
     async def long_work(self, work: Callable[..., Found], *arguments: Any) -> Found:
         """Do what reads or writes whole files in a worker thread, so that what takes a moment need not wait for it."""
         return await anyio.to_thread.run_sync(work, *arguments, limiter=self._long_work)
@@ -96,9 +101,10 @@ async def running(
     Without a `ledger` nothing is remembered of creates. `account` is whose batches these are, if the operator says so.
     """
     accounts = Accounts(state, variables, account)
-    records = AllRecords(state) if ledger else None
+    upstream = upstream or Upstream()
+    records = AllRecords(state, upstream.limits) if ledger else None
     try:
-        async with upstream or Upstream() as entered, anyio.create_task_group() as tasks:
+        async with upstream as entered, anyio.create_task_group() as tasks:
             learn = _learn_nothing if records is None else partial(_learn, accounts, records)
             forward = Forward(variables, entered, learn=learn)
             runtime = Runtime(forward, accounts, tasks, records)

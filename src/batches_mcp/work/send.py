@@ -131,7 +131,7 @@ async def submit(
     if waiting is None:
         match against[-1:]:
             case [Unsettled(entry)]:
-                raise unsettled(entry, InDoubt(DOUBT_S))
+                raise unsettled(entry, InDoubt(DOUBT_S), account.limits)
             case []:
                 raise not_begun(account.upstream.limits.call_s)
             case _:
@@ -224,7 +224,7 @@ async def _begin(
                     case NoneFound():
                         pass
                     case verdict:
-                        raise unsettled(entry, verdict)
+                        raise unsettled(entry, verdict, account.limits)
 
 
 async def _tidy(account: Account, records: Records) -> None:

@@ -10,10 +10,11 @@ import anyio.to_thread
 import pytest
 
 from batches_mcp.core.errors import ErrorReport, UpstreamUnreachable
+from batches_mcp.core.limits import Limits
 from batches_mcp.exchange.relayed import Relayed
 from batches_mcp.exchange.request import Request
 from batches_mcp.exchange.result import Answer
-from batches_mcp.exchange.upstream import Limits, Upstream
+from batches_mcp.exchange.upstream import Upstream
 from tests.support.held import chunk, chunked, held_upstream
 
 pytestmark = pytest.mark.anyio

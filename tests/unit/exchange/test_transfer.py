@@ -9,8 +9,9 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from batches_mcp.core.limits import Limits
 from batches_mcp.exchange.request import Request
-from batches_mcp.exchange.upstream import Limits, Upstream
+from batches_mcp.exchange.upstream import Upstream
 from tests.support.held import chunk, chunked, held_upstream
 from tests.support.scripted import answer, scripted_upstream
 

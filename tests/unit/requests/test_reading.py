@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batches_mcp.core.errors import InvalidArguments
+from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.requests import reading
 from batches_mcp.requests.checks import NOT_UTF_8
 from batches_mcp.requests.reading import Row, request_rows, template_rows
@@ -28,8 +29,8 @@ def buffered(content: bytes) -> io.BufferedReader:
     return io.BufferedReader(io.BytesIO(content))
 
 
-def rows(content: bytes) -> list[Row]:
-    return list(request_rows(buffered(content)))
+def rows(content: bytes, limits: Limits = LIMITS) -> list[Row]:
+    return list(request_rows(buffered(content), limits))
 
 
 def filled(name: str, content: bytes, params: Any) -> list[Row]:
@@ -69,10 +70,8 @@ def test_every_form_gives_its_requests_with_their_lines(content: bytes, expected
 )
 def test_arrays_of_any_values_are_split_whatever_the_reading_size(values: list[Any], indent: int | None) -> None:
     content = json.dumps(values, indent=indent).encode()
-    with pytest.MonkeyPatch.context() as patch:
-        for size in (3, 64, 1 << 18):
-            patch.setattr(reading, "_READ_BYTES", size)
-            assert [json.loads(row) for _, row in rows(content)] == values
+    for size in (3, 64, 1 << 18):
+        assert [json.loads(row) for _, row in rows(content, Limits(read_bytes=size))] == values
 
 
 # Elements that begin alike, as requests do, with what could be taken for such a beginning within them.
@@ -90,10 +89,9 @@ FRAMES = st.sampled_from(
 
 def marked(content: bytes, *, many: bool, size: int = 64) -> list[Row]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "_READ_BYTES", size)
         if not many:
             patch.setattr(reading, "_many", lambda _: [])
-        return rows(content)
+        return rows(content, Limits(read_bytes=size))
 
 
 @given(ALIKE, FRAMES, st.sampled_from([None, 0, 3]), st.booleans(), st.integers(1, 300))
@@ -130,17 +128,16 @@ def test_garbage_never_crashes(content: bytes) -> None:
         assert all(isinstance(row, bytes | str) for _, row in rows(form + content))
 
 
-def test_what_follows_the_array_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_READ_BYTES", 64)
-    assert rows(b'{"requests":[1]' + b" " * 500 + b"}" + b"\n" * 500) == [(1, b"1")]
-    assert rows(b"[1]" + b" " * 500 + b"2")[1:] == [(1, "after the array nothing is expected, found '2'")]
+def test_what_follows_the_array_is_read_to_its_end() -> None:
+    limits = Limits(read_bytes=64)
+    assert rows(b'{"requests":[1]' + b" " * 500 + b"}" + b"\n" * 500, limits) == [(1, b"1")]
+    assert rows(b"[1]" + b" " * 500 + b"2", limits)[1:] == [(1, "after the array nothing is expected, found '2'")]
 
 
-def test_a_row_without_end_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MAX_ROW_BYTES", 100)
-    monkeypatch.setattr(reading, "_READ_BYTES", 64)
-    assert rows(b"x" * 500) == [(1, "is longer than 100 bytes")]
-    assert rows(b'["' + b"x" * 500) == [(1, "is longer than 100 bytes")]
+def test_a_row_without_end_is_not_read_into_memory() -> None:
+    limits = Limits(row_bytes=100, read_bytes=64)
+    assert rows(b"x" * 500, limits) == [(1, "is longer than 100 bytes")]
+    assert rows(b'["' + b"x" * 500, limits) == [(1, "is longer than 100 bytes")]
 
 
 PARAMS = {
@@ -230,9 +227,7 @@ def test_rows_are_read_however_they_are_written(name: str, content: bytes) -> No
 # With a null at the beginning it would be the mark of UTF-32.
 @given(st.text(st.characters(codec="utf-16", exclude_characters="\0"), max_size=300), st.sampled_from([3, 64, 1 << 18]))
 def test_utf_16_is_read_as_what_it_says(text: str, size: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "_READ_BYTES", size)
-        assert reading.unpacked(buffered(text.encode("utf-16"))).read() == text.encode()
+    assert reading.unpacked(buffered(text.encode("utf-16")), Limits(read_bytes=size)).read() == text.encode()
 
 
 @given(st.text("ab,;\t\"'\n{}[]:", max_size=60), st.sampled_from(["a.csv", "a.tsv", "a.txt", "a", "a.jsonl"]))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from batches_mcp.core.errors import Retry, StateUnusable
-from batches_mcp.store import database
+from batches_mcp.core.limits import LIMITS
 from batches_mcp.store.database import Database
 from batches_mcp.store.entry import Baseline, Begun, ClaimRules, Draft
 from batches_mcp.store.ledger import Ledger
@@ -24,8 +24,13 @@ RULES = ClaimRules()
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with closing(Database(tmp_path / "ledger.sqlite")) as kept:
+def busy_s() -> float:
+    return LIMITS.busy_s
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, busy_s: float) -> Iterator[Ledger]:
+    with closing(Database(tmp_path / "ledger.sqlite", busy_s)) as kept:
         yield Ledger(kept)
 
 
@@ -110,10 +115,8 @@ def test_a_later_version_that_takes_over_meanwhile_is_noticed(ledger: Ledger) ->
         begin(ledger, "after")
 
 
-def test_another_process_that_writes_for_too_long_is_named_and_waited_for_the_next_time(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(database, "_BUSY_S", 0.05)
+@pytest.mark.parametrize("busy_s", [0.05])
+def test_another_process_that_writes_for_too_long_is_named_and_waited_for_the_next_time(ledger: Ledger) -> None:
     begin(ledger, "before")
     with closing(sqlite3.connect(ledger.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -125,10 +128,8 @@ def test_another_process_that_writes_for_too_long_is_named_and_waited_for_the_ne
     assert contents(ledger.path) == ["before", "after"]
 
 
-def test_a_thread_waits_for_another_no_longer_than_for_a_process(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(database, "_BUSY_S", 0.05)
+@pytest.mark.parametrize("busy_s", [0.05])
+def test_a_thread_waits_for_another_no_longer_than_for_a_process(ledger: Ledger) -> None:
     found: list[StateUnusable] = []
 
     def other() -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batches_mcp.core.limits import Limits
 from batches_mcp.requests.tokens import Tariff, Tokens
 from batches_mcp.store.index import order_of
 from batches_mcp.store.spool import Spool, index_path, load
@@ -123,9 +124,8 @@ def test_a_disk_that_fails_while_more_arrives_is_not_overlooked(
         if failures:
             raise failures.pop()
 
-    monkeypatch.setattr("batches_mcp.store.spooling._SYNC_EVERY_BYTES", 1)
     monkeypatch.setattr(os, "fsync", sync)
-    writer = Writer(tmp_path, "batch", TOTAL)
+    writer = Writer(tmp_path, "batch", TOTAL, limits=Limits(sync_bytes=1))
     writer.begin()
     with pytest.raises(OSError, match="the disk is broken"):  # noqa: PT012 - at the next piece, or at the end
         for at in range(0, len(STREAM), 100):

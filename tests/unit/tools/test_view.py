@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batches_mcp.core.limits import LIMITS
 from batches_mcp.exchange import result
 from batches_mcp.store.rows import Lines, read_row, read_rows
 from batches_mcp.tools.page import Page
@@ -111,7 +112,7 @@ def test_nesting_without_end_is_shown_as_text() -> None:
     st.integers(1, 7),
 )
 def test_lines_come_whole_whatever_the_pieces(lines: list[bytes], size: int) -> None:
-    stream, cutter = b"\n".join(lines), Lines(0)
+    stream, cutter = b"\n".join(lines), Lines(0, LIMITS.line_bytes)
     found = [each for at in range(0, len(stream), size) for each in cutter.feed(stream[at : at + size])]
     assert [*found, cutter.rest()] == (lines or [b""])
 

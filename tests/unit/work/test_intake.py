@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from batches_mcp.api.body import Frame
 from batches_mcp.core.errors import CallError
+from batches_mcp.core.limits import Limits
 from batches_mcp.core.state import StateFolder
 from batches_mcp.job.intake import JobFolder
 from batches_mcp.job.steps import JobPart
-from batches_mcp.requests import scan
 from batches_mcp.requests.reading import Row
 from batches_mcp.requests.received import Received
 from batches_mcp.requests.source import Source
@@ -62,15 +62,14 @@ def test_each_sendable_request_is_written_once_into_the_part_it_belongs_to(
     sizes: list[int], bad: set[int], only: int | None, kept: bool
 ) -> None:
     rows = [row("!" if n in bad else f"r{n}", size) for n, size in enumerate(sizes)]
-    with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan, "MAX_REQUESTS", 7)
-        patch.setattr(scan, "PART_BYTES", 1500)
+    around = replace(AROUND, limits=Limits(batch_requests=7, part_bytes=1500))
+    with TemporaryDirectory() as name:
         folder = Path(name)
         drafts = KeptRequests(folder) if kept else Temporary()
         seen: list[bytes] = []
         found, bodies = take(
             once(rows),
-            AROUND,
+            around,
             lambda part: folder / str(part) if only in (None, part) else None,
             drafts.write,
             lambda _, row: seen.append(row),
