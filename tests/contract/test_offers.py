@@ -13,8 +13,8 @@ from mcp.client.client import Client
 from pydantic import BaseModel
 
 from batches_mcp import language
-from batches_mcp.core.plan import PromptPlan
 from batches_mcp.core.redact import printable
+from batches_mcp.core.server_plan import PromptPlan
 from batches_mcp.core.settings import BatchSettings, packaged
 from batches_mcp.language.compile import compile_server
 from batches_mcp.tools.behaviors import behaviors, contributions

@@ -12,8 +12,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from batches_mcp import language
-from batches_mcp.core.plan import HintsPlan, ServerPlan
+from batches_mcp.core.plan import HintsPlan
 from batches_mcp.core.redact import printable
+from batches_mcp.core.server_plan import ServerPlan
 from batches_mcp.core.settings import BatchSettings, packaged
 from batches_mcp.language.compile import compile_server
 from batches_mcp.requests.known import cheapest_first

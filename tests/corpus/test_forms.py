@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batches_mcp import language
-from batches_mcp.core.plan import ServerPlan
+from batches_mcp.core.server_plan import ServerPlan
 from batches_mcp.language.compile import compile_server
 from batches_mcp.language.source import parse
 from tests.support.capabilities import FILES

@@ -19,13 +19,12 @@ from batches_mcp.core.plan import (
     HintsPlan,
     JsonTemplate,
     OutputPlan,
-    RoutePlan,
-    ServerPlan,
     Template,
     TextBodyPlan,
     ToolPlan,
     Variable,
 )
+from batches_mcp.core.server_plan import RoutePlan, ServerPlan
 from batches_mcp.language.compile import compile_server
 from batches_mcp.language.link import Linked
 from batches_mcp.language.prompts import LinkedPrompt

@@ -16,8 +16,9 @@ from batches_mcp.cli.flags import batch_flags, capability, flag, log_level, upst
 from batches_mcp.cli.startup import ready, say
 from batches_mcp.core.diagnostics import did_you_mean
 from batches_mcp.core.errors import UsageError
-from batches_mcp.core.plan import ServerPlan, ToolPlan
+from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.redact import printable, printable_json
+from batches_mcp.core.server_plan import ServerPlan
 from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
 from batches_mcp.core.variables import API_KEY
 

@@ -159,7 +159,7 @@ def run(
     from batches_mcp.cli.outputs import FAILURES, check_failures
     from batches_mcp.cli.whole_job import RunOptions, until_stopped
     from batches_mcp.core.signals import leave
-    from batches_mcp.job.drive import Bounds
+    from batches_mcp.job.state import Bounds
     from batches_mcp.store.entry import MOST_LABEL_CHARS
 
     gc.enable()

@@ -16,8 +16,9 @@ from pydantic import SecretStr
 
 from batches_mcp.core.errors import CallError, UsageError
 from batches_mcp.core.limits import LIMITS, Limits
-from batches_mcp.core.plan import BehaviorName, RequestPlan, RestPlan, ServerPlan, credential_templates
+from batches_mcp.core.plan import BehaviorName, RequestPlan, credential_templates
 from batches_mcp.core.redact import RedactingFilter, Redactor, printable
+from batches_mcp.core.server_plan import RestPlan, ServerPlan
 from batches_mcp.core.settings import (
     TOKEN,
     Admission,

@@ -43,12 +43,13 @@ from batches_mcp.core.errors import CallError, UsageError
 from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.signals import watch_signals
 from batches_mcp.job.asking import Asking
-from batches_mcp.job.drive import Bounds, Drive
+from batches_mcp.job.drive import Drive
 from batches_mcp.job.elapsed import begin, finish
 from batches_mcp.job.input_rows import InputRows
 from batches_mcp.job.intake import JobFolder, cut, job_id, tidy
 from batches_mcp.job.known import known_rows
 from batches_mcp.job.made import Start
+from batches_mcp.job.state import Bounds
 from batches_mcp.job.steps import Job, together
 from batches_mcp.job.written import asked_of_rows
 from batches_mcp.requests.files import identity

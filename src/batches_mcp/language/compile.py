@@ -14,17 +14,14 @@ from batches_mcp.core.plan import (
     Feed,
     HintsPlan,
     OutputPlan,
-    PromptArgumentPlan,
-    PromptPlan,
     RequestPlan,
-    ResourcePlan,
     ResultPlan,
-    ServerPlan,
     ToolPlan,
     Variable,
     credential_templates,
     is_root,
 )
+from batches_mcp.core.server_plan import PromptArgumentPlan, PromptPlan, ResourcePlan, ServerPlan
 from batches_mcp.language import model
 from batches_mcp.language.baseuri import base_uri_problem, environment_name
 from batches_mcp.language.bindings import Input

@@ -17,12 +17,12 @@ from batches_mcp.core.plan import (
     FormBodyPlan,
     OutputPlan,
     Place,
-    ServerPlan,
     Template,
     TextBodyPlan,
     ToolPlan,
     Variable,
 )
+from batches_mcp.core.server_plan import ServerPlan
 
 _PLACES = {Place.FIELD: "body", Place.BODY: "body"}
 

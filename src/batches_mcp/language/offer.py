@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from batches_mcp.core.diagnostics import did_you_mean
 from batches_mcp.core.errors import UsageError
-from batches_mcp.core.plan import PromptPlan, RestPlan, RoutePlan, ServerPlan, ToolPlan
+from batches_mcp.core.plan import ToolPlan
+from batches_mcp.core.server_plan import PromptPlan, RestPlan, RoutePlan, ServerPlan
 
 
 @dataclass(frozen=True, slots=True)

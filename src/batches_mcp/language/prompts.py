@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from batches_mcp.core.diagnostics import Mark, did_you_mean, quote
-from batches_mcp.core.plan import Argument, Role, Template
+from batches_mcp.core.plan import Argument, Template
+from batches_mcp.core.server_plan import Role
 from batches_mcp.language import expressions, model
 from batches_mcp.language.scope import Scope
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from batches_mcp.core.errors import UsageError
-from batches_mcp.core.plan import BehaviorName, HintsPlan, Place, RequestPlan, RestPlan, RoutePlan, ToolPlan
+from batches_mcp.core.plan import BehaviorName, HintsPlan, Place, RequestPlan, ToolPlan
+from batches_mcp.core.server_plan import RestPlan, RoutePlan
 from batches_mcp.language.compile import behavior_of, input_schema, request_plan, result_plan, title, title_of
 from batches_mcp.language.link import Linked
 from batches_mcp.language.origins import origin_of

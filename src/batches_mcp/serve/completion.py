@@ -10,8 +10,9 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
 from batches_mcp.core.errors import ErrorReport
-from batches_mcp.core.plan import ServerPlan, ToolPlan
+from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.redact import excerpt
+from batches_mcp.core.server_plan import ServerPlan
 from batches_mcp.serve.boundary import attempt
 from batches_mcp.serve.calls import ERROR_META, Calls
 from batches_mcp.tools.behaviors import Behavior, Completer

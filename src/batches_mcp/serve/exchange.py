@@ -21,8 +21,9 @@ from starlette.types import Receive, Scope, Send
 
 from batches_mcp.api.headers import BETA_HEADER, FOR_WHOM_HEADERS
 from batches_mcp.core.errors import CallError, Retry, UpstreamError
-from batches_mcp.core.plan import Place, RoutePlan
+from batches_mcp.core.plan import Place
 from batches_mcp.core.redact import Redactor
+from batches_mcp.core.server_plan import RoutePlan
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.exchange import request as requests
 from batches_mcp.exchange import result

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
-from batches_mcp.core.plan import Argument, Feed, Place, RoutePlan, Template, ToolPlan, is_root
+from batches_mcp.core.plan import Argument, Feed, Place, Template, ToolPlan, is_root
 from batches_mcp.core.redact import excerpt
+from batches_mcp.core.server_plan import RoutePlan
 from batches_mcp.exchange.request import invalid
 
 Pairs = Sequence[tuple[str, str]]

@@ -15,8 +15,9 @@ from mcp.server.lowlevel import Server
 from pydantic import SecretStr
 
 from batches_mcp import __version__
-from batches_mcp.core.plan import ServerPlan, ToolPlan
+from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.redact import Redactor
+from batches_mcp.core.server_plan import ServerPlan
 from batches_mcp.core.state import StateFolder
 from batches_mcp.exchange.arguments import ArgumentCheck
 from batches_mcp.exchange.upstream import Upstream

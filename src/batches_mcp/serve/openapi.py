@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from batches_mcp import __version__
-from batches_mcp.core.plan import Place, RestPlan, RoutePlan
+from batches_mcp.core.plan import Place
+from batches_mcp.core.server_plan import RestPlan, RoutePlan
 from batches_mcp.serve.incoming import ALLOW_DUPLICATE
 
 _PARAMETERS = (Place.PATH, Place.QUERY, Place.HEADER, Place.COOKIE)

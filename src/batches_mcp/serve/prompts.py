@@ -9,8 +9,9 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
 from batches_mcp.core.diagnostics import did_you_mean
-from batches_mcp.core.plan import Argument, PromptPlan, Template
+from batches_mcp.core.plan import Argument, Template
 from batches_mcp.core.redact import excerpt
+from batches_mcp.core.server_plan import PromptPlan
 from batches_mcp.exchange import result
 from batches_mcp.serve.calls import Calls
 

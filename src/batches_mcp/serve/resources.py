@@ -10,8 +10,9 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
 from batches_mcp.core.errors import ErrorReport
-from batches_mcp.core.plan import ResourcePlan, ToolPlan
+from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.redact import excerpt
+from batches_mcp.core.server_plan import ResourcePlan
 from batches_mcp.exchange import result
 from batches_mcp.exchange.arguments import ArgumentCheck
 from batches_mcp.language import uri

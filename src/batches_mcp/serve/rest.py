@@ -14,8 +14,9 @@ from starlette.types import Receive, Scope, Send
 
 from batches_mcp.api.links import leads_to_results, relinked
 from batches_mcp.core.errors import ErrorReport
-from batches_mcp.core.plan import Feed, Place, RestPlan
+from batches_mcp.core.plan import Feed, Place
 from batches_mcp.core.redact import Redactor, excerpt
+from batches_mcp.core.server_plan import RestPlan
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.exchange.arguments import ArgumentCheck
 from batches_mcp.serve.boundary import attempt

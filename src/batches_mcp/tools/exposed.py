@@ -16,7 +16,8 @@ from batches_mcp.api.batch import Batch, batches_in
 from batches_mcp.api.body import frame
 from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.errors import CallError, ErrorReport, Retry
-from batches_mcp.core.plan import BehaviorName, RoutePlan
+from batches_mcp.core.plan import BehaviorName
+from batches_mcp.core.server_plan import RoutePlan
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.exchange import result
 from batches_mcp.exchange.request import invalid

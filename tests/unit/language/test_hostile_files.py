@@ -14,7 +14,8 @@ from pydantic import SecretStr
 from batches_mcp import language
 from batches_mcp.core.diagnostics import Diagnostic, has_errors
 from batches_mcp.core.errors import CallError, CapabilityError
-from batches_mcp.core.plan import Feed, Place, ServerPlan, ToolPlan
+from batches_mcp.core.plan import Feed, Place, ToolPlan
+from batches_mcp.core.server_plan import ServerPlan
 from batches_mcp.exchange import request
 from batches_mcp.exchange.arguments import ArgumentCheck
 from batches_mcp.exchange.request import credential_header

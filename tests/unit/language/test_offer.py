@@ -8,7 +8,7 @@ import pytest
 
 from batches_mcp import language
 from batches_mcp.core.errors import UsageError
-from batches_mcp.core.plan import ServerPlan
+from batches_mcp.core.server_plan import ServerPlan
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.language.compile import compile_server
 from batches_mcp.language.offer import Choice, offer

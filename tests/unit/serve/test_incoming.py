@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batches_mcp.core.errors import InvalidArguments
-from batches_mcp.core.plan import Argument, Feed, Place, RoutePlan
+from batches_mcp.core.plan import Argument, Feed, Place
+from batches_mcp.core.server_plan import RoutePlan
 from batches_mcp.serve.incoming import Matched, arguments, matching, path_of, query_pairs
 from tests.unit.plans import feed, request_plan, tool_plan
 
