@@ -20,7 +20,7 @@ class Limits:
     attempts: int = 3
     first_pause_s: float = 0.5
     longest_pause_s: float = 8.0
-    # At a time. Each upload holds a thread until it is answered, and 256 MB of disk at the most.
+    # At a time. Each upload holds 256 MB of disk at the most until it is answered, each download a thread.
     uploads: int = 16
     downloads: int = 16
     # Bodies that are read whole, and what is handed on at a time of one that is relayed.

@@ -1,6 +1,6 @@
-"""Uploads and downloads of any size, in worker threads, which leaves the event loop to other calls.
+"""Downloads of any size, in worker threads: they take less time there, and leave the event loop to other calls.
 
-Downloads also take less time there; BENCHMARKS.md ("threads") has the figures.
+BENCHMARKS.md ("threads") has the figures.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -19,7 +18,7 @@ import httpx2
 
 from batches_mcp.core.limits import Limits
 from batches_mcp.exchange.relayed import Relayed
-from batches_mcp.exchange.request import Request, Upload
+from batches_mcp.exchange.request import Request
 from batches_mcp.exchange.result import Answer
 from batches_mcp.exchange.transport import Body, ClientSettings, no_answer
 
@@ -32,49 +31,6 @@ class Transfers:
         self._settings = settings
         self._working = threading.Lock()
         self._client: httpx2.Client | None = None
-
-    async def upload(self, request: Request, upload: Upload) -> Answer:
-        """Send a body while it is made.
-
-        When it is canceled, no further piece is sent, without which it is not accepted, and the connection ends, so
-        that the thread does as well.
-        """
-        stopped = threading.Event()
-        sockets: list[socket.socket] = []
-        timeout = self._settings.timeout(self._limits.upload_s)
-
-        def connected(event: str, about: dict[str, Any]) -> None:
-            if event.endswith(("connect_tcp.complete", "start_tls.complete")):
-                sockets.append(about["return_value"].get_extra_info("socket"))
-
-        def pieces() -> Iterator[bytes]:
-            for piece in upload.pieces():
-                if stopped.is_set():
-                    raise httpx2.WriteError("the call was given up")
-                yield piece
-
-        def exchange() -> Answer:
-            headers = [*request.headers, ("content-length", str(upload.length))]
-            with httpx2.Client(**self._settings.options(), timeout=timeout) as client:
-                outgoing = client.build_request(
-                    request.method, request.url, headers=headers, content=pieces(), extensions={"trace": connected}
-                )
-                response = client.send(outgoing, stream=True)
-                try:
-                    body = Body(response, self._limits, declared_jsonl=False)
-                    body.take_all(response.iter_raw())
-                finally:
-                    response.close()
-                return body.answer()
-
-        try:
-            # Its turn counts, so that it needs none of the threads that all else runs in.
-            return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
-        finally:
-            stopped.set()
-            for each in sockets:
-                with suppress(OSError):  # closed already, as it is after every answer
-                    each.shutdown(socket.SHUT_RDWR)
 
     async def download(self, request: Request, take: Callable[[bytes], bool]) -> Answer:
         """Hand a JSONL body to `take` as it comes, until that says that it has enough; an error's is in the answer.

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 import anyio
+import anyio.to_thread
 import httpx2
 
 from batches_mcp.core.errors import Retry, UpstreamUnreachable
@@ -98,15 +99,14 @@ class Upstream:
             InvalidArguments: the request cannot be sent at all.
         """
         if isinstance(request.body, Upload):
-            upload = partial(self._transfers.upload, request, request.body)
+            upload = partial(self._exchange, request, repeatable, declared_jsonl)
             async with self.uploads.turn():
                 return await self._until_answered(request, upload, repeatable=repeatable, settling=settling)
-        content = request.body
         deadline_s = self.clock.now_s() + self.limits.call_s
 
         async def exchange() -> Answer:
             with anyio.fail_after(max(0.0, deadline_s - self.clock.now_s())):
-                return await self._exchange(request, content, repeatable, declared_jsonl)
+                return await self._exchange(request, repeatable, declared_jsonl)
 
         attempts = 1 if once else self.limits.attempts
         return await self._until_answered(
@@ -208,11 +208,17 @@ class Upstream:
         except httpx2.InvalidURL as error:
             raise invalid(f"the URL of the request cannot be sent: {excerpt(str(error), 200)}.") from error
 
-    async def _exchange(
-        self, request: Request, content: bytes | None, repeatable: bool, declared_jsonl: bool
-    ) -> Answer:
+    async def _exchange(self, request: Request, repeatable: bool, declared_jsonl: bool) -> Answer:
         client = await self._client(repeatable)
-        outgoing = client.build_request(request.method, request.url, headers=list(request.headers), content=content)
+        headers, time_s = list(request.headers), None
+        content: bytes | AsyncIterator[bytes] | None
+        if isinstance(request.body, Upload):
+            headers.append(("content-length", str(request.body.length)))
+            content, time_s = _streamed(request.body), self.limits.upload_s
+        else:
+            content = request.body
+        timeout = self._settings.timeout(time_s)
+        outgoing = client.build_request(request.method, request.url, headers=headers, content=content, timeout=timeout)
         response = await client.send(outgoing, stream=True)
         try:
             body = Body(response, self.limits, declared_jsonl)
@@ -234,3 +240,10 @@ class Upstream:
             client = httpx2.AsyncClient(**self._settings.options(), limits=limits, timeout=self._settings.timeout(None))
             self._clients[keep_alive] = await self._stack.enter_async_context(client)
         return self._clients[keep_alive]
+
+
+async def _streamed(upload: Upload) -> AsyncIterator[bytes]:
+    """The pieces of a body, each made in a worker thread; after a cancellation no further one is sent."""
+    pieces = upload.pieces()
+    while piece := await anyio.to_thread.run_sync(next, pieces, b""):
+        yield piece
