@@ -6,6 +6,8 @@ HOSTS := @anthropic-ai/claude-code@2.1.329 @google/gemini-cli@0.61.0 @openai/cod
 	@modelcontextprotocol/ext-apps@2.0.4 @modelcontextprotocol/client@2.0.0 esbuild@0.28.2
 # The tests mostly wait for processes, so that there may be more of them than cores.
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null | awk '{n = $$1 < 4 ? 4 : $$1 > 8 ? 8 : $$1} END {print n ? n : 4}')
+# The tests of functions, whose coverage is bounded in pyproject.toml.
+MEASURED := tests/unit tests/corpus tests/contract
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
@@ -17,8 +19,12 @@ help:  ## show this list
 demo: $(VENV)/.installed  ## play the whole journey of a batch against the sandbox: no API key needed
 	@$(BIN)/batches-mcp demo
 
-test: $(VENV)/.installed-dev  ## run the test suite
-	@$(BIN)/python -m pytest -q -n $(WORKERS)
+test: $(VENV)/.installed-dev  ## run the test suite, and measure which branches its unit tests reach
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -q -n $(WORKERS) $(MEASURED)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report
+	@$(BIN)/python -m pytest -q -n $(WORKERS) $(MEASURED:%=--ignore=%)
 
 soak: $(VENV)/.installed-dev  ## run the long fault and kill matrices
 	@$(BIN)/python -m pytest -q -m soak --timeout 3000
