@@ -161,7 +161,7 @@ def test_without_a_key(shell: Shell, arguments: tuple[str, ...]) -> None:
         (("results", "", "-o", "out.jsonl"), 2, "expected the id of a batch, found an empty text"),
         (("cancel", " "), 2, "expected the id of a batch, found an empty text"),
         (("results", "msgbatch_1"), 2, "Missing option '--out' / '-o'"),
-        (("results", "msgbatch_1", "-o", "none/out.jsonl"), 2, "-o: none is no folder that can be written to"),
+        (("results", "msgbatch_1", "-o", "none/out.jsonl"), 2, "-o: none is not a folder that can be written to"),
         (("results", "msgbatch_1", "-o", "x", "--base-url", "http://127.0.0.1:9"), 1, "no connection to 127.0.0.1:9"),
         (("results", "msgbatch_1", "-o", "x", "--capability", str(SEED)), 2, "`x-behavior: status`"),
     ],

@@ -325,7 +325,7 @@ def test_requests_that_failed_are_written_as_they_were(shell: Shell) -> None:
     [
         ("in.csv", "--failures: in.csv is FILE itself"),
         ("out.csv", "--failures: out.csv is OUT itself"),
-        ("missing/failed.csv", "--failures: missing is no folder that can be written to"),
+        ("missing/failed.csv", "--failures: missing is not a folder that can be written to"),
     ],
 )
 def test_a_place_that_cannot_take_the_failures(failures: str, says: str, shell: Shell) -> None:
@@ -409,7 +409,7 @@ def test_refused_answers_are_asked_for_again_on_request(shell: Shell) -> None:
     ("types", "says"),
     [
         ("truncated", "--retry-types truncated: the same max_tokens would cut the answers again"),
-        ("biling", "--retry-types: 'biling' is no type; did you mean `billing`?"),
+        ("biling", "--retry-types: 'biling' is not a type; did you mean `billing`?"),
     ],
 )
 def test_types_that_cannot_be_sent_again(types: str, says: str, shell: Shell) -> None:

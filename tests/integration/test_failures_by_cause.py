@@ -165,7 +165,7 @@ async def test_what_can_be_sent_again_is_told_with_numbers_and_the_call(sandbox:
             assert f"2 can be sent again: create with retry_of {batch_id}." in each["next_step"]
             assert "2 need fixing first" in each["next_step"]
             assert "counts.failures" in each["next_step"]
-            assert "1 of these failed for want of credit" in each["next_step"]
+            assert "1 of these failed because the credit is used up" in each["next_step"]
             assert "1 was truncated" in each["next_step"]
             assert "retry_max_tokens" in each["next_step"]
             assert "1 was refused" in each["next_step"]

@@ -124,7 +124,7 @@ OPENAI = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "bo
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("rows.csv", CSV.encode(), "'rows.csv' is CSV, with the columns subject, body, and its rows are no requests"),
+        ("rows.csv", CSV.encode(), "'rows.csv' is CSV, with the columns subject, body, and its rows are not requests"),
         ("rows.txt", CSV.replace(",", ";").encode(), "'rows.txt' is CSV, with the columns subject, body"),
         ("rows.dat", CSV.encode("utf-16"), "'rows.dat' is CSV, with the columns subject, body"),
         ("rows.xlsx", zipped("xl/workbook.xml"), "'rows.xlsx' is an Excel workbook; save the sheet as CSV (UTF-8)"),
@@ -242,7 +242,7 @@ async def test_a_template_may_be_a_whole_request(tmp_path: Path) -> None:
         ({"messages": [{"role": "user", "content": []}]}, "messages[0].content", "is empty"),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": ""}]}]}, "messages[0].content[0].text",
          "is empty"),
-        ({"messages": [{"role": "bot", "content": "x"}]}, "messages[0].role", "'bot' is no role"),
+        ({"messages": [{"role": "bot", "content": "x"}]}, "messages[0].role", "'bot' is not a role"),
         ({"temprature": 0.5}, "temprature", "is not a key of a Messages request; did you mean `temperature`?"),
         ({"prompt": "Hi"}, "prompt", "belongs to the old Text Completions API"),
         ({"betas": ["x"]}, "betas", "is an argument of the create"),

@@ -76,7 +76,7 @@ async def test_what_stays_wrong_is_told_and_never_called_complete(lines: Sequenc
             assert ids(page) == ["r0", "r2"]
             assert (page["totals_complete"], page["usage"]) == (False, None)
             assert "2 of 3 rows have arrived" in page["notice"]
-            assert "1 other line of it was no result of this batch" in page["notice"]
+            assert "1 other line of it was not a result of this batch" in page["notice"]
             upstream.steps[:] = [batch(3), jsonl(b"".join(lines))]
             refused = await client.call_tool(RESULTS, {"message_batch_id": ID, "as_file": "jsonl"})
             assert error_of(refused)["type"] == "results_incomplete"

@@ -133,7 +133,7 @@ async def test_problems_are_named_by_line_and_nothing_is_sent(tmp_path: Path) ->
         ("pipe", "is not a regular file"),
         ("socket", "cannot be read: No such device or address"),
         ("gone.jsonl", "is not a file in"),
-        ("a\x00b", "is no file name"),
+        ("a\x00b", "is not a file name"),
     ],
 )
 async def test_only_plain_files_inside_the_roots_are_read(name: str, words: str, tmp_path: Path) -> None:

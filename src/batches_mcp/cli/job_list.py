@@ -35,11 +35,11 @@ class JobRow:
         entry = self.entry
         if entry.deleted:
             return "deleted"
-        return state_of(entry.shown) if entry.settled else _STATES[entry.state]
+        return state_of(entry.last_seen) if entry.settled else _STATES[entry.state]
 
     @property
     def color(self) -> str:
-        batch = self.entry.shown
+        batch = self.entry.last_seen
         if self.entry.deleted or not self.entry.settled:
             return "yellow" if not self.entry.deleted else "dim"
         if not batch.ended:
@@ -63,7 +63,7 @@ class Jobs:
     def running(self) -> list[JobRow]:
         """Those of the own account that have not ended."""
         return [
-            job for job in self.rows if job.account == self.own and not (job.entry.deleted or job.entry.shown.ended)
+            job for job in self.rows if job.account == self.own and not (job.entry.deleted or job.entry.last_seen.ended)
         ]
 
 

@@ -172,7 +172,7 @@ def _one(found: Jobs, batch_id: str) -> JobRow:
 def _show(job: JobRow, found: Jobs, *, as_json: bool) -> None:
     entry = job.entry
     again = [each.entry.batch_id for each in found.rows if each.entry.parent == entry.batch_id]
-    batch = entry.shown
+    batch = entry.last_seen
     if as_json:
         click.echo(json.dumps({**entry.job(), "retries": again, "batch": batch.raw}, indent=2, ensure_ascii=False))
         return

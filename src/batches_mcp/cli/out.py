@@ -172,7 +172,7 @@ def check_place(flag: str, name: str, source: str) -> None:
         )
     parent = path.resolve().parent
     if not _streamed(name) and not (parent.is_dir() and os.access(parent, os.W_OK)):
-        raise UsageError(f"{flag}: {path.parent} is no folder that can be written to")
+        raise UsageError(f"{flag}: {path.parent} is not a folder that can be written to")
     if source != "-" and path.exists() and path.samefile(source):
         raise UsageError(f"{flag}: {name} is FILE itself")
 

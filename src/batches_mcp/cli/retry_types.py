@@ -26,5 +26,5 @@ def retry_types_of(names: Sequence[str]) -> tuple[str, ...]:
                 "requests are made of, and run that: it is another job"
             )
         if name not in known:
-            raise UsageError(f"--retry-types: {name!r} is no type; {did_you_mean(name, list(known))}")
+            raise UsageError(f"--retry-types: {name!r} is not a type; {did_you_mean(name, list(known))}")
     return tuple(dict.fromkeys(names)) or PASSING

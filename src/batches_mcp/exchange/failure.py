@@ -88,14 +88,14 @@ def failure(answer: Answer, *, repeatable: bool, variables: Collection[str]) -> 
 
 def retry_of(answer: Answer, *, repeatable: bool) -> Retry:
     """Whether sending the request again may help, and is safe."""
-    wish = answer.headers.get("x-should-retry", "").lower()
+    asked_for = answer.headers.get("x-should-retry", "").lower()
     if answer.status in _NOT_ACCEPTED:
-        return Retry.USELESS if _limit_is_spent(answer) or wish == "false" else Retry.HELPS
+        return Retry.USELESS if _limit_is_spent(answer) or asked_for == "false" else Retry.HELPS
     if answer.status < _SERVER_FAULT and answer.status not in _PASSING:
-        return Retry.HELPS if wish == "true" and repeatable else Retry.USELESS
+        return Retry.HELPS if asked_for == "true" and repeatable else Retry.USELESS
     if not repeatable:
         return Retry.UNSAFE
-    return Retry.USELESS if wish == "false" else Retry.HELPS
+    return Retry.USELESS if asked_for == "false" else Retry.HELPS
 
 
 def _limit_is_spent(answer: Answer) -> bool:

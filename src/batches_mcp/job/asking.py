@@ -13,7 +13,7 @@ from batches_mcp.job.steps import Job, PartState
 from batches_mcp.store.spool import Spool
 from batches_mcp.work.account import Account
 from batches_mcp.work.download import is_whole, spooled
-from batches_mcp.work.underway import Download
+from batches_mcp.work.in_progress import Download
 
 # What a job is doing while nothing can be done before a batch ends.
 WAITING = "waiting"

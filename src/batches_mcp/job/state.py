@@ -80,7 +80,7 @@ class JobState:
         batch_id = await anyio.to_thread.run_sync(self.made.of_part, part.content, part.rows, self.start)
         if batch_id is not None:
             entry = await anyio.to_thread.run_sync(self.records.ledger.find, batch_id)
-            created_s = entry.shown.created_s if entry else None
+            created_s = entry.last_seen.created_s if entry else None
             self.parts[number] = PartState((Attempt(batch_id, part.rows, created_s=created_s),))
             self.next_poll_s = self.asking.now_s()
         return batch_id is not None
@@ -102,7 +102,7 @@ class JobState:
     async def is_new(self, batch_id: str) -> bool:
         """Whether a batch is so new that the upstream may not find it yet."""
         entry = await anyio.to_thread.run_sync(self.records.ledger.find, batch_id)
-        created_s = entry.shown.created_s if entry and not entry.deleted else None
+        created_s = entry.last_seen.created_s if entry and not entry.deleted else None
         return created_s is not None and abs(self.account.upstream.time_s() - created_s) < _SETTLING_S
 
     @property

@@ -66,7 +66,7 @@ def _json_text(bindings: Bindings, text: str, mark: Mark) -> JsonTemplate:
         return _templates(bindings, data, mark)
     except (ValueError, RecursionError):
         bindings.scope.problems.error(
-            mark, "body", "the body is no JSON", "write it as data under `type: json`, or as `type: text`"
+            mark, "body", "the body is not JSON", "write it as data under `type: json`, or as `type: text`"
         )
         return Template((None,))
 

@@ -181,7 +181,7 @@ def _messages(messages: list[Any]) -> Iterator[Fault]:
             yield Fault(f"{path}.role", "role", "missing; it is user or assistant", "missing")
         elif role not in ROLES:
             shown = excerpt(str(role), 60)
-            yield Fault(f"{path}.role", "role", f"{shown!r} is no role; it is user or assistant", shown)
+            yield Fault(f"{path}.role", "role", f"{shown!r} is not a role; it is user or assistant", shown)
         # Documented by the API's own error: all but an optional final assistant message must have content.
         prefill = role == "assistant" and index == len(messages) - 1 and message.get("content") in ("", [])
         if not prefill:

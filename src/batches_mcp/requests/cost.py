@@ -94,19 +94,19 @@ def estimate(demand: Mapping[Tariff, Demand]) -> dict[str, Any]:
     }
 
 
-def shown(cost: Mapping[str, Any]) -> dict[str, Any]:
-    """An estimate as it is told: to the cent, below a dollar to a hundredth of one; without standard prices unknown."""
-    told = dict(cost)
+def rounded(cost: Mapping[str, Any]) -> dict[str, Any]:
+    """An estimate for callers: to the cent, below a dollar to a hundredth of one; without standard prices unknown."""
+    found = dict(cost)
     for name in ("cost_usd", "standard_cost_usd"):
         low, high = cost[name]["low"], cost[name]["high"]
-        told[name] = {"low": _rounded(low, ROUND_FLOOR), "high": at_most(high)}
+        found[name] = {"low": _rounded(low, ROUND_FLOOR), "high": at_most(high)}
         if name == "standard_cost_usd" and low is None and high is None:
-            del told[name]
-    return told
+            del found[name]
+    return found
 
 
 def at_most(amount_usd: float | None) -> float | None:
-    """An amount as it is told, rounded up: to the cent, below a dollar to a hundredth of one."""
+    """An amount for callers, rounded up: to the cent, below a dollar to a hundredth of one."""
     return _rounded(amount_usd, ROUND_CEILING)
 
 

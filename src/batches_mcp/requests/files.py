@@ -100,7 +100,7 @@ def _compared(path: Path) -> int:
 def _within(argument: str, name: str, roots: Sequence[Path]) -> tuple[Path, Path]:
     """Where the file really is, all links resolved: a root, and the path in it; it is there."""
     if "\0" in name:
-        raise _refused(argument, name, "is no file name")
+        raise _refused(argument, name, "is not a file name")
     given = Path(name)
     if any(part.startswith(".") for part in given.parts):
         raise _refused(argument, name, "has a part that starts with a dot, and such files are not read")

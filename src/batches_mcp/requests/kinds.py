@@ -89,7 +89,7 @@ def no_requests(head: bytes, name: str) -> str:
     if not columns:
         return ""
     shown = ", ".join(columns[:_MOST_NAMED]) + (", ..." if len(columns) > _MOST_NAMED else "")
-    return f"{ROWS} {shown}, and its rows are no requests in JSON"
+    return f"{ROWS} {shown}, and its rows are not requests in JSON"
 
 
 def _columns(head: bytes, name: str) -> list[str]:

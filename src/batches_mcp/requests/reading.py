@@ -220,7 +220,7 @@ def template_rows(
             try:
                 yield where, msgspec.json.encode({"custom_id": custom_id, "params": params})
             except UnicodeEncodeError:
-                yield where, "has half of a surrogate pair, which is no character"
+                yield where, "has half of a surrogate pair, which is not a character"
 
 
 def _json_rows(

@@ -80,7 +80,7 @@ class Calls:
 
         return await self.draining.call(answer, changes=tool.request.method != "GET")
 
-    def shown(self, content: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    def masked(self, content: dict[str, Any]) -> tuple[dict[str, Any], str]:
         """Content with secrets masked, and its JSON text."""
         text = result.encode(content)
         if self.redactor.found_in(text):
@@ -93,7 +93,7 @@ class Calls:
         return MCPError(code, self.redactor.text(message), self.redactor.json(dict(data)) if data else None)
 
     def _success(self, content: dict[str, Any]) -> t.CallToolResult:
-        content, text = self.shown(content)
+        content, text = self.masked(content)
         return t.CallToolResult(content=[t.TextContent(type="text", text=text)], structured_content=content)
 
     def _failure(self, report: ErrorReport) -> t.CallToolResult:

@@ -67,7 +67,7 @@ def add(server: Server[Calls], resources: Sequence[ResourcePlan], tools: Sequenc
             found = await attempt(f"resource {resource.name}", content)
             if isinstance(found, ErrorReport):
                 raise _error(calls, params.uri, found)
-            _, text = calls.shown(found)
+            _, text = calls.masked(found)
         if not result.fits(text):
             message = f"{excerpt(params.uri, 200)} has {len(text):,} characters, more than one answer may hold."
             raise calls.error(t.INTERNAL_ERROR, message, {"uri": params.uri})

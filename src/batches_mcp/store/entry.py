@@ -116,13 +116,13 @@ class Entry(Draft):
         return self.state not in (State.SENDING, State.AMBIGUOUS)
 
     @property
-    def shown(self) -> Batch:
+    def last_seen(self) -> Batch:
         """The batch as the upstream showed it last; empty as long as there is none."""
         return Batch.of(from_json(self.batch) if self.batch else {})
 
     def job(self) -> dict[str, Any]:
         """What the list of jobs says of it; times are RFC 3339, costs in USD."""
-        batch = self.shown.raw if self.settled else {}
+        batch = self.last_seen.raw if self.settled else {}
         status = batch.get("processing_status", str(self.state))
         return {
             "batch_id": self.batch_id if self.settled else None,

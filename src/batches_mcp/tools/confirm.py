@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batches_mcp.core.errors import CallError, ErrorReport
 from batches_mcp.core.settings import BatchSettings
-from batches_mcp.requests.cost import shown
+from batches_mcp.requests.cost import rounded
 from batches_mcp.work.refusals import unpriced
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def confirmation(call: Call, settings: BatchSettings, body: Body) -> Confirm | N
 
 
 def _cost(estimate: Mapping[str, Any]) -> str:
-    cost = shown(estimate)["cost_usd"]
+    cost = rounded(estimate)["cost_usd"]
     if cost["high"] is None:
         return "whose cost cannot be estimated"
     least = f"{_usd(cost['low'])} to" if cost["low"] else "up to"
@@ -73,7 +73,7 @@ def _declined(body: Body) -> CallError:
 
 
 def _unconfirmed(body: Body, limit_usd: float) -> CallError:
-    most_usd = shown(body.estimate)["cost_usd"]["high"]
+    most_usd = rounded(body.estimate)["cost_usd"]["high"]
     asks = f"Above {_usd(limit_usd)} (--confirm-over) the user is asked first, and gave no answer through this host."
     if most_usd is None:
         unknown = unpriced(body.estimate).report.message

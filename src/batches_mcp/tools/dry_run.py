@@ -8,7 +8,7 @@ from typing import Any
 from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.errors import MissingVariable
 from batches_mcp.core.settings import BatchSettings
-from batches_mcp.requests.cost import dollars, estimate, shown
+from batches_mcp.requests.cost import dollars, estimate, rounded
 from batches_mcp.requests.problems import Problem
 from batches_mcp.requests.scan import Scan
 from batches_mcp.store.ledger import RECENT_S
@@ -55,7 +55,7 @@ def report(
         "warnings": sum(each["count"] for each in problems if each["severity"] == Severity.WARNING),
         "problems": problems,
         **invalid,
-        "estimate": shown(cost),
+        "estimate": rounded(cost),
         "sample": text if len(text) <= _SAMPLE_CHARS else f"{text[:_SAMPLE_CHARS]}…",
         "next_step": f"{next_step} {NOTHING_SPENT}" if settings.sandbox else next_step,
     }
@@ -109,7 +109,7 @@ def _prospect(
 
 def price(cost: Mapping[str, Any]) -> str:
     """What requests may cost, in words; `cost` is of `cost.estimate`."""
-    low, high = shown(cost)["cost_usd"].values()
+    low, high = rounded(cost)["cost_usd"].values()
     if high is None:
         return "at a price that cannot be estimated" + ("" if low is None else f", of {dollars(low)} USD at least")
     return f"for {dollars(low)} to {dollars(high)} USD"

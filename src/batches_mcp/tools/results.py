@@ -34,8 +34,8 @@ from batches_mcp.tools.refused import explained
 from batches_mcp.tools.totals import Totals, advice, billed, billed_words
 from batches_mcp.work.answered import note_answers
 from batches_mcp.work.download import is_whole, spooled, whole_copy
+from batches_mcp.work.in_progress import Download
 from batches_mcp.work.learn import in_doubt, learn
-from batches_mcp.work.underway import Download
 
 _MOST_STREAMS = 3
 _ASK_AGAIN_S = 20
@@ -235,7 +235,7 @@ def _under_way(look: _Look, download: Download, kind: str | None) -> dict[str, A
 
 def _missing(batch: Ended, spool: Spool) -> str:
     ignored = spool.head.ignored
-    were = "other line of it was no result" if ignored == 1 else "other lines of it were no results"
+    were = "other line of it was not a result" if ignored == 1 else "other lines of it were not results"
     others = f" {ignored:,} {were} of this batch." if ignored else ""
     if len(spool) < batch.total:
         arrived = f"{len(spool):,} of {batch.total:,} rows have arrived. The same call later asks for the others."

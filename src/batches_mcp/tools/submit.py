@@ -20,7 +20,7 @@ from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.errors import CallError, ErrorReport
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.exchange.request import invalid
-from batches_mcp.requests.cost import shown
+from batches_mcp.requests.cost import rounded
 from batches_mcp.requests.reading import Row
 from batches_mcp.requests.scan import Scan, content_of
 from batches_mcp.requests.source import SOURCES, Source, source_of
@@ -104,7 +104,7 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         remarks["next_step"] = f"{_left(found, wanted or 1, sent)} {remarks['next_step']}"
     if settings.sandbox:
         remarks["next_step"] += f" {NOTHING_SPENT}"
-    return {**(sent.batch.raw if sent.batch else {}), OUR_KEY: {"estimate": shown(body.estimate), **remarks, **left}}
+    return {**(sent.batch.raw if sent.batch else {}), OUR_KEY: {"estimate": rounded(body.estimate), **remarks, **left}}
 
 
 async def _source(call: Call, settings: BatchSettings, stack: ExitStack) -> tuple[Source, Retried | None]:

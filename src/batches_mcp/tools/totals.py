@@ -91,7 +91,7 @@ def advice(batch: Batch, totals: Totals, *, ours: bool, retries: Sequence[str]) 
         said.append(f"{need} fixing first: counts.failures of the results says why.")
     if totals.low_credit:
         again = ": with credit, retry_types [billing] sends them again" if ours else ""
-        said.append(f"{totals.low_credit:,} of these failed for want of credit{again}.")
+        said.append(f"{totals.low_credit:,} of these failed because the credit is used up{again}.")
     truncated, refused, paused = totals.attention.values()
     if truncated:
         again = "retry_types [truncated] with a higher retry_max_tokens" if ours else "a higher max_tokens"

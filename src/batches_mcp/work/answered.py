@@ -38,7 +38,7 @@ async def note_answers(account: Account, spool: Spool) -> None:
 def _note(records: Records, around: Frame, spool: Spool) -> None:
     batch_id = spool.head.batch_id
     entry = records.ledger.find(batch_id)
-    if entry is None or entry.deleted or entry.shown.created_s is None or records.answers.has(batch_id):
+    if entry is None or entry.deleted or entry.last_seen.created_s is None or records.answers.has(batch_id):
         return
     succeeded = {}
     numbers = list(spool.matching(("succeeded",)))
@@ -57,7 +57,7 @@ def _note(records: Records, around: Frame, spool: Spool) -> None:
     except (FileNotFoundError, EOFError):
         return
     if body_bytes == entry.body_bytes:
-        records.answers.note(batch_id, entry.shown.created_s, reversed(found))
+        records.answers.note(batch_id, entry.last_seen.created_s, reversed(found))
 
 
 @dataclass(slots=True)

@@ -23,10 +23,10 @@ from batches_mcp.store.entry import Draft, Entry, State
 from batches_mcp.store.records import Records
 from batches_mcp.work.account import Account
 from batches_mcp.work.evidence import Adopt, Candidates, maybe_accepted
+from batches_mcp.work.in_progress import Delivery, Key
 from batches_mcp.work.reconcile import look
 from batches_mcp.work.refusals import not_accepted, unsettled
 from batches_mcp.work.runtime import Progress
-from batches_mcp.work.underway import Delivery, Key
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def start(
 ) -> Delivery:
     """Begin to send a body, in a task that outlasts the call and closes `sources`."""
     delivery = Delivery(outgoing.about.body_bytes, entry)
-    account.runtime.underway.add(key, delivery)
+    account.runtime.deliveries.add(key, delivery)
     account.runtime.tasks.start_soon(_deliver, account, outgoing, delivery, key, body, sources, records)
     return delivery
 
@@ -83,7 +83,7 @@ async def _deliver(
         delivery.failure = error
         log.warning("a create ended badly", exc_info=not isinstance(error, CallError))
     finally:
-        account.runtime.underway.remove(key, delivery)
+        account.runtime.deliveries.remove(key, delivery)
         delivery.done.set()
 
 

@@ -17,9 +17,9 @@ from batches_mcp.store.spooling import Writer
 from batches_mcp.store.spools import Spools
 from batches_mcp.work.account import Account
 from batches_mcp.work.expiry import tidy
+from batches_mcp.work.in_progress import Download
 from batches_mcp.work.own import own_checks
 from batches_mcp.work.runtime import Progress
-from batches_mcp.work.underway import Download
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ async def learn(account: Account, batches: Sequence[Batch]) -> Mapping[str, Entr
         if records is None:
             return doubted
         for entry in await anyio.to_thread.run_sync(records.ledger.saw, known):
-            if not entry.shown.ended or await confirm(account, records, entry) is None:
+            if not entry.last_seen.ended or await confirm(account, records, entry) is None:
                 doubted[str(entry.batch_id)] = entry
     except CallError as error:
         log.warning("%s", error)

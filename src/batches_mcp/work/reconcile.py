@@ -78,7 +78,7 @@ async def look(account: Account, records: Records, entry: Entry) -> Verdict:
 
 async def confirm(account: Account, records: Records, entry: Entry) -> bool | None:
     """Whether the candidate of an entry, which has ended, is its batch; None when that cannot be seen."""
-    candidate = entry.shown
+    candidate = entry.last_seen
     ours = await _is_ours(account, records, entry, candidate)
     if ours is True:
         await anyio.to_thread.run_sync(records.ledger.adopted, entry.key, candidate)

@@ -25,9 +25,9 @@ from batches_mcp.store.rows import loads
 from batches_mcp.store.spool import Spool
 from batches_mcp.work.account import Account
 from batches_mcp.work.download import is_whole, spooled
+from batches_mcp.work.in_progress import Download
 from batches_mcp.work.retryable import ON_REQUEST, PASSING, kind_of, matters
 from batches_mcp.work.runtime import Progress
-from batches_mcp.work.underway import Download
 
 MOST_SHOWN = 50
 _MESSAGE_CHARS = 300

@@ -23,7 +23,7 @@ from batches_mcp.core.state import StateFolder
 from batches_mcp.exchange.forward import Forward
 from batches_mcp.exchange.upstream import Upstream
 from batches_mcp.store.records import AllRecords
-from batches_mcp.work.underway import Download, Underway
+from batches_mcp.work.in_progress import Deliveries, Download
 
 if TYPE_CHECKING:
     from batches_mcp.store.spools import Spools
@@ -45,7 +45,7 @@ Progress = Callable[[float, float, str], Awaitable[None]]
 class Runtime:
     """What all calls share; `tasks` is for work that outlasts its call.
 
-    `downloads` are those under way, by their account's spools and their batch's id; `underway` are the creates;
+    `downloads` are those under way, by their account's spools and their batch's id; `deliveries` are the creates;
     `pages` is for `turn`, and `newest` are ids to offer. `all_records` is None where no ledger is kept.
     """
 
@@ -53,7 +53,7 @@ class Runtime:
     accounts: Accounts
     tasks: TaskGroup
     all_records: AllRecords | None = None
-    underway: Underway = field(default_factory=Underway)
+    deliveries: Deliveries = field(default_factory=Deliveries)
     downloads: dict[tuple[Spools, str], Download] = field(default_factory=dict)
     newest: NewestIds = field(default_factory=NewestIds)
     pages: anyio.Lock = field(default_factory=anyio.Lock)
@@ -111,7 +111,7 @@ async def running(
             try:
                 yield runtime
             finally:
-                await runtime.underway.finish(drain_s())
+                await runtime.deliveries.finish(drain_s())
                 if records is not None:
                     records.stopping.set()
             tasks.cancel_scope.cancel()

@@ -34,6 +34,7 @@ from batches_mcp.store.records import Records
 from batches_mcp.work.account import Account
 from batches_mcp.work.deliver import OutgoingCreate, record, start, watch
 from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound
+from batches_mcp.work.in_progress import Delivery
 from batches_mcp.work.intake import remove_abandoned
 from batches_mcp.work.reconcile import baseline, look
 from batches_mcp.work.refusals import (
@@ -45,7 +46,6 @@ from batches_mcp.work.refusals import (
     unsettled,
 )
 from batches_mcp.work.runtime import Progress
-from batches_mcp.work.underway import Delivery
 
 log = logging.getLogger(__name__)
 
@@ -169,12 +169,12 @@ async def _begin(
         rules.again, rules.attach, cap_usd=rules.cap_usd, after=rules.after, unconfirmed=confirm is not None
     )
     while True:
-        running = account.runtime.underway.find(key)
+        running = account.runtime.deliveries.find(key)
         if running is not None and running.done.is_set():
             await record(account, records, running)
             if not running.recorded:
                 raise running.failure or RuntimeError("an outcome was not recorded for no reason")
-            account.runtime.underway.remove(key, running)
+            account.runtime.deliveries.remove(key, running)
         elif running is not None and not rules.again:
             return running, True
         # What is claimed must be sent or given back, so that nothing may come in between.
@@ -200,7 +200,7 @@ async def _begin(
                 raise duplicate(entry, upstream.now_s)
             case Made(entry):
                 await anyio.to_thread.run_sync(records.ledger.told, entry.key)
-                return Sent(entry.shown, earlier=True)
+                return Sent(entry.last_seen, earlier=True)
             case Changed(entry):
                 raise changed(draft, entry)
             case OverCap(unknown=Entry() as entry):
@@ -209,7 +209,7 @@ async def _begin(
                 raise over_cap(spent_usd, draft, rules.cap_usd or 0.0)
             case Busy(entry):
                 awaited.add(entry.key)
-                running = account.runtime.underway.find(key)
+                running = account.runtime.deliveries.find(key)
                 if running is None or running.done.is_set():
                     await anyio.sleep(_ELSEWHERE_S)
                 elif rules.again:

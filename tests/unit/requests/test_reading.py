@@ -190,7 +190,7 @@ def test_values_are_put_in_once_and_never_looked_at_again(name: str, note: str) 
         (
             "t.jsonl",
             b'{"name":"x","note":"\\ud800"}',
-            (1, "has half of a surrogate pair, which is no character"),
+            (1, "has half of a surrogate pair, which is not a character"),
         ),
     ],
 )

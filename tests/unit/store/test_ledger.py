@@ -230,15 +230,15 @@ def test_a_candidate_is_nobodys_batch(records: Records) -> None:
     key = begin(records)
     records.ledger.candidate(key, Batch.of({"id": "b1", "processing_status": "in_progress"}))
     [doubted] = records.ledger.saw([Batch.of({"id": "b1", "processing_status": "ended"}), Batch.of({"id": "unknown"})])
-    assert doubted.shown.status == "ended"
+    assert doubted.last_seen.status == "ended"
     assert doubted.job()["batch_id"] is None
     assert records.ledger.find("b1") is None
     assert records.ledger.known(["b1"]) == {}
     records.ledger.cost("b1", 1.0)
     assert records.ledger.deleted("b1") is None
     assert records.ledger.entries()[0].cost_usd is None
-    assert records.ledger.adopted(key, doubted.shown)
-    assert records.ledger.saw([doubted.shown]) == []
+    assert records.ledger.adopted(key, doubted.last_seen)
+    assert records.ledger.saw([doubted.last_seen]) == []
     assert records.ledger.find("b1") is not None
 
 

@@ -45,7 +45,7 @@ class Delivery:
 
 
 @dataclass(slots=True)
-class Underway:
+class Deliveries:
     """The deliveries of a server, so that the same content finds the one that is under way already."""
 
     _all: set[Delivery] = field(default_factory=set)
