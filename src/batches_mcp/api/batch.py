@@ -17,6 +17,10 @@ ID_FORM = f"{_ID_PREFIX}..."
 _STATES = ("processing", "succeeded", "errored", "canceled", "expired")
 
 
+# Results stay for 29 days after a batch was created: https://platform.claude.com/docs/en/build-with-claude/batch-processing
+RESULTS_KEPT_S = 29 * 86_400.0
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A batch, however strange the upstream's account of it is: what cannot be read is empty or None.

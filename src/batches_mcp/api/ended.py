@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batches_mcp.api.batch import Batch
+from batches_mcp.api.batch import RESULTS_KEPT_S, Batch
 from batches_mcp.core.errors import CallError, ErrorReport, Retry, UnusableAnswer
 from batches_mcp.core.redact import excerpt
 from batches_mcp.exchange.failure import retry_after_s, time_of
 from batches_mcp.exchange.result import Answer
 
-# https://platform.claude.com/docs/en/build-with-claude/batch-processing: results stay for 29 days after creation.
-_KEPT_S = 29 * 86_400.0
 # Right after the end, the results of some batches were answered 404:
 # https://github.com/anthropics/anthropic-sdk-python/issues/1432
 _SETTLING_S = 60.0
@@ -57,7 +55,7 @@ def ended(batch_id: str, batch: Batch, answer: Answer, *, fresh: bool, wall_s: f
     if not batch.counts:
         message = "the batch has ended, and its request_counts, which say how many results there are, cannot be read."
         raise UnusableAnswer(ErrorReport("unusable_answer", message, "Tell the user: that is not the API."))
-    old = batch.created_s is not None and now_s - batch.created_s > _KEPT_S
+    old = batch.created_s is not None and now_s - batch.created_s > RESULTS_KEPT_S
     just_ended = batch.ended_s is not None and abs(now_s - batch.ended_s) < _SETTLING_S
     return Ended(batch_id, batch, fresh or just_ended, old, upstream_s)
 

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import msgspec
 
+from batches_mcp.api.batch import RESULTS_KEPT_S
 from batches_mcp.api.body import Frame
 from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.errors import UsageError
@@ -29,7 +30,6 @@ from batches_mcp.job.made import MadeBatches, Start
 from batches_mcp.job.steps import InputRow, Job, JobPart, LeftOutRow
 from batches_mcp.requests.scan import Scan
 from batches_mcp.requests.source import Source
-from batches_mcp.store.entry import KEPT_DAYS
 from batches_mcp.store.kept import Copy, KeptRequests, custom_id_of
 from batches_mcp.store.records import Records
 from batches_mcp.work.deliver import file_pieces
@@ -179,8 +179,7 @@ def job_id(
     if limit is not None:
         digest.update(f"the first {limit}\0".encode())
     digest.update(around.opening + b"\0" + around.closing + b"\0")
-    file.seek(0)
-    while piece := file.read(_READ_BYTES):
+    for piece in file_pieces(file):
         digest.update(piece)
     return digest.hexdigest()[:32]
 
@@ -255,7 +254,7 @@ def tidy(jobs: Path, now_s: float) -> None:
     for path in jobs.iterdir():
         with suppress(OSError):
             age_s = now_s - path.stat().st_mtime
-            if path.is_dir() and age_s > (1 if "-" in path.name else KEPT_DAYS) * _DAY_S:
+            if path.is_dir() and age_s > (_DAY_S if "-" in path.name else RESULTS_KEPT_S):
                 shutil.rmtree(path, ignore_errors=True)
             elif path.is_file() and age_s > _DAY_S:
                 path.unlink()

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from batches_mcp.api.batch import RESULTS_KEPT_S
 from batches_mcp.api.body import Frame
 from batches_mcp.core.state import state_unusable, unusable
-from batches_mcp.store.spools import KEPT_S
 
 ANSWERS = "answers.sqlite"
 # SQLite waits so long for another process's transaction.
@@ -110,7 +110,7 @@ class Answers:
 
     def tidy(self, now_s: float) -> None:
         """Drop the answers that the API no longer keeps at `now_s` (Unix time)."""
-        self._forget("created_s < ?", now_s - KEPT_S)
+        self._forget("created_s < ?", now_s - RESULTS_KEPT_S)
 
     @contextmanager
     def given(self, now_s: float) -> Iterator[Given]:
@@ -118,7 +118,7 @@ class Answers:
         with self._opened() as db:
             db.execute("CREATE TEMP TABLE given (digest BLOB PRIMARY KEY, number INTEGER NOT NULL)")
             db.execute("BEGIN")
-            yield Given(db, now_s - KEPT_S + _MARGIN_S)
+            yield Given(db, now_s - RESULTS_KEPT_S + _MARGIN_S)
             db.execute("ROLLBACK")
 
     def _forget(self, which: str, value: str | float) -> None:

@@ -9,10 +9,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from batches_mcp.api.batch import Batch
+from batches_mcp.api.batch import RESULTS_KEPT_S, Batch
 
-# How long the API keeps results: https://platform.claude.com/docs/en/build-with-claude/batch-processing
-KEPT_DAYS = 29
 MOST_LABEL_CHARS = 200
 # How long a create that was not answered may still make a batch: the API may take 600 s to answer one
 # (the official SDKs' time-out), and a gateway before it may give up much earlier.
@@ -142,7 +140,7 @@ class Entry(Draft):
 def _expiry(created_at: object) -> str | None:
     """When the API removes the results of a batch; None for a time that cannot be read."""
     try:
-        expires = datetime.fromisoformat(str(created_at)) + timedelta(days=KEPT_DAYS)
+        expires = datetime.fromisoformat(str(created_at)) + timedelta(seconds=RESULTS_KEPT_S)
     except (ValueError, OverflowError):
         return None
     return expires.isoformat().replace("+00:00", "Z")

@@ -12,11 +12,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from batches_mcp.api.batch import Batch
+from batches_mcp.api.batch import RESULTS_KEPT_S, Batch
 from batches_mcp.exchange import result
 from batches_mcp.store.database import Database, insert, select, update
 from batches_mcp.store.entry import (
-    KEPT_DAYS,
     Baseline,
     Begun,
     Busy,
@@ -32,9 +31,8 @@ from batches_mcp.store.entry import (
     Unsettled,
 )
 
-_DAY_S = 86_400.0
 # The same content within this time is taken for a mistake, and costs within it count against the cap.
-RECENT_S = _DAY_S
+RECENT_S = 86_400.0
 _UNSETTLED = f"state IN ('{State.SENDING}', '{State.AMBIGUOUS}')"
 _MADE = f"state IN ('{State.ACCEPTED}', '{State.ADOPTED}')"
 _WANTED = f"NOT deleted AND ({_MADE} OR {_UNSETTLED})"
@@ -77,7 +75,7 @@ class Ledger:
                     made = select(db, condition, draft.content, draft.body, recent_s, draft.parent)
                 if made and not rules.repeated:
                     return Made(made[0])
-                if changed := _other_version(db, draft, upstream.now_s - KEPT_DAYS * _DAY_S):
+                if changed := _other_version(db, draft, upstream.now_s - RESULTS_KEPT_S):
                     return Changed(changed)
             if rules.cap_usd is not None:
                 unknown = f"started_s > ? AND cost_usd IS NULL AND estimate_usd IS NULL AND ({_MADE} OR {_UNSETTLED})"
@@ -237,7 +235,7 @@ class Ledger:
     def expired(self, now_s: float) -> list[Entry]:
         """The entries whose batch's results the API no longer keeps; an unsettled one can no longer be told."""
         with self.database.transaction() as db:
-            return select(db, "started_s < ? AND owner IS NULL", now_s - KEPT_DAYS * _DAY_S)
+            return select(db, "started_s < ? AND owner IS NULL", now_s - RESULTS_KEPT_S)
 
     def drop(self, keys: Iterable[int]) -> set[str]:
         """Drop entries; the names of the copies that are still wanted are returned."""

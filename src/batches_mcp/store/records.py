@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batches_mcp.api.batch import RESULTS_KEPT_S
 from batches_mcp.core.errors import ErrorReport, StateUnusable
 from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.state import StateFolder, state_unusable
 from batches_mcp.store.answers import ANSWERS, Answers
 from batches_mcp.store.database import Database
-from batches_mcp.store.entry import KEPT_DAYS, Baseline, Claim, ClaimRules, Draft, Entry
+from batches_mcp.store.entry import Baseline, Claim, ClaimRules, Draft, Entry
 from batches_mcp.store.folders import AccountFolder, with_ledger
 from batches_mcp.store.ledger import Ledger
 from batches_mcp.store.presence import Presence
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from batches_mcp.store.kept import KeptRequests
 
 # Older than any create that may be under way.
-_DAY_S = 86_400.0
-ABANDONED_S = _DAY_S
+ABANDONED_S = 86_400.0
 _TIDY_EVERY_S = 3_600.0
 
 
@@ -52,7 +52,7 @@ class Records:
         """Raise StateUnusable if a create could not be written down, or if the ledger was lost."""
         self._enter()
         # A copy comes after the row of its create, so it is looked for first.
-        copies = self.kept.any_since(now_s - KEPT_DAYS * _DAY_S)
+        copies = self.kept.any_since(now_s - RESULTS_KEPT_S)
         if not self.ledger.used() and copies:
             raise _emptied(self.ledger.path, self.kept.folder)
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from batches_mcp.api.batch import RESULTS_KEPT_S
 from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.store.index import Head, read_head
 from batches_mcp.store.spool import Spool, index_path, key, load, remove
@@ -15,9 +16,6 @@ from batches_mcp.store.spooling import Writer
 
 # All spools of an account together; what was read least recently goes first.
 MOST_BYTES = 4_000_000_000
-# Results stay for 29 days after a batch was created, upstream as well as here:
-# https://platform.claude.com/docs/en/build-with-claude/batch-processing
-KEPT_S = 29 * 86_400.0
 # One that was read so recently may be being read now, by whichever process.
 _IN_USE_S = 600.0
 # What a process that was killed has left behind.
@@ -92,7 +90,7 @@ class Spools:
             with suppress(OSError):
                 head, used_s = _head(index), index.stat().st_mtime
                 made_s = max(head.made_s or 0.0, (self.folder / head.data).stat().st_mtime) if head is not None else 0.0
-                if now_s - used_s > _IN_USE_S and now_s - made_s > KEPT_S:
+                if now_s - used_s > _IN_USE_S and now_s - made_s > RESULTS_KEPT_S:
                     remove(index)
                     if head is not None:
                         remove(self.folder / head.data)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import anyio
 import anyio.from_thread
@@ -129,7 +129,7 @@ async def _post(
     return batch
 
 
-def file_pieces(file: BinaryIO) -> Iterator[bytes]:
+def file_pieces(file: IO[bytes]) -> Iterator[bytes]:
     """A file from its beginning, in pieces."""
     file.seek(0)
     while piece := file.read(_PIECE_BYTES):

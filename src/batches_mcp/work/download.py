@@ -12,14 +12,14 @@ from batches_mcp.api.ended import Ended
 from batches_mcp.core.errors import CallError, StateUnusable
 from batches_mcp.core.state import unusable
 from batches_mcp.requests.cost import actual_usd
+from batches_mcp.store.folders import remove_expired
 from batches_mcp.store.spool import Spool
 from batches_mcp.store.spooling import Writer
 from batches_mcp.store.spools import Spools
 from batches_mcp.work.account import Account
-from batches_mcp.work.expiry import tidy
 from batches_mcp.work.in_progress import Download
 from batches_mcp.work.own import own_checks
-from batches_mcp.work.runtime import Progress
+from batches_mcp.work.runtime import Progress, Runtime
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ async def _download(account: Account, batch: Ended, spools: Spools, download: Do
     own = await in_thread(own_checks, account, batch)
     writer: Writer | None = None
     try:
-        await in_thread(tidy, account.runtime, batch, spools)
+        await in_thread(_make_room, account.runtime, batch, spools)
         writer = download.writer = await in_thread(spools.writer, batch.id, batch.total, own, begun, account.limits)
         for _ in range(_MOST_STREAMS):
             await in_thread(writer.begin)
@@ -138,3 +138,16 @@ async def _download(account: Account, batch: Ended, spools: Spools, download: Do
     finally:
         if writer is not None and not writer.saved:
             writer.discard()
+
+
+def _make_room(runtime: Runtime, batch: Ended, spools: Spools) -> None:
+    """Make room among an account's spools, and remove what of any account is past its time by every clock there is.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    wall_s = runtime.forward.upstream.clock.wall_s()
+    now_s = wall_s if batch.upstream_s is None else min(wall_s, batch.upstream_s)
+    spools.make_room(now_s)
+    if batch.upstream_s is not None:
+        remove_expired(runtime.state, now_s)

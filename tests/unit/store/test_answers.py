@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from batches_mcp.api.batch import RESULTS_KEPT_S
 from batches_mcp.api.body import Frame
 from batches_mcp.core.errors import StateUnusable
 from batches_mcp.store.answers import Answered, Answers, Digests
-from batches_mcp.store.spools import KEPT_S
 
 FRAME = Frame(b'{"requests":[', b"]}", "2023-06-01", "one, two")
 NOW_S = 1_800_000_000.0
@@ -69,9 +69,9 @@ def test_some_answers_are_not_wanted(answers: Answers) -> None:
 
 def test_answers_that_are_soon_gone_are_not_given(answers: Answers) -> None:
     answers.note("batch", NOW_S, [(digest(ROW), "x", None)])
-    assert found(answers, now_s=NOW_S + KEPT_S - 3 * 86_400) == [Answered("batch", "x")]
-    assert found(answers, now_s=NOW_S + KEPT_S - 86_400) == [None]
-    answers.tidy(NOW_S + KEPT_S + 1)
+    assert found(answers, now_s=NOW_S + RESULTS_KEPT_S - 3 * 86_400) == [Answered("batch", "x")]
+    assert found(answers, now_s=NOW_S + RESULTS_KEPT_S - 86_400) == [None]
+    answers.tidy(NOW_S + RESULTS_KEPT_S + 1)
     assert not answers.has("batch")
 
 
