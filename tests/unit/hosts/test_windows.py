@@ -149,7 +149,6 @@ def test_a_file_that_stays_open_is_left_as_it_is_and_that_is_said(
     path.write_text("{}")
     with pytest.raises(PermissionError):
         files.replace(path, b"new", opened.pauses.append)
-    monkeypatch.setattr(files, "_PAUSE_S", 0)
     with pytest.raises(CannotEdit, match="quit the program and run the command again"):
         Backups(tmp_path / "state").apply(
             plan(host("cursor"), path, "batches", LAUNCH), lambda: plan(host("cursor"), path, "batches", LAUNCH)
