@@ -20,7 +20,13 @@ pytestmark = pytest.mark.anyio
 
 VALID = Path(__file__).parents[1] / "corpus" / "valid"
 OK = answer(200, {"ok": True})
-SECRETS = {"ITEMS_API_KEY": "items-key", "NOTES_TOKEN": "notes-token", "REGION": "eu", "ACCOUNT_SID": "AC1"}
+SECRETS = {
+    "ITEMS_API_KEY": "items-key",
+    "NOTES_TOKEN": "notes-token",
+    "REGION": "eu",
+    "ACCOUNT_SID": "AC1",
+    "WIDGETS_TOKEN": "w-token",
+}
 SMS = {"SMS_USER": "user", "SMS_PASSWORD": "pass"}
 
 EVERYTHING = {
@@ -121,6 +127,15 @@ CALLS = [
         {},
         None,
         {"id", "region", "more"},
+    ),
+    (
+        "older-forms",
+        "create-widget",
+        {"account_id": "a", "name": "W", "domains": ["x.example"]},
+        "POST /v4/accounts/a/widgets",
+        {"authorization": f"Basic {base64.b64encode(b'w-token:').decode()}"},
+        {"name": "W", "domains": ["x.example"], "note": "for W"},
+        {"account_id", "name", "domains"},
     ),
     ("no-info", "get-ship", {"imo": "IMO-1"}, "GET /ships/IMO-1", {}, None, {"imo"}),
 ]

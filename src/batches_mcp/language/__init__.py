@@ -51,5 +51,8 @@ def linked(parsed: ParsedFile, *, trusted: bool = False) -> Linked:
         from batches_mcp.language.verify import verify  # imports slow libraries where the file needs them
 
         problems += verify(loaded.document, parsed.file)
+    if any(each.code == "unsupported" and not each.part for each in loaded.problems):
+        # What is called may be in what is not supported: an import, or an aggregate.
+        problems = [each for each in problems if each.code != "call-target"]
     found, problems = settled(found, problems)
     return replace(found, values=local.values, problems=tuple(sorted(set(problems))))

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from batches_mcp.core.plan import Argument, Variable
 from batches_mcp.language.expressions import Binds, ExpressionError, form
 
+UNENCRYPTED = "would send the key unencrypted: plain http goes to loopback only"
+
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _VARIABLE = re.compile(r"\{\{\s*([^{}\s]+)\s*\}\}|\{([^{}\s]+)\}")
 
@@ -28,7 +30,7 @@ def base_uri_problem(uri: str) -> str:
     if any(character in "?#{}\\" or character.isspace() or not character.isprintable() for character in uri):
         return "holds more than scheme, host and path"
     if parts.scheme == "http" and host not in _LOOPBACK:
-        return "would send the key unencrypted: plain http goes to loopback only"
+        return UNENCRYPTED
     return ""
 
 

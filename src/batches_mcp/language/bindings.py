@@ -155,11 +155,15 @@ class Bindings:
             return Template((consumed.value,) if consumed.value is not None else ("",))
         return self.inlined(consumed.value, consumed.place("value"))
 
-    def inlined(self, text: str, mark: Mark) -> Template:
-        """A template of the consumed side: what `with` gives stands in for the arguments it names."""
-        return self._filled(self.scope.template(text, mark, {*self.inputs, *self.arguments}))
+    def inlined(self, text: str, mark: Mark, *, json: bool = False) -> Template:
+        """A template of the consumed side: what `with` gives stands in for the arguments it names.
 
-    def _filled(self, value: Template) -> Template:
+        In JSON an argument that is the whole value may be of any type.
+        """
+        value = self.scope.template(text, mark, {*self.inputs, *self.arguments})
+        return self._filled(value, None if json and len(value.parts) == 1 else "string")
+
+    def _filled(self, value: Template, kind: str | None = "string") -> Template:
         parts: list[Any] = []
         for part in value.parts:
             match part:
@@ -168,7 +172,7 @@ class Bindings:
                 case Argument(name=name) if self.referred(name) in self.declared:
                     parts += self.take(self.referred(name)).parts
                 case Argument(name=name):
-                    parts += self.derive(name, None, required=True).parts
+                    parts += self.derive(name, None, required=True, kind=kind).parts
                 case _:
                     parts.append(part)
         return Template(tuple(parts))
@@ -210,12 +214,16 @@ class Bindings:
         self.used.add(name)
         return Template((Argument(name),))
 
-    def derive(self, name: str, consumed: model.ConsumedInput | None, *, required: bool) -> Template:
+    def derive(
+        self, name: str, consumed: model.ConsumedInput | None, *, required: bool, kind: str | None = "string"
+    ) -> Template:
+        """The argument that nobody declares: of the type of what it is for, or of this `kind`."""
         if name in self.inputs:
             if required and name not in self.declared:
                 self.inputs[name] = replace(self.inputs[name], required=True)
         else:
-            kind = consumed.type if consumed and consumed.type else _derived_type(consumed)
+            if consumed is not None:
+                kind = consumed.type or _derived_type(consumed)
             self.inputs[name] = Input(
                 name, kind, consumed.description if consumed else "", required, consumed.schema if consumed else None
             )
@@ -252,8 +260,8 @@ class Bindings:
             )
 
 
-def _derived_type(consumed: model.ConsumedInput | None) -> str | None:
+def _derived_type(consumed: model.ConsumedInput) -> str | None:
     """The type of an argument whose type nobody declares: text, but in a body, where a field may be anything."""
-    if consumed is None or consumed.place_in != "body":
+    if consumed.place_in != "body":
         return "string"
     return "object" if consumed.name == "body" else None

@@ -51,7 +51,7 @@ def _json(bindings: Bindings, node: Node) -> JsonTemplate:
         case list() as items:
             return tuple(_json(bindings, item) for item in items)
         case str() as text:
-            return bindings.inlined(text, node.mark)
+            return bindings.inlined(text, node.mark, json=True)
         case scalar:
             return Template((scalar,))
 
@@ -78,7 +78,7 @@ def _templates(bindings: Bindings, data: Any, mark: Mark) -> JsonTemplate:
         case list():
             return tuple(_templates(bindings, each, mark) for each in data)
         case str() if data.startswith(_VALUE):
-            return bindings.inlined(data.removeprefix(_VALUE), mark)
+            return bindings.inlined(data.removeprefix(_VALUE), mark, json=True)
         case str():
             # Two parts, so that the value is made a text.
             return Template(("", *bindings.inlined(data, mark).parts)) if "{{" in data else Template((data,))

@@ -38,6 +38,8 @@ def inbound(expose: model.McpExpose | model.RestExpose, scope: Scope) -> Feed | 
             "callers cannot show a key in the query, where logs would keep it",
             "write `placement: header`",
         )
+    if isinstance(asked, model.Basic) and not asked.password:
+        scope.problems.error(asked.node.where, "missing-key", "key `password` is missing", "callers have to show one")
     if asked is not None and isinstance(expose, model.McpExpose) and expose.transport == "stdio":
         scope.problems.warning(
             expose.place("authentication"),

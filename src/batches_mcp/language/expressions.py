@@ -19,6 +19,8 @@ _NAME = re.compile(r"[A-Za-z0-9_*$@-][A-Za-z0-9_*$@:\[\]-]*")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 # What looks like a reference to somebody who reads it: a word, a dot, and a name without white space.
 _LIKE_REFERENCE = re.compile(r"(\$this\.)?[A-Za-z0-9_-]+\.[A-Za-z0-9_*-]+|(\$this|tools|rest)\.\S+")
+# An argument of whoever calls, as published files write it on the consumed side: `{{tools.name}}`.
+_OF_CALLERS = re.compile(rf"(?:tools|rest)\.({_NAME.pattern})")
 # A name is all that stands between the braces, such as `$filter` or `page[size]`, but nothing that ends a path.
 _PATH_VARIABLE = re.compile(r"\{\{\s*([^{}\s/?#]+)\s*\}\}|\{([^{}\s/?#]+)\}")
 
@@ -163,6 +165,8 @@ def _reference(name: str, binds: Binds, declared: Collection[str] | None) -> Arg
         return Argument(name)
     if variable := binds.resolve(name):
         return variable
+    if declared is not None and (caller := _OF_CALLERS.fullmatch(name)):
+        return Argument(caller[1])
     bound = binds.names()
     if "." in name or _VARIABLE.fullmatch(name):
         raise ExpressionError(

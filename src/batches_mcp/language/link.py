@@ -117,7 +117,9 @@ def _no_tools(linked: Linked, scope: Scope) -> None:
     if linked.expose is None:
         written = capability.node.entries().get("exposes")
         if written and isinstance(written.value, list) and len(written.value) == len(capability.exposes):
-            scope.problems.error(written.mark, "no-tools", _NO_TOOLS, "add an entry with `type: mcp` and its tools")
+            rest = any(isinstance(each, model.RestExpose) and each.resources for each in capability.exposes)
+            report = scope.problems.warning if rest else scope.problems.error
+            report(written.mark, "no-tools", _NO_TOOLS, "add an entry with `type: mcp` and its tools")
     else:
         written = linked.expose.node.entries().get("tools")
         if written and written.value in ([], {}):

@@ -70,15 +70,19 @@ class _Decoder:
     def _model(self, node: Node, model: type[ModelT]) -> ModelT:
         if not isinstance(node.value, dict):
             self.error(node, "wrong-type", f"expected a mapping ({_keys_text(model)}), found {node.kind}")
-            node = replace(node, value={})
-            return model(
-                node=node,
-                **{name: self._stand_in(model_field, model) for name, model_field in own_fields(model).items()},
-            )
+            return self._blank(replace(node, value={}), model)
+        if (other := self._instead(node, model)) is not None:
+            entry, message, hint = other
+            self.error(entry, "unsupported", message, hint)
+            return self._blank(node, model)
         known = _shape(model).spellings
         for name, entry in node.value.items():
             if name in model.unsupported:
                 self.error(entry, "unsupported", f"{quote(name)} is not supported here", model.unsupported[name])
+            elif name not in known and model.for_readers:
+                self.problems.warning(
+                    entry.where, "unknown-key", f"key {quote(name)} is not known here", "it is left out"
+                )
             elif name not in known:
                 merge = "merge keys are not read: write the entries out" if name == "<<" else ""
                 hint = merge or did_you_mean(name, list(known))
@@ -97,19 +101,27 @@ class _Decoder:
             self.error(given[1], "duplicate-key", f"{both} say the same thing", "remove one of the two")
         if not given or (given[0].value is None and not required(model_field)):
             if required(model_field):
-                self._missing(node, model, written.spellings[0])
+                self.error(node, "missing-key", f"key {quote(written.spellings[0])} is missing")
             return self._stand_in(model_field, model)
         decoded = self._value(given[0], _shape(model).types[model_field.name], written)
         return self._stand_in(model_field, model) if decoded is MISSING else decoded
 
-    def _missing(self, node: Node, model: type[Located], name: str) -> None:
-        """Report that a required key is missing, or what the original has in its place."""
-        given = [key for key in model.instead.get(name, {}) if key in node.entries()]
-        if not given:
-            self.error(node, "missing-key", f"key {quote(name)} is missing")
-        elif given[0] not in model.unsupported:
-            hint = model.instead[name][given[0]]
-            self.error(node.entries()[given[0]], "unsupported", f"{quote(given[0])} without {quote(name)}", hint)
+    def _instead(self, node: Node, model: type[Located]) -> tuple[Node, str, str] | None:
+        """What the original has in the place of a key that is required here and missing, as the one problem to report.
+
+        All else in such a mapping is of another form, and says nothing to somebody who writes this one.
+        """
+        entries = node.entries()
+        for name, others in model.instead.items():
+            given = [key for key in others if key in entries]
+            if given and name not in entries:
+                known = given[0] in model.unsupported
+                message = f"{quote(given[0])} " + ("is not supported here" if known else f"without {quote(name)}")
+                return entries[given[0]], message, others[given[0]]
+        return None
+
+    def _blank(self, node: Node, model: type[ModelT]) -> ModelT:
+        return model(node=node, **{name: self._stand_in(each, model) for name, each in own_fields(model).items()})
 
     def _stand_in(self, model_field: Field[Any], model: type[Located]) -> Any:
         if model_field.default is not MISSING:
@@ -126,9 +138,7 @@ class _Decoder:
             return get_args(expected)[0]
         if isinstance(expected, type) and issubclass(expected, Located):
             here = Node({}, self.root.mark)
-            return expected(
-                node=here, **{name: self._stand_in(each, expected) for name, each in own_fields(expected).items()}
-            )
+            return self._blank(here, expected)
         return {str: "", tuple: (), dict: {}}.get(get_origin(expected) or expected)
 
     def _value(self, node: Node, expected: Any, written: Key) -> Any:
@@ -163,7 +173,7 @@ class _Decoder:
 
     def _variant(self, node: Node, members: list[type[Located]], written: Key) -> Any:
         """One of several models, told apart by the key `type`."""
-        by_type = {get_args(_shape(member).types["type"])[0]: member for member in members}
+        by_type = {name: member for member in members for name in get_args(_shape(member).types["type"])}
         kind = node.entries().get("type")
         if kind is not None and isinstance(kind.value, str) and kind.value in by_type:
             return self.model(node, by_type[kind.value])

@@ -63,7 +63,8 @@ def _path(location: str, folder: Path, mark: Mark, problems: Problems) -> Path |
         problems.error(mark, "unsupported", f"{quote(scheme[0] + '...')} is not supported here", hint)
         return None
     path = location if scheme is None else unquote(location[len(scheme[0]) :].removeprefix("//"))
-    path = path[1:] if re.match(r"/[A-Za-z]:", path) else path  # file:///C:/...
+    # file:///C:/..., and file:///./..., as the original's own files write a path beside them.
+    path = path[1:] if re.match(r"/([A-Za-z]:|\.\.?/)", path) else path
     found = folder / path
     # Whatever else can be opened, a pipe for one, might never end.
     if not path or "\0" in path or (found.exists() and not found.is_file()):

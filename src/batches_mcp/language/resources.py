@@ -73,8 +73,13 @@ def _call(
     if call is None:
         return None
     if call.target.operation.method != "GET":
-        found = f"would be read by a {call.target.operation.method}"
-        _error(resource, "call", scope, found, "clients read resources unasked: name an operation with `method: GET`")
+        scope.problems.warning(
+            resource.place("call"),
+            "resource",
+            f"resource {quote(resource.name)} would be read by a {call.target.operation.method}",
+            "it is left out, since clients read resources unasked: name an operation with `method: GET`",
+        )
+        return None
     missing = [each.name for each in call.inputs if each.required and each.name not in variables]
     if missing:
         needs = f"needs {', '.join(map(quote, missing))}, which its URI does not give"

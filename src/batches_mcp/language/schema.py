@@ -50,7 +50,7 @@ def _model(model: type[Located], definitions: dict[str, Any], *, without: str = 
         "properties": properties,
         "required": needed,
         "allOf": rules,
-        "additionalProperties": False,
+        "additionalProperties": None if model.for_readers else False,
     }
     return {name: value for name, value in result.items() if value not in (None, [])}
 

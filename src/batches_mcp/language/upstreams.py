@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from batches_mcp.core.diagnostics import quote
 from batches_mcp.core.plan import Argument, Variable
 from batches_mcp.language import model
-from batches_mcp.language.baseuri import base_uri_problem, environment_name, template_problem, variables
+from batches_mcp.language.baseuri import UNENCRYPTED, base_uri_problem, environment_name, template_problem, variables
 from batches_mcp.language.credentials import credential
 from batches_mcp.language.expressions import ExpressionError
 from batches_mcp.language.origins import UNKNOWN, Origin, origin_of
@@ -68,7 +68,9 @@ class _Reader:
         """The variables of the base URI, and what is wrong with it."""
         uri, mark = consumes.base_uri, consumes.place("base_uri")
         problem = template_problem(uri) if uri else ""
-        if problem:
+        if problem == UNENCRYPTED and consumes.authentication is None and not self.scope.binds.names():
+            self.scope.problems.warning(mark, "base-uri", f"{quote(uri)} is not encrypted", "write https where it can")
+        elif problem:
             shown = quote(re.sub(r"//.*@", "//***@", uri))
             self.scope.problems.error(mark, "base-uri", f"{shown} {problem}", "for example https://api.example.com/v1")
             return {}

@@ -25,7 +25,7 @@ class Bearer(Located):
 class Basic(Located):
     type: Literal["basic"]
     username: str
-    password: str
+    password: str = ""
 
 
 Authentication = ApiKey | Bearer | Basic

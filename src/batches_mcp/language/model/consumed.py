@@ -43,9 +43,12 @@ class TextBody(Located):
 
 @declared
 class FormBody(Located):
-    """A request body of form fields: a map of templates, or `name=value` pairs joined by `&`."""
+    """A request body of form fields: a map of templates, or `name=value` pairs joined by `&`.
 
-    type: Literal["formUrlEncoded"]
+    Published files say `form` as well.
+    """
+
+    type: Literal["formUrlEncoded", "form"]
     data: str | dict[str, str | int | float | bool]
 
 
@@ -55,6 +58,7 @@ Body = JsonBody | TextBody | FormBody
 @declared
 class Operation(Located):
     unsupported: ClassVar = {
+        "path": "give the operation a resource of its own, with this path",
         "outputSchema": "leave it out: answers are JSON or JSONL",
         "outputMediaType": "leave it out: answers are JSON or JSONL",
         "maxBinarySize": "leave it out: answers are JSON or JSONL",

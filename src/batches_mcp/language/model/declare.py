@@ -67,6 +67,8 @@ class Located:
     # Required keys for which the original takes others instead: those others, with what to do instead.
     instead: ClassVar[dict[str, dict[str, str]]] = {}
 
+    # Whether it only tells readers something, so that a key nobody knows does no harm.
+    for_readers: ClassVar[bool] = False
     # The type of the adapter that this is; what is wrong with one keeps the others from nothing.
     part: ClassVar[str] = ""
 

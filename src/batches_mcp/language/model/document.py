@@ -11,6 +11,8 @@ from batches_mcp.language.model.exposed import Expose
 
 @declared
 class Info(Located):
+    for_readers: ClassVar = True
+
     label: str = key("label", "display")
     description: str = ""
     tags: tuple[str, ...] = ()
@@ -44,12 +46,13 @@ class Capability(Located):
         "binds": "write the binds at the top level of the file",
     }
 
-    consumes: tuple[Consumes, ...]
+    consumes: tuple[Consumes, ...] = ()
     exposes: tuple[Expose, ...] = key(
         "exposes",
         unsupported={
             "skill": "expose the operations as tools of an adapter with `type: mcp`",
             "control": "leave it out: `batches-mcp check` validates, `/healthz` tells whether the server is up",
+            "api": "write `type: rest`, as later versions do",
             "grpc": "supported: mcp, rest",
             "webhook": "supported: mcp, rest",
         },
@@ -62,7 +65,9 @@ class Document(Located):
         "consumes": "a stand-alone consumes file serves nothing: write it under `capability`",
         "exposes": "a stand-alone exposes file serves nothing: write it under `capability`",
         "aggregates": "write the operation into `consumes` and the tool into `exposes`",
+        "externalRefs": "bind the variables of the environment, or of a file, under `binds`",
     }
+    instead: ClassVar = {"capability": unsupported}
 
     version: str = key("naftiko", "ikanos")
     info: Info | None = None

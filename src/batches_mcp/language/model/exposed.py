@@ -128,7 +128,11 @@ _CACHING = "leave it out: clients may keep the lists for five minutes"
 @declared
 class McpExpose(Located):
     part: ClassVar = "mcp"
-    unsupported: ClassVar = IMPORT_KEYS | {"ttlMs": _CACHING, "cacheScope": _CACHING}
+    unsupported: ClassVar = IMPORT_KEYS | {
+        "ttlMs": _CACHING,
+        "cacheScope": _CACHING,
+        "maxBinarySize": "leave it out: how much of an answer is read is limited already",
+    }
 
     type: Literal["mcp"]
     namespace: str
