@@ -10,6 +10,7 @@ from hypothesis import given
 from jsonschema import Draft202012Validator
 from jsonschema.validators import extend
 
+from batches_mcp.core.diagnostics import has_errors
 from batches_mcp.core.errors import CapabilityError
 from batches_mcp.language.load import load
 from batches_mcp.language.schema import schema
@@ -41,7 +42,7 @@ def shape(content: bytes) -> tuple[bool, Any] | None:
         source = parse(content, "f.yaml")
     except CapabilityError:
         return None
-    return None if source.problems else (not load(source).problems, source.root.plain())
+    return None if source.problems else (not has_errors(load(source).problems), source.root.plain())
 
 
 BROKEN = [
