@@ -34,6 +34,14 @@ ASKED = {
 }
 
 
+def test_counting_tokens_is_free_and_so_goes_on_under_a_cap() -> None:
+    counted = answer(200, {"input_tokens": 9})
+    with scripted_upstream(counted) as upstream, rest_server(upstream.url, "--max-cost-usd", "1") as served:
+        reply = raw(served, "POST", "/v1/messages/count_tokens", b'{"model":"m","messages":[]}')
+        assert (reply.status, json.loads(reply.body)) == (200, {"input_tokens": 9})
+        assert [(each.method, each.target) for each in upstream.received] == [("POST", "/v1/messages/count_tokens")]
+
+
 @pytest.mark.parametrize(
     ("flags", "refused"),
     [

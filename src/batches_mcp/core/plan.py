@@ -119,7 +119,8 @@ class RequestPlan:
 
     `path` is split at its variables: a `Feed` stands where a variable was. `body` is used when no feed is for the body.
     `credential` is sent with every request and takes values from the environment only, as the base URI does:
-    `base_variables` has the name of the variable for each text that stands for one in `base_uri`.
+    `base_variables` has the name of the variable for each text that stands for one in `base_uri`. What is `free` costs
+    nothing, whatever is sent.
     """
 
     operation: str
@@ -130,6 +131,7 @@ class RequestPlan:
     body: BodyTemplate | None
     credential: Feed | BasicCredential | None
     base_variables: Mapping[str, str] = field(default_factory=dict)
+    free: bool = False
 
     def credential_templates(self) -> Iterator[Template]:
         yield from credential_templates(self.credential)

@@ -183,6 +183,7 @@ def request_plan(call: LinkedCall, base_url: str | None, environment: Mapping[st
             for text, variable in target.upstream.base_variables.items()
             if text in base
         },
+        free=target.operation.free,
     )
 
 

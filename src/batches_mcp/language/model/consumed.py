@@ -81,6 +81,7 @@ class Operation(Located):
     behavior: Literal["cancel", "delete", "list", "results", "status", "submit"] | None = key(
         "x-behavior", default=None
     )
+    free: bool = key("x-free", default=False)
     output_raw_format: Literal["json", "jsonl", "binary"] = key(
         "outputRawFormat",
         unsupported=dict.fromkeys(
