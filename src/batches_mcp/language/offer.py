@@ -32,7 +32,7 @@ class Choice:
         return tool.name not in self.exclude and (not self.only or tool.name in self.only)
 
     def bounds(self, tool: ToolPlan) -> bool:
-        """Whether a call cannot spend what nobody estimated: a POST without a behaviour might, but for one that is free."""
+        """Whether a call cannot spend what nobody estimated: a POST without a behaviour might, unless it is free."""
         known = tool.request.method != "POST" or tool.request.free
         return self.priced is None or known or tool.behavior in self.priced
 
