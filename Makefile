@@ -4,6 +4,11 @@ BIN := $(VENV)/bin
 HOSTS := @anthropic-ai/claude-code@2.1.329 @google/gemini-cli@0.61.0 @openai/codex@0.169.0 @github/copilot@1.0.102 \
 	opencode-ai@1.18.33 cline@3.0.65 \
 	@modelcontextprotocol/ext-apps@2.0.4 @modelcontextprotocol/client@2.0.0 esbuild@0.28.2
+# What runs batches in the soak, each Python one in an environment of its own: NAME:REQUIREMENT,...
+# instructor 1.17.0 closes its client before it reads the results.
+SDK_JS := @anthropic-ai/sdk@1.14.0
+LIBRARIES := sdk:anthropic==2.14.0 sdk-0:anthropic==0.49.0 instructor:instructor==1.15.0,anthropic==0.125.0 \
+	promptbatch:promptbatch==0.2.0,anthropic==2.14.0
 # The tests mostly wait for processes, so that there may be more of them than cores.
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null | awk '{n = $$1 < 4 ? 4 : $$1 > 8 ? 8 : $$1} END {print n ? n : 4}')
 # The tests of functions, whose coverage is bounded in pyproject.toml.
@@ -26,7 +31,7 @@ test: $(VENV)/.installed-dev  ## run the test suite, and measure which branches 
 	@$(BIN)/coverage report
 	@$(BIN)/python -m pytest -q -n $(WORKERS) $(MEASURED:%=--ignore=%)
 
-soak: $(VENV)/.installed-dev  ## run the long fault and kill matrices
+soak: $(VENV)/.installed-dev .libraries/.installed  ## run the long fault and kill matrices, and the SDKs and libraries of others (needs node)
 	@$(BIN)/python -m pytest -q -m soak --timeout 3000
 
 check: $(VENV)/.installed-dev  ## lint, types and the layer test
@@ -70,6 +75,15 @@ $(VENV)/bin/python:
 	@echo "Creating $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo "The virtual environment could not be made. \
 	On Debian and Ubuntu: sudo apt install python3-venv. Then run make again." >&2; exit 1; }
+
+.libraries/.installed: Makefile | $(VENV)/bin/python
+	@echo "Installing the SDKs and libraries that the soak runs (a minute)"
+	@npm install --force --silent --no-fund --no-audit --prefix .libraries $(SDK_JS)
+	@for each in $(LIBRARIES); do \
+		$(BIN)/python -m venv --clear .libraries/$${each%%:*} && \
+		.libraries/$${each%%:*}/bin/python -m pip install --quiet --disable-pip-version-check \
+		$$(echo "$${each#*:}" | tr , ' ') || exit 1; done
+	@touch $@
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing batches-mcp into $(VENV) (the first time takes a minute)"
