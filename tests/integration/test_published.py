@@ -26,6 +26,7 @@ SECRETS = {
     "REGION": "eu",
     "ACCOUNT_SID": "AC1",
     "WIDGETS_TOKEN": "w-token",
+    "PARTS_TOKEN": "p-token",
 }
 SMS = {"SMS_USER": "user", "SMS_PASSWORD": "pass"}
 
@@ -136,6 +137,24 @@ CALLS = [
         {"authorization": f"Basic {base64.b64encode(b'w-token:').decode()}"},
         {"name": "W", "domains": ["x.example"], "note": "for W"},
         {"account_id", "name", "domains"},
+    ),
+    (
+        "path-parts",
+        "get-part",
+        {"uniqueName": "a'/b", "$select": ["id", "x y"]},
+        "GET /v1/parts(uniqueName='a%27%2Fb')/getAll()?%24select=id&%24select=x%20y",
+        {"authorization": "Bearer p-token"},
+        None,
+        {"uniqueName", "$select"},
+    ),
+    (
+        "path-parts",
+        "count-country",
+        {"country_id": "7.8"},
+        "GET /v1/countries/7%2E8.json/$count",
+        {},
+        None,
+        {"country_id"},
     ),
     ("no-info", "get-ship", {"imo": "IMO-1"}, "GET /ships/IMO-1", {}, None, {"imo"}),
 ]
