@@ -65,9 +65,10 @@ def test_what_is_not_the_api(status: int, next_step: str, tmp_path: Path) -> Non
 
 
 def test_a_missing_key(tmp_path: Path) -> None:
-    err = failed(tmp_path, "run", "in.jsonl", "-o", "out.jsonl", ANTHROPIC_API_KEY="")
+    code, out, err = run("run", "in.jsonl", "-o", "out.jsonl", cwd=tmp_path, ANTHROPIC_API_KEY="")
+    assert (code, out) == (2, ""), err
     assert err.endswith(
-        "Next: Run `batches-mcp key set`, or set ANTHROPIC_API_KEY, or ANTHROPIC_API_KEY_FILE to the path of a file "
+        "there is no API key. Run `batches-mcp key set`, or set ANTHROPIC_API_KEY, or ANTHROPIC_API_KEY_FILE to the path of a file "
         "that holds it.\n"
     )
 

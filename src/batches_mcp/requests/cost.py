@@ -117,6 +117,11 @@ def _rounded(amount_usd: float | None, rounding: str) -> float | None:
     return float(Decimal(str(amount_usd)).quantize(step, rounding))
 
 
+def billed_usd(amount_usd: float | None) -> float | None:
+    """A cost as it is told: exact, but for one below a hundredth of a cent, which JSON would write with an exponent."""
+    return at_most(amount_usd) if amount_usd is not None and amount_usd < _CENT / 100 else amount_usd
+
+
 def dollars(amount_usd: float) -> str:
     """An amount as a person reads it: to the cent, below a dollar to two significant digits; without an exponent."""
     if not 0 < amount_usd < 1:

@@ -112,14 +112,19 @@ class Ledger:
             return True
 
     def candidate(self, key: int, batch: Batch | None) -> None:
-        """Note the one batch that may be an unsettled entry's; None: there is none, or there are several."""
+        """Note the one batch that may be an unsettled entry's; None: there is none, or there are several.
+
+        An entry that was settled meanwhile stays as it is.
+        """
         with self.database.transaction() as db:
-            update(db, key, **(_batch(batch) if batch else _NO_BATCH))
+            if select(db, f"key = ? AND {_UNSETTLED}", key):
+                update(db, key, **(_batch(batch) if batch else _NO_BATCH))
 
     def settled(self, key: int, state: State) -> None:
-        """No batch of an entry is known, for a reason that `state` tells."""
+        """No batch of an entry is known, for a reason that `state` tells; one that is settled stays as it is."""
         with self.database.transaction() as db:
-            update(db, key, state=state, owner=None, **_NO_BATCH)
+            if select(db, f"key = ? AND {_UNSETTLED}", key):
+                update(db, key, state=state, owner=None, **_NO_BATCH)
 
     def told(self, key: int) -> None:
         with self.database.transaction() as db:

@@ -19,7 +19,7 @@ from batches_mcp.api.operations import BATCH_ID
 from batches_mcp.core.errors import CallError, ErrorReport, Retry, StateUnusable
 from batches_mcp.core.state import unusable
 from batches_mcp.exchange import result
-from batches_mcp.requests.cost import actual_usd, at_most
+from batches_mcp.requests.cost import actual_usd, billed_usd
 from batches_mcp.requests.tokens import Tokens
 from batches_mcp.store.spool import Spool
 from batches_mcp.tools import OUR_KEY
@@ -208,7 +208,7 @@ def _usage(spool: Spool) -> dict[str, Any]:
         "cache_creation_input_tokens": total.cache_creation_input_tokens,
         "cache_read_input_tokens": total.cache_read_input_tokens,
         "output_tokens": total.output_tokens,
-        "cost_usd": at_most(actual_usd(spool.tokens)),
+        "cost_usd": billed_usd(actual_usd(spool.tokens)),
     }
 
 

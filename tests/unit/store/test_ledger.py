@@ -242,6 +242,18 @@ def test_a_candidate_is_nobodys_batch(records: Records) -> None:
     assert records.ledger.find("b1") is not None
 
 
+def test_what_is_settled_meanwhile_stays_as_it_is(records: Records) -> None:
+    """Whoever looked for longer than another one comes too late with what they did not find."""
+    key = begin(records)
+    assert records.ledger.adopted(key, Batch.of({"id": "msgbatch_1"}))
+    records.ledger.candidate(key, None)
+    records.ledger.candidate(key, Batch.of({"id": "msgbatch_2"}))
+    records.ledger.settled(key, State.NONE_FOUND)
+    entry = records.ledger.find("msgbatch_1")
+    assert entry is not None
+    assert (entry.key, entry.state) == (key, State.ADOPTED)
+
+
 def test_a_row_of_jobs(records: Records) -> None:
     made(records, "b1", label="May", source="in.jsonl", part=2, parent="b0", estimate_usd=0.25)
     [entry] = records.ledger.entries()
