@@ -46,6 +46,18 @@ EXAMPLES = {
         "batches-mcp key set",
         "batches-mcp key show",
     ),
+    "teams": (
+        "batches-mcp teams check teams.yaml",
+        "batches-mcp teams key nightly --team search",
+    ),
+    "teams check": (
+        "batches-mcp teams check teams.yaml",
+        "batches-mcp teams check teams.yaml --json",
+    ),
+    "teams key": (
+        "batches-mcp teams key nightly --team search",
+        "batches-mcp teams key dashboard --team search --scope batches:read",
+    ),
     "key set": (
         "batches-mcp key set",
         "batches-mcp key set < key-file",

@@ -81,7 +81,9 @@ class Environment:
         if value and file:
             raise UsageError(f"{name} and {name}_FILE are both set; unset one of them")
         if file:
-            return FoundSecret(SecretStr(self._read(f"{name}_FILE", Path(file))), f"{file}, which {name}_FILE names")
+            return FoundSecret(
+                SecretStr(self.read_secret(f"{name}_FILE", Path(file))), f"{file}, which {name}_FILE names"
+            )
         if value:
             return FoundSecret(SecretStr(value), f"the environment variable {name}")
         return self._stored() if name == API_KEY else None
@@ -91,7 +93,7 @@ class Environment:
         if not path.exists():
             return None
         try:
-            return FoundSecret(SecretStr(self._read("the stored key", path)), f"{path}, the stored key")
+            return FoundSecret(SecretStr(self.read_secret("the stored key", path)), f"{path}, the stored key")
         except UsageError as error:
             self.warn(f"{error}; it counts as missing")
             return None
@@ -105,7 +107,12 @@ class Environment:
         values = {name: self.secret(name) for name in sorted(names)}
         return {name: value for name, value in values.items() if value is not None}
 
-    def _read(self, subject: str, path: Path) -> str:
+    def read_secret(self, subject: str, path: Path) -> str:
+        """The secret in a file, without the white space round it; `subject` names in the error what said so.
+
+        Raises:
+            UsageError: the file cannot be read, is empty, or holds only a placeholder.
+        """
         try:
             with path.open("rb") as file:
                 mode = os.fstat(file.fileno()).st_mode
