@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 HOSTS := @anthropic-ai/claude-code@2.1.329 @google/gemini-cli@0.61.0 @openai/codex@0.169.0 @github/copilot@1.0.102 \
-	opencode-ai@1.18.33 cline@3.0.65 \
+	opencode-ai@1.18.33 cline@3.0.65 oidc-provider@9.13.3 \
 	@modelcontextprotocol/ext-apps@2.0.4 @modelcontextprotocol/client@2.0.0 esbuild@0.28.2
 # The tests mostly wait for processes, so that there may be more of them than cores.
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null | awk '{n = $$1 < 4 ? 4 : $$1 > 8 ? 8 : $$1} END {print n ? n : 4}')

@@ -55,7 +55,7 @@ PURE = (
     "core.diagnostics", "core.errors", "core.plan", "core.redact", "core.variables",
     "language.", "-language.__init__", "-language.defaults", "-language.local", "-language.source",
     "exchange.arguments", "exchange.coercion", "exchange.failure", "exchange.recent", "exchange.request", "exchange.result",
-    "access.keys", "access.principal", "access.teams",
+    "access.allowance", "access.keys", "access.principal", "access.teams",
     "requests.checks", "requests.cost", "requests.demand", "requests.kinds", "requests.known", "requests.models",
     "requests.problems", "requests.scan", "requests.shape", "requests.template", "requests.tokens",
     "store.causes", "store.entry", "store.rows",

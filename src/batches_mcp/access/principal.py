@@ -60,4 +60,4 @@ class Principal:
 
 def needed(method: str) -> frozenset[str]:
     """The scopes that an operation with this HTTP method needs."""
-    return frozenset({READ}) if method in ("GET", "HEAD") else frozenset({READ, WRITE})
+    return frozenset({READ}) if method in ("GET", "HEAD", "OPTIONS") else frozenset({READ, WRITE})

@@ -35,6 +35,11 @@ class Teams:
     claims: Mapping[str, Team] = field(default_factory=dict)
 
     @property
+    def capped(self) -> bool:
+        """Whether there is a cap on what a team spends."""
+        return any(team.caps for team in self.teams.values())
+
+    @property
     def api_keys(self) -> list[SecretStr]:
         return [team.api_key for team in self.teams.values() if team.api_key is not None]
 

@@ -33,11 +33,12 @@ from batches_mcp.core.variables import Variables
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
 
+    from batches_mcp.access.teams import Teams
     from batches_mcp.language.link import Linked
     from batches_mcp.sandbox.config import SandboxOptions
+    from batches_mcp.serve.callers import Callers, Guard
     from batches_mcp.serve.draining import Draining
     from batches_mcp.tools.behaviors import Behavior
-    from batches_mcp.work.runtime import Runtime
 
 _SANDBOX_KEY = "sandbox-key"
 _IN_SANDBOX = "Requests go to a sandbox, whose answers are made up: nothing is sent to Anthropic, and nothing is spent."
@@ -81,7 +82,10 @@ class Ready:
         return Admission(header, SecretStr(value))
 
     def server(
-        self, draining: Draining | None = None, opened: Callable[[Runtime], object] = lambda _: None
+        self,
+        draining: Draining | None = None,
+        opened: Callable[[Callers], object] = lambda _: None,
+        guard: Guard | None = None,
     ) -> Server[Any]:
         """The MCP server; importing what it is made of takes most of the start."""
         from batches_mcp.serve.mcp import build_server
@@ -96,6 +100,7 @@ class Ready:
             account=self.batch.account,
             draining=draining,
             opened=opened,
+            guard=guard,
         )
 
 
@@ -114,11 +119,12 @@ def ready(
     *,
     with_rest: bool = False,
     sandbox: SandboxOptions | None = None,
+    teams: Teams | None = None,
 ) -> Iterator[Ready]:
     """Compile the capability file that the settings name; an embedded sandbox lives as long as the context.
 
     File arguments may read in `default_root` when no other folder is given; `with_rest` compiles the REST adapter too;
-    `sandbox` says how an embedded one behaves.
+    `sandbox` says how an embedded one behaves. `teams` are those that are served.
 
     Raises:
         UsageError: settings that contradict each other or the file.
@@ -154,10 +160,11 @@ def ready(
         if not linked.tools and rest is None:
             raise UsageError("nothing of the capability file is served over MCP; add --transport http --rest for REST")
         calls = [*plan.calls, *(route.tool for route in (rest.routes if rest else ()))]
-        priced = None if given.max_cost_usd is None else table.keys()
+        cap = "--max-cost-usd" if given.max_cost_usd is not None else "cap_usd" if teams and teams.capped else None
+        priced = None if cap is None else table.keys()
         served = offer(plan, rest, Choice(settings.read_only, settings.tools, settings.exclude, priced))
         for name in served.unbounded:
-            say(f"--max-cost-usd: {name} is left out, because nothing is known of what it spends")
+            say(f"{cap}: {name} is left out, because nothing is known of what it spends")
         plan, rest = served.server, served.rest
         plan = replace(
             plan,
@@ -169,7 +176,8 @@ def ready(
             # The sandbox takes any key, and a real one has no business there.
             variables.update((name, SecretStr(_SANDBOX_KEY)) for name in plan.secrets)
         token = environment.secret(TOKEN)
-        secrets = [variables[name] for name in plan.secrets if name in variables] + ([token] if token else [])
+        secrets = [variables[name] for name in plan.secrets if name in variables]
+        secrets += [*([token] if token else []), *(teams.api_keys if teams else ())]
         redactor = Redactor.of(secret.get_secret_value() for secret in secrets)
         configure_logging(log_level, redactor)
         for uri in {_shown_base(call.request, variables) for call in calls}:

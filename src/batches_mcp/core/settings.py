@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -157,6 +158,8 @@ class Admission:
 class HttpSettings:
     """How the server is reached over HTTP; `admission` is what the capability asks of callers, unless a token is set.
 
+    With `doors`, each caller is known by a credential of its own.
+
     Raises:
         UsageError: others than this machine could reach the server, and nothing would keep them out.
     """
@@ -167,6 +170,7 @@ class HttpSettings:
     token: SecretStr | None = None
     rest_port: int | None = None
     admission: Admission | None = None
+    doors: bool = False
 
     @property
     def asked(self) -> Admission | None:
@@ -175,12 +179,49 @@ class HttpSettings:
 
     def __post_init__(self) -> None:
         open_to_others = self.host not in LOOPBACK_HOSTS or bool(self.allow_hosts)
-        if open_to_others and self.token is None:
+        if open_to_others and self.token is None and not self.doors:
             reason = f"--host {self.host}" if self.host not in LOOPBACK_HOSTS else "--allow-host"
             raise UsageError(
                 f"{reason} lets others than this machine reach the server, and with it your API key; "
                 f"set {TOKEN} (or {TOKEN}_FILE) to a secret that clients must send as a bearer token"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class OidcSettings:
+    """The identity provider whose tokens let callers in, and what is expected of these.
+
+    `resource_url` is where callers reach the MCP endpoint, and one of its `audiences` each token must be for; see
+    `access.tokens.TokenRules` for the claims.
+
+    Raises:
+        UsageError: a URL is none, or anybody between here and there could change what it answers.
+    """
+
+    issuer: str
+    resource_url: str
+    audiences: tuple[str, ...] = ()
+    scope_claim: str = "scope"
+    team_claim: str = "groups"
+
+    def __post_init__(self) -> None:
+        for flag, url in (("--oidc-issuer", self.issuer), ("--resource-url", self.resource_url)):
+            if not is_safe(url):
+                raise UsageError(f"{flag}: {url} is no URL to trust; expected https://..., or http:// on this machine")
+            if urlsplit(url).query or urlsplit(url).fragment:
+                raise UsageError(f"{flag}: {url} has a query or a fragment; leave it out")
+        if not urlsplit(self.resource_url).path.strip("/"):
+            raise UsageError(f"--resource-url: {self.resource_url} names no path; expected https://HOST/mcp")
+
+
+def is_safe(url: str) -> bool:
+    """Whether nobody between here and there can change what a URL answers: https, or this machine."""
+    try:
+        parts = urlsplit(url)
+        here = parts.hostname in LOOPBACK_HOSTS
+    except ValueError:
+        return False
+    return bool(parts.netloc) and (parts.scheme == "https" or (parts.scheme == "http" and here))
 
 
 CAP_EXPECTED = "expected US dollars, a finite number above 0, such as 25 or 0.5"

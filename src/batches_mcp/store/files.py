@@ -58,6 +58,11 @@ def file_of(every: Iterable[ResultFiles], account: str, name: str) -> Path | Non
     return None
 
 
+def batch_of(name: str) -> str:
+    """The id of the batch whose results are in a file with this name, for ids that can be names."""
+    return name.partition(".")[0]
+
+
 def media_type(path: Path) -> str:
     """What a file's content is called in HTTP."""
     return "text/csv" if path.suffix == ".csv" else "application/x-jsonl"

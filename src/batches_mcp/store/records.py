@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # Older than any create that may be under way.
 _DAY_S = 86_400.0
 ABANDONED_S = _DAY_S
+# No month is longer, and a day is to spare for clocks.
+_MONTH_S = 32 * _DAY_S
 _TIDY_EVERY_S = 3_600.0
 
 
@@ -95,11 +97,13 @@ class Records:
         self.tidied_s = now_s
         self.answers.tidy(now_s)
         expired = self.ledger.expired(now_s)
-        keys = {entry.key for entry in expired}
-        current = {entry.body for entry in self.ledger.entries() if entry.key not in keys}
+        old = {entry.key for entry in expired}
+        current = {entry.body for entry in self.ledger.entries() if entry.key not in old}
         for entry in expired:
             if entry.body not in current:
                 self.kept.forget(entry.body)
+        # What a team spent is counted by the month.
+        keys = {each.key for each in expired if each.team is None or each.started_s < now_s - _MONTH_S}
         self.kept.tidy(self.ledger.drop(keys), now_s - ABANDONED_S)
 
     def _enter(self) -> None:

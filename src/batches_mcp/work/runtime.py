@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,12 +19,14 @@ from batches_mcp.api.newest import NewestIds
 from batches_mcp.core.errors import StateUnusable
 from batches_mcp.core.plan import RequestPlan
 from batches_mcp.core.state import StateFolder
+from batches_mcp.core.variables import Variables
 from batches_mcp.exchange.forward import Forward
 from batches_mcp.exchange.upstream import Upstream
 from batches_mcp.store.records import AllRecords
 from batches_mcp.work.underway import Download, Underway
 
 if TYPE_CHECKING:
+    from batches_mcp.access.principal import Principal, Team
     from batches_mcp.store.spools import Spools
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,9 @@ class Runtime:
 
     `downloads` are those under way, by their account's spools and their batch's id; `underway` are the creates;
     `pages` is for `turn`, and `newest` are ids to offer. `all_records` is None where no ledger is kept.
+
+    `caller` is who a call is made by, where a server tells that; see `of`. A team's API key takes the place of the
+    variable `key_variable`.
     """
 
     forward: Forward
@@ -55,12 +60,35 @@ class Runtime:
     underway: Underway = field(default_factory=Underway)
     downloads: dict[tuple[Spools, str], Download] = field(default_factory=dict)
     newest: NewestIds = field(default_factory=NewestIds)
+    caller: Principal | None = None
+    key_variable: str | None = None
     pages: anyio.Lock = field(default_factory=anyio.Lock)
     _long_work: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(_MOST_LONG_WORK))
+
+    _of_teams: dict[str, Runtime] = field(default_factory=dict)
 
     @property
     def state(self) -> StateFolder:
         return self.accounts.state
+
+    def of(self, caller: Principal | None) -> Runtime:
+        """The same for the calls of one caller, which go upstream with its team's API key if it has one."""
+        own = self if caller is None or caller.team is None else self.of_team(caller.team)
+        return replace(own, caller=caller)
+
+    def of_team(self, team: Team) -> Runtime:
+        """The same with a team's API key, without a caller."""
+        if team.api_key is None or self.key_variable is None:
+            return self
+        if team.name not in self._of_teams:
+            known = self.forward.variables
+            placeholders = known.placeholders if isinstance(known, Variables) else {}
+            variables = Variables({**known, self.key_variable: team.api_key}, placeholders)
+            accounts = Accounts(self.state, variables, self.accounts.named)
+            forward = Forward(variables, self.forward.upstream, learn=_learning(accounts, self.all_records))
+            own = replace(self, forward=forward, accounts=accounts, newest=NewestIds())
+            self._of_teams[team.name] = own
+        return self._of_teams[team.name]
 
     async def long_work(self, work: Callable[..., Found], *arguments: Any) -> Found:
         """Do what reads or writes whole files in a worker thread, so that what takes a moment need not wait for it."""
@@ -89,19 +117,20 @@ async def running(
     *,
     ledger: bool = True,
     account: str | None = None,
+    key_variable: str | None = None,
     drain_s: Callable[[], float],
 ) -> AsyncIterator[Runtime]:
     """What calls share until the end of the block; creates that are under way then get `drain_s` to end.
 
-    Without a `ledger` nothing is remembered of creates. `account` is whose batches these are, if the operator says so.
+    Without a `ledger` nothing is remembered of creates. `account` is whose batches these are, if the operator says so;
+    see `Runtime` for `key_variable`.
     """
     accounts = Accounts(state, variables, account)
     records = AllRecords(state) if ledger else None
     try:
         async with upstream or Upstream() as entered, anyio.create_task_group() as tasks:
-            learn = _learn_nothing if records is None else partial(_learn, accounts, records)
-            forward = Forward(variables, entered, learn=learn)
-            runtime = Runtime(forward, accounts, tasks, records)
+            forward = Forward(variables, entered, learn=_learning(accounts, records))
+            runtime = Runtime(forward, accounts, tasks, records, key_variable=key_variable)
             try:
                 yield runtime
             finally:
@@ -112,6 +141,10 @@ async def running(
     finally:
         if records is not None:
             records.close()
+
+
+def _learning(accounts: Accounts, records: AllRecords | None) -> Callable[[RequestPlan, Mapping[str, str]], None]:
+    return _learn_nothing if records is None else partial(_learn, accounts, records)
 
 
 def _learn_nothing(_plan: RequestPlan, _headers: Mapping[str, str]) -> None:

@@ -18,7 +18,20 @@ from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import StateUnusable
 from batches_mcp.core.state import StateFolder
 from batches_mcp.store.database import Database
-from batches_mcp.store.entry import Baseline, Begun, Busy, Changed, ClaimRules, Draft, Made, OverCap, State, Unsettled
+from batches_mcp.store.entry import (
+    Baseline,
+    Begun,
+    Busy,
+    Cap,
+    Changed,
+    ClaimRules,
+    Draft,
+    Made,
+    OverCap,
+    State,
+    Unsettled,
+    Window,
+)
 from batches_mcp.store.kept import Copy
 from batches_mcp.store.ledger import Ledger
 from batches_mcp.store.presence import Presence
@@ -142,18 +155,45 @@ def test_a_retry_of_all_of_a_batch_is_no_duplicate_of_it(records: Records) -> No
     assert isinstance(records.claim(draft(parent="b2"), at(), RULES), Begun)
 
 
+CAP = Cap(5.0)
+
+
+def test_a_content_and_its_costs_are_a_teams_own(records: Records) -> None:
+    def claim(content: str, team: str | None, now_s: float = NOW_S) -> Any:
+        caps = (Cap(3.0, Window.DAY, team), Cap(4.0, Window.MONTH, team)) if team else (CAP,)
+        drafted = replace(draft(content, estimate_usd=2.0), team=team)
+        return records.claim(drafted, at(now_s), ClaimRules(caps=caps))
+
+    first = claim("a", "search")
+    records.ledger.accepted(first.entry.key, Batch.of({"id": "b1"}))
+    assert isinstance(claim("a", "search"), Made)
+    second = claim("a", "ads")
+    assert isinstance(second, Begun)
+    records.ledger.accepted(second.entry.key, Batch.of({"id": "b2"}))
+    assert claim("b", "search") == OverCap(Cap(3.0, Window.DAY, "search"), 2.0)
+    assert claim("c", None) == OverCap(CAP, 4.0)
+    next_day = NOW_S + DAY_S + 1
+    third = claim("b", "search", next_day)
+    assert isinstance(third, Begun)
+    assert claim("d", "search", next_day + DAY_S + 1) == OverCap(Cap(4.0, Window.MONTH, "search"), 4.0)
+    assert isinstance(claim("d", "search", next_day + 31 * DAY_S), Begun)
+    assert records.ledger.batch_ids("search") == ["b1"]
+    assert records.ledger.batch_ids(None) == []
+    assert (first.entry.team, second.entry.team) == ("search", "ads")
+
+
 def test_the_cap_counts_what_was_reserved_or_spent(records: Records) -> None:
     def claim(content: str, now_s: float = NOW_S) -> Any:
-        return records.claim(draft(content, estimate_usd=2.0), at(now_s), ClaimRules(cap_usd=5.0))
+        return records.claim(draft(content, estimate_usd=2.0), at(now_s), ClaimRules(caps=(CAP,)))
 
     first = claim("a")
     assert isinstance(first, Begun)
     records.ledger.accepted(first.entry.key, Batch.of({"id": "b1"}))
     second = claim("b")
-    assert claim("c") == OverCap(4.0)
+    assert claim("c") == OverCap(CAP, 4.0)
     records.ledger.cost("b1", 0.5)
     assert isinstance(claim("c"), Begun)
-    assert claim("d") == OverCap(4.5)
+    assert claim("d") == OverCap(CAP, 4.5)
     records.ledger.settled(second.entry.key, State.REFUSED)
     assert isinstance(claim("d"), Begun)
     assert isinstance(claim("e", NOW_S + DAY_S + 1), Begun)
@@ -161,7 +201,7 @@ def test_the_cap_counts_what_was_reserved_or_spent(records: Records) -> None:
 
 def test_a_cost_that_nobody_knows_leaves_nothing_of_the_cap(records: Records) -> None:
     key = begin(records, "a")
-    claim = records.claim(draft("b", estimate_usd=0.1), at(), ClaimRules(cap_usd=5.0))
+    claim = records.claim(draft("b", estimate_usd=0.1), at(), ClaimRules(caps=(CAP,)))
     assert isinstance(claim, OverCap)
     assert claim.unknown is not None
     assert claim.unknown.key == key
@@ -448,3 +488,23 @@ def test_a_ledger_of_the_version_before_is_brought_up_to_date(records: Records) 
     assert isinstance(records.claim(draft(), at(), RULES), Made)
     states = {entry.content: entry.state for entry in records.ledger.entries()}
     assert states == {"body of c": State.ACCEPTED, "guess": State.AMBIGUOUS, "sent": State.AMBIGUOUS}
+
+
+@sqlite_only
+def test_a_ledger_without_teams_is_brought_up_to_date(records: Records) -> None:
+    db = sqlite3.connect(records.ledger.path)
+    db.executescript(
+        """
+        CREATE TABLE creates (key INTEGER PRIMARY KEY, content TEXT, body TEXT, source TEXT, label TEXT,
+          source_hash TEXT, parent TEXT, betas TEXT, state TEXT, estimate_usd REAL, started_s REAL, since_s REAL,
+          sent_s REAL, cost_usd REAL, rows INTEGER, body_bytes INTEGER, part INTEGER, parts INTEGER, owner TEXT,
+          newest_id TEXT, batch_id TEXT, batch TEXT, told BOOLEAN, deleted BOOLEAN);
+        PRAGMA user_version = 2;
+        INSERT INTO creates (content, body, betas, state, started_s, since_s, rows, body_bytes, batch_id, told, deleted)
+          VALUES ('c', 'body of c', '', 'accepted', 1800000000, 0, 3, 100, 'b1', 1, 0);
+        """
+    )
+    db.close()
+    assert isinstance(records.claim(draft(), at(), RULES), Made)
+    assert isinstance(records.claim(replace(draft(), team="search"), at(), RULES), Begun)
+    assert [entry.team for entry in records.ledger.entries()] == ["search", None]
