@@ -253,6 +253,18 @@ async def test_clients_of_both_eras_come_in_by_a_key(era: Era, served: Served) -
         assert not (await client.call_tool(RETRIEVE, {"message_batch_id": batch_id})).is_error
 
 
+def test_rows_that_another_team_had_answered_are_not_told_of(search: Caller, ads: Caller, upstream: Sandbox) -> None:
+    rows = requests(4, "answered-", system=f"n{next(_names)}")
+    batch_id = search.call(CREATE, requests=rows)[0]["id"]
+    upstream.end(batch_id)
+    assert search.call(RESULTS, message_batch_id=batch_id)[0]["totals_complete"]
+    more = [*rows, *requests(1, "new-", system=f"n{next(_names)}")]
+    told = search.call(CREATE, requests=more, dry_run=True)[0]
+    assert batch_id in json.dumps(told)
+    assert "answered before" not in json.dumps(ads.call(CREATE, requests=more, dry_run=True))
+    assert "answered before" not in json.dumps(ads.call(CREATE, requests=more))
+
+
 def test_the_ledger_knows_who_made_a_batch(served: Served, search: Caller, folder: Path) -> None:
     batch_ids = {made(search), made(Caller(served, "search-two"))}
     with all_ledgers(StateFolder(folder / "state")) as ledgers:
