@@ -71,6 +71,21 @@ def test_creates_at_the_same_time_stay_under_the_cap_together(sandbox: Sandbox, 
     assert {content["type"] for content, failed in done if failed} == {"cost_cap"}
 
 
+def test_what_another_team_may_have_spent_is_not_named(sandbox: Sandbox, tmp_path: Path) -> None:
+    env = {STATE_DIR: str(tmp_path / "state")}
+    with service(sandbox.url, tmp_path, key=f"k@{tmp_path.name}", teams=None, **env) as served:
+        unpriced = Caller(served, "search-key").call(CREATE, requests=requests(1, "u-", model="claude-none-9"))[0]["id"]
+    flags = ("--max-cost-usd", "5")
+    with service(sandbox.url, tmp_path, *flags, key=f"k@{tmp_path.name}", teams=None, **env) as served:
+        own, other = (
+            Caller(served, key).call(CREATE, requests=requests(1, key))[0] for key in ("search-two", "ads-key")
+        )
+    assert own["type"] == other["type"] == "cost_unknown"
+    assert unpriced in own["message"]
+    assert unpriced not in other["text"]
+    assert "a create of another team" in other["message"]
+
+
 def test_a_team_goes_upstream_with_its_own_key(served: Served, sandbox: Sandbox) -> None:
     search, ads, boss = (Caller(served, name) for name in ("search-key", "ads-key", "boss"))
     before = len(sandbox.requests)

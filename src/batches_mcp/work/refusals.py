@@ -172,10 +172,16 @@ def unpriced(estimate: Mapping[str, Any], cap: Cap | None = None) -> CallError:
     return CallError(ErrorReport("cost_unknown", message, f"{only} {_LIFTED}", at_shell=only))
 
 
-def unknown_spent(entry: Entry, cap: Cap) -> CallError:
-    """The error for any create under a cap while it is not known what one within its window may have cost."""
+def unknown_spent(entry: Entry | None, cap: Cap) -> CallError:
+    """The error for any create under a cap while it is not known what one within its window may have cost.
+
+    That one is `entry`; None: one that the caller is told nothing of.
+    """
     until = "for 24 hours from its creation" if cap.window is Window.DAY else "until the month is over"
-    made = f"batch {entry.batch_id}" if entry.batch_id else f"a create of {entry.rows:,} requests"
+    if entry is None:
+        made = "a create of another team"
+    else:
+        made = f"batch {entry.batch_id}" if entry.batch_id else f"a create of {entry.rows:,} requests"
     message = (
         f"what {made} cost is not known: it was made within {in_words(cap)[0]} without a cap on costs. So what is left "
         f"under {in_words(cap)[2]} is not known either."

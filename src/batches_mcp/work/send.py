@@ -35,7 +35,7 @@ from batches_mcp.work.account import Account
 from batches_mcp.work.deliver import OutgoingCreate, record, start, watch
 from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound
 from batches_mcp.work.intake import remove_abandoned
-from batches_mcp.work.ownership import caps_of, in_name_of
+from batches_mcp.work.ownership import caps_of, in_name_of, owns
 from batches_mcp.work.reconcile import baseline, look
 from batches_mcp.work.refusals import (
     changed,
@@ -209,7 +209,7 @@ async def _begin(
             case Changed(entry):
                 raise changed(draft, entry)
             case OverCap(cap, unknown=Entry() as entry):
-                raise unknown_spent(entry, cap)
+                raise unknown_spent(entry if owns(account.runtime.caller, entry) else None, cap)
             case OverCap(cap, spent_usd):
                 raise over_cap(spent_usd, draft, cap)
             case Busy(entry):
