@@ -77,7 +77,7 @@ def keys_in(document: bytes) -> dict[str | None, Key]:
             continue
         try:
             key = jwt.PyJWK(row)
-        except (jwt.PyJWTError, ValueError, TypeError):
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError):
             continue  # of a kind that is not known here
         if key.algorithm_name in ALGORITHMS:
             keys[row["kid"] if isinstance(row.get("kid"), str) else f"#{len(keys)}"] = key
