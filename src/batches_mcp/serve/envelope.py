@@ -81,7 +81,8 @@ _NEXT_STEPS = {
     "invalid_arguments": "",
     "duplicate_create": f"Nothing was sent; {_AGAIN}",
     "create_unsettled": f"The same request again looks for that batch before it sends anything; {_AGAIN}",
-    "cost_cap": "Nothing was sent. Fewer requests or a lower max_tokens cost less; --max-cost-usd and caps of teams are the operator's.",
+    "cost_cap": "Nothing was sent. Fewer requests or a lower max_tokens cost less; --max-cost-usd or the team's cap "
+    "is the operator's.",
 }
 
 
