@@ -45,6 +45,7 @@ _COMMANDS = {
     "explain": "batches_mcp.cli.language",
     "schema": "batches_mcp.cli.language",
     "export": "batches_mcp.cli.export",
+    "migrate": "batches_mcp.cli.migrate",
     "demo": "batches_mcp.cli.demo",
     "sandbox": "batches_mcp.cli.serve",
 }

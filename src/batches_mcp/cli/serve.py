@@ -167,7 +167,7 @@ def _result_files(prepared: Ready, runtimes: Sequence[Runtime]) -> Iterator[Resu
         for tool in prepared.plan.tools:
             with suppress(CallError):  # without a credential there is no account
                 if tool.behavior is BehaviorName.RESULTS:
-                    yield Account(runtime, tool).folder.result_files()
+                    yield Account(runtime, tool).state.result_files()
 
 
 def _ways_on(prepared: Ready) -> WaysOn:

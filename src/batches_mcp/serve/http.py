@@ -222,7 +222,8 @@ async def _dashboard(tools: Sequence[ToolPlan], settings: HttpSettings, _: Reque
 
 async def _results(folders: Folders, request: Request) -> Response:
     """A file that `as_file` wrote for an account that the tools work for now; the gate has let the caller in."""
-    path = results_files.file_of(folders(), request.path_params["account"], request.path_params["name"])
+    wanted = request.path_params["account"], request.path_params["name"]
+    path = await anyio.to_thread.run_sync(results_files.file_of, list(folders()), *wanted)
     if path is None:
         return PlainTextResponse("There is no such file of results.\n", 404)
     return FileResponse(path, media_type=results_files.media_type(path), filename=path.name)

@@ -24,7 +24,7 @@ from batches_mcp.store.records import Records
 from batches_mcp.work.account import Account
 from batches_mcp.work.evidence import Adopt, Candidates, maybe_accepted
 from batches_mcp.work.reconcile import look
-from batches_mcp.work.refusals import not_accepted, unsettled
+from batches_mcp.work.refusals import lease_lost, not_accepted, unsettled
 from batches_mcp.work.runtime import Progress
 from batches_mcp.work.underway import Delivery, Key
 
@@ -103,8 +103,10 @@ async def _post(
     def before_the_last_byte() -> None:
         if records is not None and delivery.entry is not None:
             sent_s, measured_s = anyio.from_thread.run_sync(times_s)
-            records.ledger.sent(delivery.entry.key, sent_s)
-            records.sent_s[delivery.entry.key] = measured_s
+            entry = delivery.entry
+            if not records.ledger.sent(entry.key, sent_s, entry.owner) or records.presence.left_s <= 0:
+                raise lease_lost(records.ledger.database.name)
+            records.sent_s[entry.key] = measured_s
         delivery.sent = True
 
     def counted() -> Iterator[bytes]:

@@ -18,10 +18,10 @@ from batches_mcp.api.identity import Accounts
 from batches_mcp.api.newest import NewestIds
 from batches_mcp.core.errors import StateUnusable
 from batches_mcp.core.plan import RequestPlan
-from batches_mcp.core.state import StateFolder
 from batches_mcp.exchange.forward import Forward
 from batches_mcp.exchange.upstream import Upstream
 from batches_mcp.store.records import AllRecords
+from batches_mcp.store.state import State
 from batches_mcp.work.underway import Download, Underway
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Runtime:
     """
 
     forward: Forward
+    state: State
     accounts: Accounts
     tasks: TaskGroup
     all_records: AllRecords | None = None
@@ -57,10 +58,6 @@ class Runtime:
     newest: NewestIds = field(default_factory=NewestIds)
     pages: anyio.Lock = field(default_factory=anyio.Lock)
     _long_work: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(_MOST_LONG_WORK))
-
-    @property
-    def state(self) -> StateFolder:
-        return self.accounts.state
 
     async def long_work(self, work: Callable[..., Found], *arguments: Any) -> Found:
         """Do what reads or writes whole files in a worker thread, so that what takes a moment need not wait for it."""
@@ -84,7 +81,7 @@ class Runtime:
 @asynccontextmanager
 async def running(
     variables: Mapping[str, SecretStr],
-    state: StateFolder,
+    state: State,
     upstream: Upstream | None = None,
     *,
     ledger: bool = True,
@@ -95,13 +92,13 @@ async def running(
 
     Without a `ledger` nothing is remembered of creates. `account` is whose batches these are, if the operator says so.
     """
-    accounts = Accounts(state, variables, account)
+    accounts = Accounts(state.names, variables, account)
     records = AllRecords(state) if ledger else None
     try:
         async with upstream or Upstream() as entered, anyio.create_task_group() as tasks:
             learn = _learn_nothing if records is None else partial(_learn, accounts, records)
             forward = Forward(variables, entered, learn=learn)
-            runtime = Runtime(forward, accounts, tasks, records)
+            runtime = Runtime(forward, state, accounts, tasks, records)
             try:
                 yield runtime
             finally:
@@ -120,6 +117,6 @@ def _learn_nothing(_plan: RequestPlan, _headers: Mapping[str, str]) -> None:
 
 def _learn(accounts: Accounts, records: AllRecords, plan: RequestPlan, headers: Mapping[str, str]) -> None:
     try:
-        accounts.learn(plan, headers, records.begun)
+        accounts.learn(plan, headers, lambda name: records.state.account(name).has_creates)
     except StateUnusable as error:
         log.warning("it is not remembered whose key this is: %s", error)

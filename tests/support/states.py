@@ -1,0 +1,28 @@
+"""Both kinds of state: a folder, and a database with an object store. Tests marked `both_states` run on each."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from batches_mcp.core.settings import DATABASE_URL
+from batches_mcp.core.state import StateFolder
+from batches_mcp.store.folders import FolderState
+from batches_mcp.store.state import State
+
+# Set for each test to a folder of its own; the others only for one that runs on a shared state.
+STATE_DIR = "BATCHES_MCP_STATE_DIR"
+OBJECT_STORE = "BATCHES_MCP_OBJECT_STORE"
+SETTINGS = (STATE_DIR, DATABASE_URL, OBJECT_STORE)
+
+
+def state_in(folder: Path | None = None) -> State:
+    """The state that the environment names; another `folder` is another cache, or without a database another state."""
+    local = StateFolder(folder or Path(os.environ[STATE_DIR]))
+    if DATABASE_URL not in os.environ:
+        return FolderState(local)
+    from batches_mcp.store.shared import open_shared
+
+    shared = open_shared(local, os.environ[DATABASE_URL], os.environ[OBJECT_STORE])
+    shared.close()  # nobody may ever enter the server that this is for
+    return shared
