@@ -37,7 +37,7 @@ from tests.support.servers import (
     text_of,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_states]
 
 THREE = {"requests": requests(3)}
 # As many, whose price is not lost when it is rounded.

@@ -15,7 +15,7 @@ from tests.support.creates import agent, create, existing, made_by_another, pers
 from tests.support.results import relaying, stopping
 from tests.support.servers import CREATE, DELETE, REQUEST, Era, Transport, connected, error_of, text_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_states]
 
 OUTCOMES = {
     "fine": "",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import psycopg
+
 from batches_mcp.core.settings import DATABASE_URL
 from batches_mcp.core.state import StateFolder
 from batches_mcp.store.folders import FolderState
@@ -26,3 +28,10 @@ def state_in(folder: Path | None = None) -> State:
     shared = open_shared(local, os.environ[DATABASE_URL], os.environ[OBJECT_STORE])
     shared.close()  # nobody may ever enter the server that this is for
     return shared
+
+
+def leases_run_out() -> None:
+    """Let the leases of a shared state run out, as they do 30 s after a process was killed."""
+    if DATABASE_URL in os.environ:
+        with psycopg.connect(os.environ[DATABASE_URL]) as connection:
+            connection.execute("UPDATE owners SET until = clock_timestamp()")

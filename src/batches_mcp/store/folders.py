@@ -71,6 +71,7 @@ class FolderState:
     """A state folder, which the processes of one machine share."""
 
     local: StateFolder
+    look_every_s: None = None
 
     @property
     def names(self) -> NameFiles:

@@ -24,14 +24,11 @@ TERM_S = 30.0
 RENEW_EVERY_S = 5.0
 # Counted from the beginning of the last renewal that succeeded.
 ACT_FOR_S = 20.0
-_LOOK_EVERY_S = 60.0
 _UNTIL = f"clock_timestamp() + interval '{TERM_S:g} seconds'"
 
 
 class Lease:
     """One process's lease, for all its accounts; `now_s` is a clock that only goes forward."""
-
-    look_every_s = _LOOK_EVERY_S
 
     def __init__(self, database: Postgres, now_s: Callable[[], float] = time.monotonic) -> None:
         self.name = uuid.uuid4().hex

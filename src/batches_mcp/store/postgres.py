@@ -130,6 +130,8 @@ def shown(url: str) -> str:
         if parts.scheme not in SCHEMES:
             raise UsageError(f"--database-url is not the URL of a PostgreSQL database; {_EXPECTED}")
         known = conninfo_to_dict(url)
+        if url.count("@") > 1 or not all(each.isdecimal() for each in str(known.get("port") or "0").split(",")):
+            raise ValueError("a password that is not written as it must be")
     except (ValueError, psycopg.Error) as error:
         advice = "in a password, write characters other than letters, digits and -._~ as %XX"
         raise UsageError(f"--database-url cannot be read; {_EXPECTED}, and {advice}") from error

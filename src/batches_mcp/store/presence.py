@@ -26,7 +26,6 @@ class FilePresence:
     """One process's sign of life in a folder, from `enter` to `leave`: it ends with the process, and not before."""
 
     left_s = math.inf
-    look_every_s = None
 
     def __init__(self, folder: Path) -> None:
         self.name = uuid.uuid4().hex

@@ -128,6 +128,7 @@ class SharedState:
     database: Postgres
     objects: Objects
     lease: Lease
+    look_every_s: float = 60.0
     _expired_s: float = 0.0
 
     @property

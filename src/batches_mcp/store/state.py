@@ -49,10 +49,6 @@ class Presence(Protocol):
     def left_s(self) -> float:
         """How long this process may act without another look; infinite where its end alone ends its sign."""
 
-    @property
-    def look_every_s(self) -> float | None:
-        """How often to look for what others left behind; None: when a server starts is enough."""
-
     def enter(self) -> None:
         """Show that this process lives; more than once is no harm.
 
@@ -112,6 +108,10 @@ class State(Protocol):
 
     @property
     def names(self) -> AccountNames: ...
+
+    @property
+    def look_every_s(self) -> float | None:
+        """How often to look for what others left behind; None: when a server starts is enough."""
 
     def account(self, name: str) -> AccountState: ...
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from batches_mcp.core.errors import CallError, ErrorReport, Retry, StateUnusable
+from batches_mcp.core.errors import CallError, ErrorReport, Retry, StateUnusable, UpstreamUnreachable
 from batches_mcp.core.redact import excerpt
 from batches_mcp.requests.cost import dollars
 from batches_mcp.store.entry import Draft, Entry
@@ -83,8 +83,18 @@ def may_be(batch_id: str) -> str:
     )
 
 
-def lease_lost(place: str) -> CallError:
-    """The error for a create whose server may no longer go on with it; its last byte was not sent."""
+def not_shown_alive(place: str) -> UpstreamUnreachable:
+    """The error for a create whose connection was ended because this server could no longer show that it lives."""
+    message = (
+        f"this server could not show in {place} that it is still at work on this create, and ended its connection "
+        "before another server may take it over."
+    )
+    next_step = "Make the same call again: it looks for the batch first."
+    return UpstreamUnreachable(ErrorReport("connection_error", message, next_step, Retry.UNSAFE), maybe_accepted=True)
+
+
+def taken_over(place: str) -> StateUnusable:
+    """The error for a create that is no longer this server's, by what stands in the ledger at a place."""
     message = (
         f"this server could not show in {place} that it is still at work on this create, so another may have taken it "
         "over: the upload was ended before its last byte, and no batch was made of it."
