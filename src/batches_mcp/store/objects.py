@@ -22,7 +22,7 @@ from batches_mcp.core.redact import excerpt
 from batches_mcp.core.state import create, sync_folder
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig
+    from obstore.store import RetryConfig
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _MARK = "batches-mcp.json"
 _PIECE_BYTES = 1 << 20
 _PART_BYTES = 16 << 20
 _PARTS_AT_ONCE = 4
-_CLIENT: ClientConfig = {"connect_timeout": "5s", "timeout": "30s"}
+# Beside obstore's own limits, 5 s to connect and 30 s for an exchange; to name those would hide AWS_ALLOW_HTTP.
 _RETRY: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
 _MOST_WORDS = 300
 
@@ -54,9 +54,7 @@ class Objects:
             raise UsageError(f"--object-store holds more than a place; {_EXPECTED}, and credentials in AWS_* variables")
         if parts.scheme == "s3" and parts.hostname:
             prefix = parts.path.strip("/") or None
-            self._store: S3Store | LocalStore = S3Store(
-                parts.hostname, prefix=prefix, client_options=_CLIENT, retry_config=_RETRY
-            )
+            self._store: S3Store | LocalStore = S3Store(parts.hostname, prefix=prefix, retry_config=_RETRY)
         elif parts.scheme == "file" and parts.netloc in ("", "localhost") and len(parts.path) > 1:
             self._folder = Path(url2pathname(parts.path))
             self._store = self._local(self._folder)

@@ -140,7 +140,12 @@ def shown(url: str) -> str:
 
 
 def secrets_of(url: str) -> list[str]:
-    """What must not be shown of a URL that `shown` takes: itself, and its password."""
+    """What must not be shown of a database's URL: itself, and its password.
+
+    Raises:
+        UsageError: see `shown`.
+    """
+    shown(url)
     return [url, *filter(None, [str(conninfo_to_dict(url).get("password") or "")])]
 
 

@@ -147,7 +147,8 @@ async def _post(
 
 async def _end_in_time(presence: Presence, scope: anyio.CancelScope, ended: anyio.Event) -> None:
     """End an exchange, and with it its connection, before others may take the create over."""
-    while (left_s := presence.left_s) > 0:
+    name = presence.name
+    while presence.name == name and (left_s := presence.left_s) > 0:
         with anyio.move_on_after(min(left_s, _LOOK_EVERY_S)):
             await ended.wait()
             return

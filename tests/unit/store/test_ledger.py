@@ -103,6 +103,16 @@ def test_a_create_that_was_never_sent_whole_stands_against_nothing(records: Reco
     other.presence.leave()
 
 
+def test_a_claim_whose_answer_was_lost_on_its_way_is_nobodys(records: Records) -> None:
+    records.presence.enter()
+    lost = records.ledger.claim(draft(), records.presence.name, at(), lambda _: False, RULES)
+    assert isinstance(lost, Begun)
+    found = records.claim(draft(), at(), RULES)
+    assert isinstance(found, Begun)
+    assert found.entry.key != lost.entry.key
+    assert isinstance(records.claim(draft(), at(), RULES), Busy)
+
+
 def test_who_accepts_to_pay_twice_passes_what_is_unsettled(records: Records) -> None:
     key = begin(records)
     records.ledger.sent(key, NOW_S)

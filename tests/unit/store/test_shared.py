@@ -85,9 +85,9 @@ def test_tables_of_an_earlier_version_are_to_be_migrated(url: str, database: Pos
 
 
 def test_a_database_that_cannot_be_written_to_is_refused(url: str) -> None:
-    with closing(Postgres(f"{url}%20-cdefault_transaction_read_only%3Don")) as database:
-        with pytest.raises(StateUnusable, match="it is read-only") as caught:
-            migrations.check(database)
+    database = Postgres(f"{url}%20-cdefault_transaction_read_only%3Don")
+    with closing(database), pytest.raises(StateUnusable, match="it is read-only") as caught:
+        migrations.check(database)
     assert "primary" in caught.value.report.next_step
     assert caught.value.report.retry is Retry.USELESS
 
@@ -242,7 +242,10 @@ def test_who_renewed_too_late_gets_another_name(url: str, database: Postgres) ->
 
 def test_a_holder_without_its_database_starts_nothing(postgres: str) -> None:
     clock = Clock()
-    with cable_to(postgres) as cable, closing(Postgres(url_of("127.0.0.1", fresh_schema(postgres), cable.port))) as gone:
+    with (
+        cable_to(postgres) as cable,
+        closing(Postgres(url_of("127.0.0.1", fresh_schema(postgres), cable.port))) as gone,
+    ):
         migrations.migrate(gone)
         lease = Lease(gone, clock)
         lease.enter()
