@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from batches_mcp.core.settings import DATABASE_URL
 from batches_mcp.sandbox import Sandbox, fingerprint
 from batches_mcp.store.lease import Lease
 from batches_mcp.store.ledger import Ledger
+from tests.integration.test_money_processes import go, outcome, process
 from tests.support.cable import Cable, cable_to
-from tests.support.creates import agent, create, end, existing, persist, requests
+from tests.support.creates import QUICK, agent, create, end, existing, persist, requests
 from tests.support.postgres import PASSWORD, fresh_tables, url_of
 from tests.support.servers import DELETE, RESULTS, RETRIEVE, http_client, http_server, text_of
 from tests.support.slow_creates import slow_creates
@@ -143,6 +145,25 @@ async def test_a_file_of_one_process_is_served_by_the_other(
         assert (mine.status_code, theirs.status_code) == (200, 200)
         assert mine.content == theirs.content
         assert mine.content.startswith(b"custom_id,")
+
+
+# A server dies
+
+
+async def test_what_a_killed_server_had_begun_is_taken_over_once_its_lease_has_run_out(
+    sandbox: Sandbox, key: str, state: Path, other: Path
+) -> None:
+    with process(sandbox.url, key, state, THREE, "whole body") as one:
+        go(one)
+        assert outcome(one) is None
+    made = existing(sandbox.url, key)
+    async with agent(sandbox.url, key, state=other, limits=replace(QUICK, call_s=3.0)) as two:
+        batch_id, words = await create(two, THREE)
+        assert batch_id is None
+        assert words["submitting"]
+        assert existing(sandbox.url, key) == made
+        leases_run_out()
+        assert [await persist(two, THREE, passing=sandbox)] == existing(sandbox.url, key)
 
 
 # The database is gone

@@ -25,9 +25,12 @@ def state_in(folder: Path | None = None) -> State:
         return FolderState(local)
     from batches_mcp.store.shared import open_shared
 
-    shared = open_shared(local, os.environ[DATABASE_URL], os.environ[OBJECT_STORE])
-    shared.close()  # nobody may ever enter the server that this is for
-    return shared
+    return open_shared(local, os.environ[DATABASE_URL], os.environ[OBJECT_STORE])
+
+
+def another_machine(folder: Path) -> Path:
+    """The folder of a server on another machine, where the state is shared; else there is only the same one."""
+    return Path(f"{folder}-another") if DATABASE_URL in os.environ else folder
 
 
 def leases_run_out() -> None:

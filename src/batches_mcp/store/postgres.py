@@ -58,6 +58,7 @@ class Postgres:
         self.name = shown(url)
         self._url = url
         self._idle: list[psycopg.Connection[Any]] = []
+        self._closed = False
         self._lock = threading.Lock()
 
     @contextmanager
@@ -81,8 +82,9 @@ class Postgres:
         self._keep(connection)
 
     def close(self) -> None:
-        """Close what is kept; the next transaction connects anew."""
+        """Keep no connection any longer; a transaction that comes later has one of its own."""
         with self._lock:
+            self._closed = True
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
@@ -113,7 +115,7 @@ class Postgres:
 
     def _keep(self, connection: psycopg.Connection[Any]) -> None:
         with self._lock:
-            if len(self._idle) < _MOST_KEPT:
+            if not self._closed and len(self._idle) < _MOST_KEPT:
                 self._idle.append(connection)
                 return
         connection.close()
@@ -132,9 +134,9 @@ def shown(url: str) -> str:
         known = conninfo_to_dict(url)
         if url.count("@") > 1 or not all(each.isdecimal() for each in str(known.get("port") or "0").split(",")):
             raise ValueError("a password that is not written as it must be")
-    except (ValueError, psycopg.Error) as error:
+    except (ValueError, psycopg.Error):
         advice = "in a password, write characters other than letters, digits and -._~ as %XX"
-        raise UsageError(f"--database-url cannot be read; {_EXPECTED}, and {advice}") from error
+        raise UsageError(f"--database-url cannot be read; {_EXPECTED}, and {advice}") from None
     host, port = known.get("host") or known.get("hostaddr") or "localhost", known.get("port")
     return f"postgresql://{host}{f':{port}' if port else ''}/{known.get('dbname') or ''}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,13 +29,11 @@ def open_shared(local: StateFolder, database_url: str, object_store: str) -> Sha
         UsageError: a URL is none of theirs.
         StateUnusable: the database or the store cannot be used, or another version made the tables.
     """
-    database, objects = Postgres(database_url), Objects(object_store)
-    try:
-        migrations.check(database)
-        objects.check()
-    except BaseException:
-        database.close()
-        raise
+    objects = Objects(object_store)
+    with closing(Postgres(database_url)) as once:
+        migrations.check(once)
+    objects.check()
+    database = Postgres(database_url)
     return SharedState(local, database, objects, Lease(database))
 
 

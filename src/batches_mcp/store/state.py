@@ -126,4 +126,4 @@ class State(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of connections; they are opened anew when needed."""
+        """Let go of connections; what comes later has one of its own."""
