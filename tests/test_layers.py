@@ -47,6 +47,8 @@ DOORS = {
     "uvicorn": ("serve.", "sandbox."),
     "click": ("cli.",),
     "rich": ("cli.",),
+    "psycopg": ("store.postgres",),
+    "obstore": ("store.objects",),
 }
 
 # Start-up and the middle, with all that they import: no I/O and no event loop, so that they can be tested as plain

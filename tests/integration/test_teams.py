@@ -14,6 +14,7 @@ from mcp.client.client import Client
 
 from batches_mcp.core.state import StateFolder
 from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
+from batches_mcp.store.folders import FolderState
 from batches_mcp.store.records import all_ledgers
 from tests.support.creates import requests
 from tests.support.rest import BATCHES, Served
@@ -267,7 +268,7 @@ def test_rows_that_another_team_had_answered_are_not_told_of(search: Caller, ads
 
 def test_the_ledger_knows_who_made_a_batch(served: Served, search: Caller, folder: Path) -> None:
     batch_ids = {made(search), made(Caller(served, "search-two"))}
-    with all_ledgers(StateFolder(folder / "state")) as ledgers:
+    with all_ledgers(FolderState(StateFolder(folder / "state"))) as ledgers:
         entries = [entry for ledger in ledgers.values() for entry in ledger.entries() if entry.batch_id in batch_ids]
     assert {(entry.principal, entry.client, entry.team) for entry in entries} == {
         ("search-key", "key", "search"),

@@ -51,6 +51,7 @@ _COMMANDS = {
     "explain": _Place("language", "Show where a tool's inputs go, and what comes back."),
     "schema": _Place("language", "Print the JSON Schema of the capability language."),
     "export": _Place("export", "Print what is exposed over REST as OpenAPI 3.1."),
+    "migrate": _Place("migrate", "Bring the tables of a shared database to this version."),
     "demo": _Place("demo", "Play the life of a batch against the sandbox."),
     "sandbox": _Place("serve", "Run a local stand-in for the API."),
 }

@@ -94,6 +94,10 @@ EXAMPLES = {
         "batches-mcp export openapi > openapi.json",
         "batches-mcp export openapi --capability my-capability.yaml",
     ),
+    "migrate": (
+        "batches-mcp migrate --database-url postgresql://db.internal/batches",
+        "BATCHES_MCP_DATABASE_URL_FILE=url-file batches-mcp migrate",
+    ),
     "demo": (
         "batches-mcp demo",
         "batches-mcp demo | less",

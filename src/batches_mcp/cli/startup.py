@@ -18,6 +18,7 @@ from batches_mcp.core.errors import CallError, UsageError
 from batches_mcp.core.plan import BehaviorName, RequestPlan, RestPlan, ServerPlan, credential_templates
 from batches_mcp.core.redact import RedactingFilter, Redactor, printable
 from batches_mcp.core.settings import (
+    DATABASE_URL,
     TOKEN,
     Admission,
     BatchSettings,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from batches_mcp.sandbox.config import SandboxOptions
     from batches_mcp.serve.callers import Callers, Guard
     from batches_mcp.serve.draining import Draining
+    from batches_mcp.store.state import State
     from batches_mcp.tools.behaviors import Behavior
 
 _SANDBOX_KEY = "sandbox-key"
@@ -52,7 +54,7 @@ class Ready:
     behaviors: Mapping[str, Behavior]
     variables: Mapping[str, SecretStr]
     redactor: Redactor
-    state: StateFolder
+    state: State
     batch: BatchSettings = BatchSettings()
     rest: RestPlan | None = None
 
@@ -178,6 +180,8 @@ def ready(
         token = environment.secret(TOKEN)
         secrets = [variables[name] for name in plan.secrets if name in variables]
         secrets += [*([token] if token else []), *(teams.api_keys if teams else ())]
+        database_url = given.database_url or environment.secret(DATABASE_URL)
+        secrets += _secrets_of(database_url)
         redactor = Redactor.of(secret.get_secret_value() for secret in secrets)
         configure_logging(log_level, redactor)
         for uri in {_shown_base(call.request, variables) for call in calls}:
@@ -189,7 +193,57 @@ def ready(
         folder = StateFolder(state_dir or user_state_folder())
         if folder.others_may_write:
             say(f"others may write to the state folder {folder.path}; run: chmod go-w {folder.path}")
-        yield Ready(plan, table, variables, redactor, folder, given, rest)
+        state = _state(folder, database_url, given)
+        stack.callback(state.close)
+        yield Ready(plan, table, variables, redactor, state, given, rest)
+
+
+def _secrets_of(database_url: SecretStr | None) -> list[SecretStr]:
+    """What must not be shown of the URL of a database.
+
+    Raises:
+        UsageError: it cannot be read, or what it needs is not installed.
+    """
+    if database_url is None:
+        return []
+    with installed_for_teams():
+        from batches_mcp.store.postgres import secrets_of
+    return list(map(SecretStr, secrets_of(database_url.get_secret_value())))
+
+
+def _state(folder: StateFolder, database_url: SecretStr | None, given: BatchSettings) -> State:
+    """The state that the settings name.
+
+    Raises:
+        UsageError: settings that contradict each other.
+        StateUnusable: a database or an object store cannot be used.
+    """
+    if database_url is None and given.object_store is None:
+        from batches_mcp.store.folders import FolderState
+
+        return FolderState(folder)
+    if database_url is None or given.object_store is None:
+        missing, other = ("--database-url", "--object-store")[:: 1 if database_url is None else -1]
+        raise UsageError(f"{other} shares the state with other servers, which needs {missing} as well")
+    if not given.ledger:
+        raise UsageError("--database-url is for the ledger; leave --no-ledger out")
+    with installed_for_teams():
+        from batches_mcp.store.shared import open_shared
+    return open_shared(folder, database_url.get_secret_value(), given.object_store)
+
+
+@contextmanager
+def installed_for_teams() -> Iterator[None]:
+    """Around imports of what only the extra `team` brings.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        advice = 'install "batches-mcp[team]"'
+        raise UsageError(f"--database-url needs packages that are not installed ({error}); {advice}") from error
 
 
 def _readable(roots: Sequence[Path]) -> str:

@@ -18,6 +18,7 @@ from batches_mcp.core.variables import API_KEY, is_placeholder
 
 PREFIX = "BATCHES_MCP_"
 TOKEN = f"{PREFIX}TOKEN"
+DATABASE_URL = f"{PREFIX}DATABASE_URL"
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -233,7 +234,8 @@ class BatchSettings:
 
     `ledger` tells whether creates are remembered there, `allow_duplicates` whether what made a batch is sent again
     without asking, `max_cost_usd` is the most that creates of 24 hours may cost, and in a `sandbox` nothing is spent.
-    The user is asked before a create that may cost more than `confirm_over_usd`; None: never.
+    The user is asked before a create that may cost more than `confirm_over_usd`; None: never. Where there is a
+    `database_url` and an `object_store`, the state is kept there, and `state_dir` is a cache.
 
     Raises:
         UsageError: a cap that is not an amount, or without a ledger, which alone knows what was spent.
@@ -248,6 +250,8 @@ class BatchSettings:
     allow_duplicates: bool = False
     sandbox: bool = False
     confirm_over_usd: float | None = None
+    database_url: SecretStr | None = None
+    object_store: str | None = None
 
     def __post_init__(self) -> None:
         if self.max_cost_usd is not None and not 0 < self.max_cost_usd < math.inf:

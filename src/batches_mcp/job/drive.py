@@ -133,7 +133,7 @@ class Drive:
         return found
 
     async def _stored(self, batch_id: str) -> Spool | None:
-        return await anyio.to_thread.run_sync(self._account.folder.spools().load, batch_id)
+        return await anyio.to_thread.run_sync(self._account.state.spools().load, batch_id)
 
     async def _submit(self, number: int, again: bool) -> None:
         if not again and await self._taken_up(number):

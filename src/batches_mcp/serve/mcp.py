@@ -17,7 +17,6 @@ from pydantic import SecretStr
 from batches_mcp import __version__
 from batches_mcp.core.plan import ServerPlan, ToolPlan
 from batches_mcp.core.redact import Redactor
-from batches_mcp.core.state import StateFolder
 from batches_mcp.exchange.arguments import ArgumentCheck
 from batches_mcp.exchange.upstream import Upstream
 from batches_mcp.serve import completion, dashboard, prompts, resources
@@ -26,6 +25,7 @@ from batches_mcp.serve.calls import Calls
 from batches_mcp.serve.draining import Draining
 from batches_mcp.serve.identity import ICON, WEBSITE_URL
 from batches_mcp.serve.questions import AnswerNeeded, Questions
+from batches_mcp.store.state import State
 from batches_mcp.tools.behaviors import Behavior
 from batches_mcp.tools.behaviors import load as load_answers
 from batches_mcp.work.account import Account
@@ -50,7 +50,7 @@ def build_server(
     behaviors: Mapping[str, Behavior],
     variables: Mapping[str, SecretStr],
     redactor: Redactor,
-    state: StateFolder,
+    state: State,
     upstream: Upstream | None = None,
     *,
     ledger: bool = True,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import anyio.to_thread
 from starlette.requests import Request
 
 from batches_mcp.core.errors import CallError, UpstreamError
@@ -24,7 +25,7 @@ async def find(callers: Callers, tools: Sequence[ToolPlan], request: Request, ac
     """
     accounts = list(_accounts(callers, tools, request))
     for each in accounts:
-        path = file_of([_files(each)], account, name)
+        path = await anyio.to_thread.run_sync(file_of, [_files(each)], account, name)
         if path is not None:
             try:
                 await require_own(each, batch_of(name))
@@ -35,7 +36,7 @@ async def find(callers: Callers, tools: Sequence[ToolPlan], request: Request, ac
 
 
 def _files(account: Account) -> ResultFiles:
-    return account.folder.result_files()
+    return account.state.result_files()
 
 
 def _accounts(callers: Callers, tools: Sequence[ToolPlan], request: Request) -> Iterator[Account]:

@@ -72,6 +72,10 @@ class Database:
         self._turn = threading.Lock()
         self._process = os.getpid()
 
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """A transaction on the file, which is made if need be; what is done in it is done wholly or not at all.

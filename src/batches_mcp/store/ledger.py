@@ -1,4 +1,4 @@
-"""The ledger of an account: every create that was begun, and what became of it. One SQLite file, shared by processes.
+"""The ledger of an account: every create that was begun, and what became of it. In one table, shared by processes.
 
 The row of a create is its lock as well: whoever wrote it, or took it over from a process that died, is its `owner`, and
 alone may send it or look for its batch. All writing is in short transactions, each done wholly or not at all.
@@ -9,12 +9,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from batches_mcp.api.batch import Batch
 from batches_mcp.exchange import result
-from batches_mcp.store.database import Database, insert, select, update
+from batches_mcp.store.database import insert, select, update
 from batches_mcp.store.entry import (
     DAY_S,
     KEPT_DAYS,
@@ -33,6 +32,7 @@ from batches_mcp.store.entry import (
     Unconfirmed,
     Unsettled,
 )
+from batches_mcp.store.state import LedgerDatabase
 
 # The same content within this time is taken for a mistake, and costs within it count against the cap.
 RECENT_S = DAY_S
@@ -43,25 +43,22 @@ _WANTED = f"NOT deleted AND ({_MADE} OR {_UNSETTLED})"
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """One ledger. Every method is one transaction, and raises StateUnusable when its file cannot be used."""
+    """One ledger. Every method is one transaction, and raises StateUnusable when its database cannot be used."""
 
-    database: Database
-
-    @property
-    def path(self) -> Path:
-        return self.database.path
+    database: LedgerDatabase
 
     def claim(
-        self, draft: Draft, owner: str, upstream: Baseline, alive: Callable[[str], bool], rules: ClaimRules
+        self, draft: Draft, owner: str, upstream: Baseline, at_work: Callable[[Entry], bool], rules: ClaimRules
     ) -> Claim:
         """Begin a create, unless something stands against it; its times are those of `upstream`.
 
+        `at_work` tells whether the owner of an unsettled entry still is.
         A retry is not the same as its parent, nor as what came before that, even if it is of all the parent's requests.
         """
         with self.database.transaction() as db:
             open_ones = f"{_SAME} AND {_UNSETTLED} AND key > ? ORDER BY key"
             for entry in select(db, open_ones, *_same(draft), rules.after):
-                if entry.owner is not None and alive(entry.owner):
+                if at_work(entry):
                     return Busy(entry)
                 if entry.state is State.SENDING and entry.sent_s is None:
                     update(db, entry.key, state=State.REFUSED, owner=None)
@@ -94,10 +91,16 @@ class Ledger:
             times = {"started_s": upstream.now_s, "since_s": upstream.newest_s, "newest_id": upstream.newest_id}
             return Begun(insert(db, **about, state=State.SENDING, owner=owner, **times))
 
-    def sent(self, key: int, sent_s: float) -> None:
-        """The last byte of a create is about to be sent; from here on a batch of it may exist."""
+    def sent(self, key: int, sent_s: float, owner: str | None = None) -> bool:
+        """The last byte of a create is about to be sent; from here on a batch of it may exist.
+
+        False when the entry is no longer this owner's, who must then not send that byte.
+        """
         with self.database.transaction() as db:
+            if owner is not None and not select(db, f"key = ? AND owner = ? AND {_UNSETTLED}", key, owner):
+                return False
             update(db, key, sent_s=sent_s)
+            return True
 
     def accepted(self, key: int, batch: Batch) -> None:
         """The upstream answered with a batch, which is no other entry's."""
@@ -121,9 +124,10 @@ class Ledger:
             update(db, key, **(_batch(batch) if batch else _NO_BATCH))
 
     def settled(self, key: int, state: State) -> None:
-        """No batch of an entry is known, for a reason that `state` tells."""
+        """No batch of an entry is known, for a reason that `state` tells; one that is settled stays as it is."""
         with self.database.transaction() as db:
-            update(db, key, state=state, owner=None, **_NO_BATCH)
+            if select(db, f"key = ? AND {_UNSETTLED}", key):
+                update(db, key, state=state, owner=None, **_NO_BATCH)
 
     def told(self, key: int) -> None:
         with self.database.transaction() as db:
@@ -222,14 +226,11 @@ class Ledger:
         with self.database.transaction() as db:
             return len(select(db, f"content = ? AND {_UNSETTLED}", entry.content))
 
-    def left_behind(self, owner: str, alive: Callable[[str], bool]) -> list[Entry]:
+    def left_behind(self, owner: str, at_work: Callable[[Entry], bool]) -> list[Entry]:
         """Take over what processes that died left unsettled; what they had not sent whole is settled by that."""
         with self.database.transaction() as db:
-            found = [
-                entry
-                for entry in select(db, f"owner IS NOT NULL AND {_UNSETTLED} ORDER BY key")
-                if entry.owner is not None and not alive(entry.owner)
-            ]
+            owned = select(db, f"owner IS NOT NULL AND {_UNSETTLED} ORDER BY key")
+            found = [entry for entry in owned if not at_work(entry)]
             for entry in found:
                 unsent = entry.state is State.SENDING and entry.sent_s is None
                 update(db, entry.key, **({"state": State.REFUSED, "owner": None} if unsent else {"owner": owner}))

@@ -42,7 +42,7 @@ async def spooled(
         StateUnusable: there is no room for it, or no access.
         CallError: the results cannot be downloaded.
     """
-    spools = account.folder.spools()
+    spools = account.state.spools()
     key = (spools, batch.id)
     download = account.runtime.downloads.get(key)
     if download is None:
@@ -64,7 +64,7 @@ async def spooled(
 async def whole_copy(account: Account, batch_id: str, total: int) -> Spool | None:
     """The copy on disk of all the rows of a batch, if there is one already."""
     try:
-        spools = account.folder.spools()
+        spools = account.state.spools()
     except StateUnusable:
         return None
     spool = await anyio.to_thread.run_sync(spools.load, batch_id)
@@ -133,7 +133,9 @@ async def _download(account: Account, batch: Ended, spools: Spools, download: Do
                 await in_thread(writer.end)
             if writer.whole:
                 break
-        return await in_thread(writer.save, batch.upstream_s)
+        spool = await in_thread(writer.save, batch.upstream_s)
+        await account.runtime.long_work(spools.publish, spool)
+        return spool
     except OSError as error:
         raise unusable(spools.folder, error) from error
     finally:

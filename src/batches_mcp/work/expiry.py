@@ -6,7 +6,6 @@ What is removed because it is old must be so by this machine's clock and by the 
 from __future__ import annotations
 
 from batches_mcp.api.ended import Ended
-from batches_mcp.store.folders import remove_expired
 from batches_mcp.store.spools import Spools
 from batches_mcp.work.runtime import Runtime
 
@@ -21,4 +20,4 @@ def tidy(runtime: Runtime, batch: Ended, spools: Spools) -> None:
     now_s = wall_s if batch.upstream_s is None else min(wall_s, batch.upstream_s)
     spools.make_room(now_s)
     if batch.upstream_s is not None:
-        remove_expired(runtime.state, now_s)
+        runtime.state.remove_expired(now_s)

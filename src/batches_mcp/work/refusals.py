@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from batches_mcp.core.errors import CallError, ErrorReport, Retry
+from batches_mcp.core.errors import CallError, ErrorReport, Retry, StateUnusable, UpstreamUnreachable
 from batches_mcp.core.redact import excerpt
 from batches_mcp.requests.cost import dollars
 from batches_mcp.store.entry import Cap, Draft, Entry, Window
@@ -80,6 +80,28 @@ def may_be(batch_id: str) -> str:
         "The create was not answered. This batch may be the one, for it has its size and was created after it began, "
         f"or another program's: its results show which. Retrieve {batch_id} in a minute at the earliest, and until "
         "then send these requests in no other way. The same create again sends nothing before it is known."
+    )
+
+
+def not_shown_alive(place: str) -> UpstreamUnreachable:
+    """The error for a create whose connection was ended because this server could no longer show that it lives."""
+    message = (
+        f"this server could not show in {place} that it is still at work on this create, and ended its connection "
+        "before another server may take it over."
+    )
+    next_step = "Make the same call again: it looks for the batch first."
+    return UpstreamUnreachable(ErrorReport("connection_error", message, next_step, Retry.UNSAFE), maybe_accepted=True)
+
+
+def taken_over(place: str) -> StateUnusable:
+    """The error for a create that is no longer this server's, by what stands in the ledger at a place."""
+    message = (
+        f"this server could not show in {place} that it is still at work on this create, so another may have taken it "
+        "over: the upload was ended before its last byte, and no batch was made of it."
+    )
+    at_shell = "Give the same command again."
+    return StateUnusable(
+        ErrorReport("state_unusable", message, "Make the same call again.", Retry.HELPS, at_shell=at_shell)
     )
 
 

@@ -18,11 +18,11 @@ from batches_mcp.api.identity import Accounts
 from batches_mcp.api.newest import NewestIds
 from batches_mcp.core.errors import StateUnusable
 from batches_mcp.core.plan import RequestPlan
-from batches_mcp.core.state import StateFolder
 from batches_mcp.core.variables import Variables
 from batches_mcp.exchange.forward import Forward
 from batches_mcp.exchange.upstream import Upstream
 from batches_mcp.store.records import AllRecords
+from batches_mcp.store.state import State
 from batches_mcp.work.underway import Download, Underway
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Runtime:
     """
 
     forward: Forward
+    state: State
     accounts: Accounts
     tasks: TaskGroup
     all_records: AllRecords | None = None
@@ -66,10 +67,6 @@ class Runtime:
     _long_work: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(_MOST_LONG_WORK))
 
     _of_teams: dict[str, Runtime] = field(default_factory=dict)
-
-    @property
-    def state(self) -> StateFolder:
-        return self.accounts.state
 
     def of(self, caller: Principal | None) -> Runtime:
         """The same for the calls of one caller, which go upstream with its team's API key if it has one."""
@@ -84,7 +81,7 @@ class Runtime:
             known = self.forward.variables
             placeholders = known.placeholders if isinstance(known, Variables) else {}
             variables = Variables({**known, self.key_variable: team.api_key}, placeholders)
-            accounts = Accounts(self.state, variables, self.accounts.named)
+            accounts = Accounts(self.state.names, variables, self.accounts.named)
             forward = Forward(variables, self.forward.upstream, learn=_learning(accounts, self.all_records))
             own = replace(self, forward=forward, accounts=accounts, newest=NewestIds())
             self._of_teams[team.name] = own
@@ -112,7 +109,7 @@ class Runtime:
 @asynccontextmanager
 async def running(
     variables: Mapping[str, SecretStr],
-    state: StateFolder,
+    state: State,
     upstream: Upstream | None = None,
     *,
     ledger: bool = True,
@@ -125,12 +122,12 @@ async def running(
     Without a `ledger` nothing is remembered of creates. `account` is whose batches these are, if the operator says so;
     see `Runtime` for `key_variable`.
     """
-    accounts = Accounts(state, variables, account)
+    accounts = Accounts(state.names, variables, account)
     records = AllRecords(state) if ledger else None
     try:
         async with upstream or Upstream() as entered, anyio.create_task_group() as tasks:
             forward = Forward(variables, entered, learn=_learning(accounts, records))
-            runtime = Runtime(forward, accounts, tasks, records, key_variable=key_variable)
+            runtime = Runtime(forward, state, accounts, tasks, records, key_variable=key_variable)
             try:
                 yield runtime
             finally:
@@ -153,6 +150,6 @@ def _learn_nothing(_plan: RequestPlan, _headers: Mapping[str, str]) -> None:
 
 def _learn(accounts: Accounts, records: AllRecords, plan: RequestPlan, headers: Mapping[str, str]) -> None:
     try:
-        accounts.learn(plan, headers, records.begun)
+        accounts.learn(plan, headers, lambda name: records.state.account(name).has_creates)
     except StateUnusable as error:
         log.warning("it is not remembered whose key this is: %s", error)

@@ -238,7 +238,7 @@ async def _tidy(account: Account, records: Records) -> None:
         try:
             now_s = min(upstream.time_s(), upstream.clock.wall_s())
             await anyio.to_thread.run_sync(records.tidy, now_s)
-            await anyio.to_thread.run_sync(remove_abandoned, account.runtime.state, now_s)
+            await anyio.to_thread.run_sync(remove_abandoned, account.runtime.state.local, now_s)
         except CallError as error:
             log.warning("%s", error)
 

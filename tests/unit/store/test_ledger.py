@@ -16,7 +16,6 @@ import pytest
 
 from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import StateUnusable
-from batches_mcp.core.state import StateFolder
 from batches_mcp.store.database import Database
 from batches_mcp.store.entry import (
     Baseline,
@@ -33,10 +32,12 @@ from batches_mcp.store.entry import (
     Window,
 )
 from batches_mcp.store.kept import Copy
-from batches_mcp.store.ledger import Ledger
-from batches_mcp.store.presence import Presence
+from batches_mcp.store.lease import Lease
+from batches_mcp.store.presence import FilePresence
 from batches_mcp.store.records import AllRecords, Records
-from tests.support.postgres import PostgresDatabase, postgres_server
+from batches_mcp.store.shared import AccountDatabase
+from batches_mcp.store.state import Presence
+from tests.support.states import state_in
 
 NOW_S = 1_800_000_000.0
 DAY_S = 86_400.0
@@ -44,30 +45,29 @@ RULES = ClaimRules()
 BODY = b'{"requests":[{"custom_id":"a"},{"custom_id":"b"}]}'
 
 
-# The same statements are to do on a server.
-POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
-sqlite_only = pytest.mark.parametrize("records", ["sqlite"], indirect=True)
+pytestmark = pytest.mark.both_states
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with postgres_server() as uri:
-        yield uri
-
-
-@pytest.fixture(params=["sqlite", POSTGRES])
-def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
-    everything = AllRecords(StateFolder(tmp_path))
-    found = everything.of("account")
-    if request.param == "postgres":
-        found.ledger = Ledger(PostgresDatabase(found.ledger.path, request.getfixturevalue("server")))
-    yield found
+@pytest.fixture
+def records(kind_of_state: str) -> Iterator[Records]:
+    everything = AllRecords(state_in())
+    yield everything.of("account")
     everything.close()
+
+
+def path_of(records: Records) -> Path:
+    return Path(records.ledger.database.name)
 
 
 def another(records: Records) -> Records:
     """Another process's view of the same records."""
-    return Records(records.ledger, records.kept, Presence(records.ledger.path.parent / "owners"))
+    database = records.ledger.database
+    presence: Presence
+    if isinstance(database, AccountDatabase):
+        presence = Lease(database.shared)
+    else:
+        presence = FilePresence(path_of(records).parent / "owners")
+    return Records(records.ledger, records.kept, presence, records.answers)
 
 
 def draft(content: str = "c", **more: Any) -> Draft:
@@ -114,6 +114,16 @@ def test_a_create_that_was_never_sent_whole_stands_against_nothing(records: Reco
     assert other.left_behind() == []
     assert {entry.state for entry in other.ledger.entries() if entry.content == "left behind"} == {State.REFUSED}
     other.presence.leave()
+
+
+def test_a_claim_whose_answer_was_lost_on_its_way_is_nobodys(records: Records) -> None:
+    records.presence.enter()
+    lost = records.ledger.claim(draft(), records.presence.name, at(), lambda _: False, RULES)
+    assert isinstance(lost, Begun)
+    found = records.claim(draft(), at(), RULES)
+    assert isinstance(found, Begun)
+    assert found.entry.key != lost.entry.key
+    assert isinstance(records.claim(draft(), at(), RULES), Busy)
 
 
 def test_who_accepts_to_pay_twice_passes_what_is_unsettled(records: Records) -> None:
@@ -303,6 +313,7 @@ def test_a_row_of_jobs(records: Records) -> None:
 
 
 @pytest.mark.parametrize("created_at", [None, "yesterday", 7, "9999-12-31T23:59:59Z"])
+@pytest.mark.folder_only
 def test_a_row_of_jobs_has_no_expiry_that_cannot_be_told(records: Records, created_at: object) -> None:
     records.ledger.accepted(begin(records), Batch.of({"id": "b1", "created_at": created_at}))
     assert records.ledger.entries()[0].job()["results_expire_at"] is None
@@ -321,16 +332,17 @@ def test_after_29_days_nothing_is_left_not_even_of_what_nobody_could_settle(reco
     assert list(records.kept.folder.iterdir()) == []
 
 
-@sqlite_only
+@pytest.mark.folder_only
 def test_an_empty_ledger_beside_copies_is_damage(records: Records) -> None:
     copy = keep(records, BODY)
     records.ledger.accepted(begin(records, body=copy.name), Batch.of({"id": "b1"}))
-    for path in records.ledger.path.parent.glob("ledger.sqlite*"):
+    for path in path_of(records).parent.glob("ledger.sqlite*"):
         path.unlink()
     with pytest.raises(StateUnusable, match="is empty, but copies of requests that were sent are in"):
         records.check(copy.path.parent.stat().st_mtime)
 
 
+@pytest.mark.folder_only
 def test_a_folder_whose_locks_keep_nobody_out_is_refused(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batches_mcp.store.presence._lock", lambda _: None)
     with pytest.raises(StateUnusable, match="do not keep other processes out"):
@@ -345,6 +357,7 @@ def keep(records: Records, body: bytes = BODY) -> Copy:
     return copy
 
 
+@pytest.mark.folder_only
 def test_a_kept_body_is_the_same_once_compressed(records: Records) -> None:
     name = keep(records).name
     records.ledger.accepted(begin(records, body=name), Batch.of({"id": "b1"}))
@@ -359,6 +372,7 @@ def test_a_kept_body_is_the_same_once_compressed(records: Records) -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("damage", ["empty", "half", "zeros", "other"])
+@pytest.mark.folder_only
 def test_a_damaged_copy_is_a_missing_one(records: Records, damage: str, packed: bool) -> None:
     name = keep(records).name
     if packed:
@@ -371,6 +385,7 @@ def test_a_damaged_copy_is_a_missing_one(records: Records, damage: str, packed: 
         pass
 
 
+@pytest.mark.folder_only
 def test_two_that_compress_one_copy_lose_nothing(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     name = keep(records).name
     inner = records.kept.compress
@@ -389,6 +404,7 @@ def test_two_that_compress_one_copy_lose_nothing(records: Records, monkeypatch: 
     assert records.kept.matches(name, "", {"a", "b"}) == 2
 
 
+@pytest.mark.folder_only
 def test_a_copy_is_on_the_disk_before_its_name_counts(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     fsync = os.fsync
@@ -421,6 +437,7 @@ def test_a_disk_that_fills_while_keeping_leaves_nothing(records: Records) -> Non
     assert list(records.kept.folder.iterdir()) == []
 
 
+@pytest.mark.folder_only
 def test_a_disk_that_fills_while_compressing_loses_nothing(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
         def __init__(self, *_: object, **__: object) -> None:
@@ -432,7 +449,7 @@ def test_a_disk_that_fills_while_compressing_loses_nothing(records: Records, mon
     assert [path.name for path in records.kept.folder.iterdir()] == [f"{name}.json"]
 
 
-@sqlite_only
+@pytest.mark.folder_only
 def test_a_full_disk_writes_no_half_a_record(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     made(records, "b1")
     begin_transaction = Database._begin
@@ -449,8 +466,9 @@ def test_a_full_disk_writes_no_half_a_record(records: Records, monkeypatch: pyte
     assert [entry.content for entry in records.ledger.entries()] == ["c"]
 
 
+@pytest.mark.folder_only
 def test_a_process_that_left_or_died_is_not_alive(tmp_path: Path) -> None:
-    one, other = Presence(tmp_path), Presence(tmp_path)
+    one, other = FilePresence(tmp_path), FilePresence(tmp_path)
     assert not other.alive(one.name)
     one.enter()
     one.enter()
@@ -463,9 +481,9 @@ def test_a_process_that_left_or_died_is_not_alive(tmp_path: Path) -> None:
     assert not other.alive(one.name)
 
 
-@sqlite_only
+@pytest.mark.folder_only
 def test_a_ledger_of_the_version_before_is_brought_up_to_date(records: Records) -> None:
-    with sqlite3.connect(records.ledger.path) as db:
+    with sqlite3.connect(path_of(records)) as db:
         db.executescript(
             """
             CREATE TABLE creates (
@@ -490,9 +508,9 @@ def test_a_ledger_of_the_version_before_is_brought_up_to_date(records: Records) 
     assert states == {"body of c": State.ACCEPTED, "guess": State.AMBIGUOUS, "sent": State.AMBIGUOUS}
 
 
-@sqlite_only
+@pytest.mark.folder_only
 def test_a_ledger_without_teams_is_brought_up_to_date(records: Records) -> None:
-    db = sqlite3.connect(records.ledger.path)
+    db = sqlite3.connect(path_of(records))
     db.executescript(
         """
         CREATE TABLE creates (key INTEGER PRIMARY KEY, content TEXT, body TEXT, source TEXT, label TEXT,
