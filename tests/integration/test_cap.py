@@ -17,7 +17,7 @@ from tests.support.rest import BATCHES, Served, raw, rest_server
 from tests.support.scripted import answer, scripted_upstream
 from tests.support.servers import CREATE, RESULTS, STATE_DIR, text_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_states]
 
 PDF = base64.b64encode(b"%PDF-1.7 " + b"x" * 3_000).decode()
 CAPPED = BatchSettings(max_cost_usd=1)

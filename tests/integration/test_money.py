@@ -37,7 +37,7 @@ from tests.support.servers import (
     text_of,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_states]
 
 THREE = {"requests": requests(3)}
 # As many, whose price is not lost when it is rounded.
@@ -359,6 +359,7 @@ class TestTheSameContent:
 
 
 class TestWhatIsKept:
+    @pytest.mark.folder_only
     async def test_requests_are_kept_and_deleted_with_their_batch(
         self, sandbox: Sandbox, key: str, state: Path
     ) -> None:
@@ -388,6 +389,7 @@ class TestWhatIsKept:
             assert upstream.received == []
 
     @pytest.mark.parametrize("damage", ["garbage", "later version", "locked"])
+    @pytest.mark.folder_only
     async def test_a_ledger_that_cannot_be_used_is_an_error_before_anything_is_sent(
         self, damage: str, state: Path
     ) -> None:
@@ -410,6 +412,7 @@ class TestWhatIsKept:
             assert (batch_id, error["type"]) == (None, "state_unusable")
             assert len(upstream.received) == 1
 
+    @pytest.mark.folder_only
     async def test_an_outcome_that_cannot_be_written_down_loses_no_batch(
         self, sandbox: Sandbox, key: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -519,6 +522,7 @@ class TestTheCap:
         assert existing(sandbox.url, key) == []
 
 
+@pytest.mark.folder_only
 async def test_retrieving_still_works_when_the_ledger_does_not(sandbox: Sandbox, key: str, state: Path) -> None:
     async with agent(sandbox.url, key) as client:
         batch_id = await persist(client, THREE)
@@ -585,6 +589,7 @@ class TestStateThatWasDamaged:
         assert len(existing(sandbox.url, key)) == 3
 
     @pytest.mark.parametrize("running", [False, True])
+    @pytest.mark.folder_only
     async def test_a_lost_ledger_is_told_before_anything_is_sent(
         self, running: bool, sandbox: Sandbox, key: str, state: Path
     ) -> None:
@@ -605,6 +610,7 @@ class TestStateThatWasDamaged:
         assert "copies of requests that were sent are in" in error["message"]
         assert posts_of(sandbox, key) == 1
 
+    @pytest.mark.folder_only
     async def test_a_clock_that_is_wrong_at_one_start_deletes_nothing(
         self, sandbox: Sandbox, key: str, state: Path
     ) -> None:
@@ -619,6 +625,7 @@ class TestStateThatWasDamaged:
             assert error["type"] == "nothing_to_retry"
         assert len([*state.glob("*/kept/*.json*")]) == 2
 
+    @pytest.mark.folder_only
     async def test_a_disk_that_was_full_once_is_no_refusal_for_ever(
         self, sandbox: Sandbox, key: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -20,9 +20,11 @@ from batches_mcp.sandbox import Sandbox
 from tests.support.create_process import AMBIGUOUS, STEPS
 from tests.support.creates import INSTANT, agent, create, existing, persist, requests
 from tests.support.servers import ROOT
+from tests.support.states import another_machine, leases_run_out
 
 pytestmark = [
     pytest.mark.anyio,
+    pytest.mark.both_states,
     pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL"),
 ]
 
@@ -86,7 +88,8 @@ async def killed_and_called_again(step: str, seed: int, sandbox: Sandbox, key: s
         go(popen)
         assert outcome(popen) is None
     assert len(existing(sandbox.url, key)) <= 1
-    async with agent(sandbox.url, key, state=state, clock=HASTY) as client:
+    leases_run_out()
+    async with agent(sandbox.url, key, state=another_machine(state), clock=HASTY) as client:
         batch_id = await persist(client, arguments, passing=sandbox)
         assert existing(sandbox.url, key) == [batch_id]
         again, error = await create(client, arguments)
@@ -111,7 +114,8 @@ async def test_a_server_that_starts_looks_for_what_a_killed_one_left(sandbox: Sa
     with process(sandbox.url, key, state, arguments, "answered") as popen:
         go(popen)
         assert outcome(popen) is None
-    async with agent(sandbox.url, key, state=state) as client:
+    leases_run_out()
+    async with agent(sandbox.url, key, state=another_machine(state)) as client:
         # Other content, so that it is the start that finds it; its own create waits for nothing.
         await persist(client, {"requests": requests(2, "other")})
         batch_id, words = await create(client, arguments)

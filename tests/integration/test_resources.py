@@ -20,6 +20,7 @@ from batches_mcp.core.state import StateFolder
 from batches_mcp.language.compile import compile_server
 from batches_mcp.sandbox import ManualClock, Sandbox
 from batches_mcp.serve.mcp import build_server
+from batches_mcp.store.folders import FolderState
 from batches_mcp.tools.behaviors import behaviors, contributions
 from batches_mcp.tools.call import Call
 from tests.support.scripted import answer, failure, scripted_upstream
@@ -210,7 +211,7 @@ async def test_a_failure_nobody_expected_says_nothing_of_itself(
     table = dict(behaviors())
     table["status"] = replace(table["status"], answer=fail)
     plan = compile_server(language.read(CAPABILITY), "http://127.0.0.1:9", contributions=contributions(table))
-    server = build_server(plan, table, {}, Redactor.of([SECRET]), StateFolder(state))
+    server = build_server(plan, table, {}, Redactor.of([SECRET]), FolderState(StateFolder(state)))
     async with Client(server, mode=era) as client:
         error = await refused(client, "batch://a")
     assert error.code == INTERNAL_ERROR

@@ -44,7 +44,7 @@ from tests.support.servers import (
     text_of,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_states]
 
 PROMPTS = ["Hello", "[[sandbox:errored]]", "[[sandbox:thinking]]", "[[sandbox:refusal]]", "[[sandbox:expired]]", "Bye"]
 

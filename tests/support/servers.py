@@ -27,13 +27,14 @@ from batches_mcp import language
 from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.redact import Redactor
 from batches_mcp.core.settings import BatchSettings
-from batches_mcp.core.state import StateFolder
 from batches_mcp.exchange.upstream import Clock, Upstream
 from batches_mcp.language.compile import compile_server
 from batches_mcp.language.offer import offer
 from batches_mcp.serve.calls import Calls
 from batches_mcp.serve.mcp import build_server
 from batches_mcp.tools.behaviors import behaviors, contributions
+from tests.support import states
+from tests.support.states import state_in
 
 ROOT = Path(__file__).parents[2]
 CAPABILITY = ROOT / "capability.yaml"
@@ -45,8 +46,7 @@ REQUEST = {
     "params": {"model": "claude-haiku-5-5", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]},
 }
 
-# Set for each test to a folder of its own.
-STATE_DIR = "BATCHES_MCP_STATE_DIR"
+STATE_DIR = states.STATE_DIR
 CONFIG_HOME = "XDG_CONFIG_HOME"
 
 Transport = Literal["memory", "stdio", "http"]
@@ -82,9 +82,15 @@ def server_for(
     values = {**({"ANTHROPIC_API_KEY": key} if key else {}), **(variables or {})}
     secrets = {name: SecretStr(value) for name, value in values.items()}
     redactor = Redactor.of(value for name, value in values.items() if name in plan.secrets)
-    folder = StateFolder(state or Path(os.environ[STATE_DIR]))
     return build_server(
-        plan, table, secrets, redactor, folder, Upstream(limits, clock), ledger=batch.ledger, account=batch.account
+        plan,
+        table,
+        secrets,
+        redactor,
+        state_in(state),
+        Upstream(limits, clock),
+        ledger=batch.ledger,
+        account=batch.account,
     )
 
 
@@ -96,7 +102,9 @@ def command(*arguments: str) -> list[str]:
 def environment(key: str | None, **more: str) -> dict[str, str]:
     """A host's small environment, with nothing of the developer's own settings in it."""
     kept = {
-        name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT", STATE_DIR, CONFIG_HOME) if name in os.environ
+        name: os.environ[name]
+        for name in ("PATH", "HOME", "SYSTEMROOT", *states.SETTINGS, CONFIG_HOME)
+        if name in os.environ
     }
     return {**kept, **({"ANTHROPIC_API_KEY": key} if key else {}), **more}
 

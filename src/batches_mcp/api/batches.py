@@ -27,10 +27,13 @@ class Batches:
     def upstream(self) -> Upstream:
         return self.forward.upstream
 
-    async def page(self, limit: int, after_id: str | None = None, *, once: bool = False) -> Page:
+    async def page(
+        self, limit: int, after_id: str | None = None, *, before_id: str | None = None, once: bool = False
+    ) -> Page:
         """A page of the list; what is asked `once` is not tried again."""
         listing = self.operations.list
-        arguments = {"limit": limit} | ({} if after_id is None else {"after_id": after_id})
+        given = {"limit": limit, "after_id": after_id, "before_id": before_id}
+        arguments = {name: value for name, value in given.items() if value is not None}
         answer = await self.forward.answer(listing, arguments, once=once)
         return Page.of(result.whole(listing.result, answer), answer)
 

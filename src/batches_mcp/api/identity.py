@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import SecretStr
 
@@ -26,15 +26,50 @@ _FOLDER = "accounts"
 _NAME = re.compile(r"[0-9a-f]{24}")
 
 
+class AccountNames(Protocol):
+    """Which account a credential or workspace belongs to, by their hashes.
+
+    Raises:
+        StateUnusable: from both, when that place cannot be used.
+    """
+
+    def read(self, name: str) -> str | None: ...
+
+    def remember(self, name: str, account: str) -> str:
+        """Name the account of a credential or workspace, unless one is named already; the one that is."""
+
+
 @dataclass(frozen=True, slots=True)
-class Accounts:
-    """The accounts that a program works for; `named` is the one that the operator says it is, if so."""
+class NameFiles:
+    """Those names in the state folder: for each credential and each workspace a file."""
 
     state: StateFolder
+
+    def read(self, name: str) -> str | None:
+        with suppress(OSError, UnicodeDecodeError):
+            found = (self.state.path / _FOLDER / name).read_text("ascii")
+            return found if _NAME.fullmatch(found) else None
+        return None
+
+    def remember(self, name: str, account: str) -> str:
+        path = self.state.folder(_FOLDER) / name
+        with suppress(OSError), create(path) as file:
+            file.write(account.encode("ascii"))
+        return self.read(name) or account
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The accounts that a program works for; `named` is the one that the operator says it is, if so.
+
+    Whatever needs a name may raise StateUnusable where names are kept in a database.
+    """
+
+    names: AccountNames
     variables: Mapping[str, SecretStr]
     named: str | None = None
     _credentials: dict[tuple[Any, ...], tuple[str, str]] = field(default_factory=dict)
-    _names: dict[str, str] = field(default_factory=dict)
+    _known: dict[str, str] = field(default_factory=dict)
 
     def name_of(self, plan: RequestPlan) -> str:
         """A name for the account of a request, from which neither credential nor origin can be told.
@@ -65,9 +100,9 @@ class Accounts:
         if not workspace or self.is_known(plan):
             return
         origin, credential = self._credential(plan)
-        shared = self._remember(_hash(origin, "workspace", workspace), credential)
+        shared = self.names.remember(_hash(origin, "workspace", workspace), credential)
         own = begun(credential)
-        self._names[credential] = self._remember(credential, credential if own else shared)
+        self._known[credential] = self.names.remember(credential, credential if own else shared)
 
     def _credential(self, plan: RequestPlan) -> tuple[str, str]:
         """The origin of a request, and the hash of its credential there."""
@@ -80,22 +115,9 @@ class Accounts:
         return self._credentials[key]
 
     def _name(self, credential: str) -> str | None:
-        if credential not in self._names and (found := self._read(credential)):
-            self._names[credential] = found
-        return self._names.get(credential)
-
-    def _read(self, name: str) -> str | None:
-        with suppress(OSError, UnicodeDecodeError):
-            found = (self.state.path / _FOLDER / name).read_text("ascii")
-            return found if _NAME.fullmatch(found) else None
-        return None
-
-    def _remember(self, name: str, folder: str) -> str:
-        """Name the folder of a credential or workspace, unless one is named already; the one that is."""
-        path = self.state.folder(_FOLDER) / name
-        with suppress(OSError), create(path) as file:
-            file.write(folder.encode("ascii"))
-        return self._read(name) or folder
+        if credential not in self._known and (found := self.names.read(credential)):
+            self._known[credential] = found
+        return self._known.get(credential)
 
 
 def _hash(*parts: str) -> str:

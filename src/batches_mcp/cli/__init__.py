@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 from batches_mcp import __version__
 from batches_mcp.cli.examples import epilog
 from batches_mcp.core.diagnostics import did_you_mean
-from batches_mcp.core.errors import BatchesMcpError, CapabilityError, UnreadableFile, UsageError
+from batches_mcp.core.errors import BatchesMcpError, CapabilityError, TeamsError, UnreadableFile, UsageError
 from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.redact import printable
 
@@ -48,12 +48,14 @@ _COMMANDS = {
     "cancel": _Place("cancel", "Cancel a batch that is in progress."),
     "models": _Place("models", "List models with their prices in batches."),
     "key": _Place("key", "Store, show or forget the API key."),
+    "teams": _Place("teams", "Check a teams file, or make a key for it."),
     "install": _Place("install", "Add the server to Claude, VS Code, Cursor and other hosts."),
     "uninstall": _Place("install", "Remove the server from hosts again."),
     "doctor": _Place("doctor", "Look for what keeps the server from working in hosts."),
     "explain": _Place("language", "Show where a tool's inputs go, and what comes back."),
     "schema": _Place("language", "Print the JSON Schema of the capability language."),
     "export": _Place("export", "Print what is exposed over REST as OpenAPI 3.1."),
+    "migrate": _Place("migrate", "Bring the tables of a shared database to this version."),
     "demo": _Place("demo", "Play the life of a batch against the sandbox."),
     "sandbox": _Place("serve", "Run a local stand-in for the API."),
 }
@@ -133,7 +135,8 @@ def run(arguments: list[str] | None = None, limits: Limits = LIMITS, clock: Cloc
         error.show(sys.stderr)
         return error.exit_code
     except CapabilityError as error:
-        return _failed(f"{error}\nbatches-mcp: the capability file does not load", 1)
+        file = "teams" if isinstance(error, TeamsError) else "capability"
+        return _failed(f"{error}\nbatches-mcp: the {file} file does not load", 1)
     except (UsageError, UnreadableFile) as error:
         return _failed(f"batches-mcp: {error}", _USAGE)
     except BatchesMcpError as error:

@@ -46,6 +46,18 @@ EXAMPLES = {
         "batches-mcp key set",
         "batches-mcp key show",
     ),
+    "teams": (
+        "batches-mcp teams check teams.yaml",
+        "batches-mcp teams key nightly --team search",
+    ),
+    "teams check": (
+        "batches-mcp teams check teams.yaml",
+        "batches-mcp teams check teams.yaml --json",
+    ),
+    "teams key": (
+        "batches-mcp teams key nightly --team search",
+        "batches-mcp teams key dashboard --team search --scope batches:read",
+    ),
     "key set": (
         "batches-mcp key set",
         "batches-mcp key set < key-file",
@@ -81,6 +93,10 @@ EXAMPLES = {
     "export": (
         "batches-mcp export openapi > openapi.json",
         "batches-mcp export openapi --capability my-capability.yaml",
+    ),
+    "migrate": (
+        "batches-mcp migrate --database-url postgresql://db.internal/batches",
+        "BATCHES_MCP_DATABASE_URL_FILE=url-file batches-mcp migrate",
     ),
     "demo": (
         "batches-mcp demo",

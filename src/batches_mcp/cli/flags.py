@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from pydantic import SecretStr
 
 from batches_mcp.cli.completion import tool_list
 from batches_mcp.core.redact import printable
@@ -102,6 +103,18 @@ _state_dir = flag(
     help="Folder for what the server keeps between calls.  [default: the user's state folder; with --sandbox one "
     "that is thrown away]",
 )
+database_url_flag = flag(
+    "--database-url",
+    metavar="URL",
+    help="Share the state with other servers: the ledger in this PostgreSQL database; needs --object-store. "
+    "BATCHES_MCP_DATABASE_URL_FILE may name a file with it.",
+)
+_object_store = flag(
+    "--object-store",
+    metavar="URL",
+    help="Where requests and results are kept with --database-url: s3://BUCKET/PREFIX or file:///FOLDER; --state-dir "
+    "is then a cache.",
+)
 _account = flag(
     "--account",
     metavar="NAME",
@@ -120,6 +133,8 @@ _BATCH_FLAGS = (
         "host's project or the working directory, unless it is /, a home, a system folder or a plugin; over HTTP none]",
     ),
     _state_dir,
+    database_url_flag,
+    _object_store,
     _account,
     flag(
         "--no-ledger",
@@ -161,6 +176,8 @@ _ACCOUNT_FLAGS = (
     _base_url,
     _sandbox,
     _state_dir,
+    database_url_flag,
+    _object_store,
     _account,
     # In the environment it forbids a cancel; on the command line it would make no sense.
     flag("--read-only", is_flag=True, hidden=True, help=_READ_ONLY),
@@ -197,12 +214,17 @@ def account_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         base_url: str | None,
         sandbox: bool,
         state_dir: Path | None,
+        database_url: str | None,
+        object_store: str | None,
         account: str | None,
         read_only: bool,
         **others: Any,
     ) -> Any:
         upstream = UpstreamSettings(capability, base_url, sandbox, read_only)
-        return command(*args, upstream=upstream, batch=BatchSettings(state_dir=state_dir, account=account), **others)
+        batch = BatchSettings(
+            state_dir=state_dir, account=account, database_url=_secret(database_url), object_store=object_store
+        )
+        return command(*args, upstream=upstream, batch=batch, **others)
 
     return _with_flags(gathered, _ACCOUNT_FLAGS)
 
@@ -215,6 +237,8 @@ def batch_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         *args: Any,
         roots: tuple[Path, ...],
         state_dir: Path | None,
+        database_url: str | None,
+        object_store: str | None,
         account: str | None,
         no_ledger: bool,
         allow_duplicates: bool,
@@ -230,10 +254,16 @@ def batch_flags(command: Callable[..., Any]) -> Callable[..., Any]:
             max_cost_usd=max_cost_usd,
             wait_cap_s=wait_cap,
             allow_duplicates=allow_duplicates,
+            database_url=_secret(database_url),
+            object_store=object_store,
         )
         return command(*args, batch=batch, **others)
 
     return _with_flags(gathered, _BATCH_FLAGS)
+
+
+def _secret(value: str | None) -> SecretStr | None:
+    return SecretStr(value) if value else None
 
 
 def _with_flags(

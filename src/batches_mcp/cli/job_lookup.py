@@ -94,7 +94,7 @@ def _account(prepared: Ready) -> str | None:
     tool = next((tool for tool in prepared.plan.tools if BehaviorName.LIST in tool.beside), None)
     if tool is None:
         return None
-    return Accounts(prepared.state, prepared.variables, prepared.batch.account).name_of(tool.request)
+    return Accounts(prepared.state.names, prepared.variables, prepared.batch.account).name_of(tool.request)
 
 
 async def _refresh(prepared: Ready, ledgers: Mapping[str, Ledger]) -> str:

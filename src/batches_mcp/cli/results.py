@@ -106,7 +106,7 @@ def check_id(batch_id: str) -> None:
 
 
 async def _write(batch_id: str, out: str, wait: bool, overwrite: bool, sandboxes: JobFolder, account: Account) -> int:
-    folder = account.folder.jobs() / key(batch_id)
+    folder = account.state.jobs() / key(batch_id)
     folder.mkdir(mode=0o700, exist_ok=True)
     place = Out(out, JobFolder(folder), overwrite, sandboxes)
     place.check(0)

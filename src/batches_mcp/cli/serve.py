@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from batches_mcp.cli import service
+from batches_mcp.cli.access import AccessSettings, access_flags
 from batches_mcp.cli.flags import HomePath, batch_flags, flag, folders, log_level, upstream_flags
 from batches_mcp.cli.startup import Ready, ready, say
-from batches_mcp.core.errors import CallError, ServeError, UsageError
+from batches_mcp.core.errors import ServeError, UsageError
 from batches_mcp.core.plan import BehaviorName
 from batches_mcp.core.settings import (
     TOKEN,
@@ -29,9 +31,8 @@ from batches_mcp.core.settings import (
 
 if TYPE_CHECKING:
     from batches_mcp.sandbox import Tier
+    from batches_mcp.serve.callers import Callers
     from batches_mcp.serve.toolarge import WaysOn
-    from batches_mcp.store.files import ResultFiles
-    from batches_mcp.work.runtime import Runtime
 
 DEFAULT_PORT = 9090
 DEFAULT_REST_PORT = 8080
@@ -76,6 +77,7 @@ _HTTP_DRAIN_S = 600.0
     metavar="SECONDS",
     help="How long creates under way may take to end when the server is told to stop.  [default: 10, over HTTP 600]",
 )
+@access_flags
 @log_level
 def serve(
     *,
@@ -91,6 +93,7 @@ def serve(
     confirm_over: float | None,
     protocol: Protocol,
     drain: float | None,
+    access: AccessSettings,
     log_level: str,
 ) -> int:
     """Serve the capability's tools over MCP. File arguments may read in DIR, as with --root.
@@ -106,13 +109,20 @@ def serve(
     if rest_port is not None and not rest:
         raise UsageError("--rest-port says where --rest is served; add --rest")
     environment = Environment(warn=say)
-    http = HttpSettings(host, port, allow_host, environment.secret(TOKEN), rest_port) if transport == "http" else None
+    token = environment.secret(TOKEN)
+    if access.given:
+        service.check_settings(access, batch, token, over_http=transport == "http")
+        allow_host = (*allow_host, *access.host_names)
+    http = HttpSettings(host, port, allow_host, token, rest_port, doors=access.given) if transport == "http" else None
+    teams = service.teams_of(access, environment, sandbox=upstream.sandbox) if access.given else None
     with ExitStack() as stack:
         root = default_root(environment) if http is None and not more_roots else None
         batch = replace(batch, roots=(*batch.roots, *_existing(more_roots)), confirm_over_usd=confirm_over)
-        prepared = stack.enter_context(ready(upstream, environment, log_level, batch, root, with_rest=rest))
+        found = ready(upstream, environment, log_level, batch, root, with_rest=rest, teams=teams)
+        prepared = stack.enter_context(found)
         if http is not None:
-            number = _serve_http(prepared, http, batch, _HTTP_DRAIN_S if drain is None else drain)
+            doors = service.doors(access, teams, prepared) if access.given else None
+            number = _serve_http(prepared, http, batch, _HTTP_DRAIN_S if drain is None else drain, doors)
             stack.close()
             leave(128 + number if number else 0)
         from batches_mcp.serve import stdio
@@ -138,37 +148,33 @@ def _existing(folders: Sequence[Path]) -> list[Path]:
     return [folder for folder in folders if folder.is_dir()]
 
 
-def _serve_http(prepared: Ready, settings: HttpSettings, batch: BatchSettings, drain_s: float) -> int:
+def _serve_http(
+    prepared: Ready, settings: HttpSettings, batch: BatchSettings, drain_s: float, doors: service.Service | None
+) -> int:
     """Serve MCP, and REST if there is any, until a signal, whose number is returned."""
-    from batches_mcp.serve import http
+    from batches_mcp.serve import http, result_files
     from batches_mcp.serve.draining import Draining
 
-    if settings.token is None:
+    if settings.token is None and doors is None:
         settings = replace(settings, admission=prepared.admission())
-    runtimes: list[Runtime] = []
+    running: list[Callers] = []
     draining = Draining(drain_s)
-    server = prepared.server(draining, runtimes.append)
+    server = prepared.server(draining, running.append, None if doors is None else doors.guard)
     rest = prepared.rest
     app: http.RestApp | None = None
     if rest is not None:
         from batches_mcp.serve.rest import Rest, key_headers
 
-        answering = Rest(rest, prepared.redactor, batch, lambda: runtimes[-1])
+        answering = Rest(rest, prepared.redactor, batch, lambda: running[-1])
         app = http.RestApp(answering, rest.port or DEFAULT_REST_PORT, key_headers(rest))
     _settle()
     ways, port, tools = _ways_on(prepared), prepared.plan.port or DEFAULT_PORT, prepared.plan.tools
-    return http.run(server, settings, tools, lambda: _result_files(prepared, runtimes), port, say, ways, draining, app)
 
+    async def find(request: Any, account: str, name: str) -> Path | None:
+        return await result_files.find(running[-1], tools, request, account, name)
 
-def _result_files(prepared: Ready, runtimes: Sequence[Runtime]) -> Iterator[ResultFiles]:
-    """The files of `as_file` of each account that a tool works for."""
-    from batches_mcp.work.account import Account
-
-    for runtime in runtimes[-1:]:
-        for tool in prepared.plan.tools:
-            with suppress(CallError):  # without a credential there is no account
-                if tool.behavior is BehaviorName.RESULTS:
-                    yield Account(runtime, tool).folder.result_files()
+    access = None if doors is None else doors.access
+    return http.run(server, settings, tools, find, port, say, ways, draining, app, access)
 
 
 def _ways_on(prepared: Ready) -> WaysOn:

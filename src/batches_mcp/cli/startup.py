@@ -20,6 +20,7 @@ from batches_mcp.core.plan import BehaviorName, RequestPlan, credential_template
 from batches_mcp.core.redact import RedactingFilter, Redactor, printable
 from batches_mcp.core.server_plan import RestPlan, ServerPlan
 from batches_mcp.core.settings import (
+    DATABASE_URL,
     TOKEN,
     Admission,
     BatchSettings,
@@ -35,12 +36,14 @@ from batches_mcp.core.variables import Variables
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
 
+    from batches_mcp.access.teams import Teams
     from batches_mcp.exchange.upstream import Clock, Upstream
     from batches_mcp.language.link import Linked
     from batches_mcp.sandbox.config import SandboxOptions
+    from batches_mcp.serve.callers import Callers, Guard
     from batches_mcp.serve.draining import Draining
+    from batches_mcp.store.state import State
     from batches_mcp.tools.behaviors import Behavior
-    from batches_mcp.work.runtime import Runtime
 
 _SANDBOX_KEY = "sandbox-key"
 _IN_SANDBOX = "Requests go to a sandbox, whose answers are made up: nothing is sent to Anthropic, and nothing is spent."
@@ -54,7 +57,7 @@ class Ready:
     behaviors: Mapping[str, Behavior]
     variables: Mapping[str, SecretStr]
     redactor: Redactor
-    state: StateFolder
+    state: State
     batch: BatchSettings = BatchSettings()
     rest: RestPlan | None = None
     limits: Limits = LIMITS
@@ -92,7 +95,10 @@ class Ready:
         return Admission(header, SecretStr(value))
 
     def server(
-        self, draining: Draining | None = None, opened: Callable[[Runtime], object] = lambda _: None
+        self,
+        draining: Draining | None = None,
+        opened: Callable[[Callers], object] = lambda _: None,
+        guard: Guard | None = None,
     ) -> Server[Any]:
         """The MCP server; importing what it is made of takes most of the start."""
         from batches_mcp.serve.mcp import build_server
@@ -108,6 +114,7 @@ class Ready:
             account=self.batch.account,
             draining=draining,
             opened=opened,
+            guard=guard,
         )
 
 
@@ -126,11 +133,12 @@ def ready(
     *,
     with_rest: bool = False,
     sandbox: SandboxOptions | None = None,
+    teams: Teams | None = None,
 ) -> Iterator[Ready]:
     """Compile the capability file that the settings name; an embedded sandbox lives as long as the context.
 
     File arguments may read in `default_root` when no other folder is given; `with_rest` compiles the REST adapter too;
-    `sandbox` says how an embedded one behaves.
+    `sandbox` says how an embedded one behaves. `teams` are those that are served.
 
     Raises:
         UsageError: settings that contradict each other or the file.
@@ -166,10 +174,11 @@ def ready(
         if not linked.tools and rest is None:
             raise UsageError("nothing of the capability file is served over MCP; add --transport http --rest for REST")
         calls = [*plan.calls, *(route.tool for route in (rest.routes if rest else ()))]
-        priced = None if given.max_cost_usd is None else table.keys()
+        cap = "--max-cost-usd" if given.max_cost_usd is not None else "cap_usd" if teams and teams.capped else None
+        priced = None if cap is None else table.keys()
         served = offer(plan, rest, Choice(settings.read_only, settings.tools, settings.exclude, priced))
         for name in served.unbounded:
-            say(f"--max-cost-usd: {name} is left out, because nothing is known of what it spends")
+            say(f"{cap}: {name} is left out, because nothing is known of what it spends")
         plan, rest = served.server, served.rest
         plan = replace(
             plan,
@@ -181,7 +190,10 @@ def ready(
             # The sandbox takes any key, and a real one has no business there.
             variables.update((name, SecretStr(_SANDBOX_KEY)) for name in plan.secrets)
         token = environment.secret(TOKEN)
-        secrets = [variables[name] for name in plan.secrets if name in variables] + ([token] if token else [])
+        secrets = [variables[name] for name in plan.secrets if name in variables]
+        secrets += [*([token] if token else []), *(teams.api_keys if teams else ())]
+        database_url = given.database_url or environment.secret(DATABASE_URL)
+        secrets += _secrets_of(database_url)
         redactor = Redactor.of(secret.get_secret_value() for secret in secrets)
         configure_logging(log_level, redactor)
         for uri in {_shown_base(call.request, variables) for call in calls}:
@@ -193,8 +205,58 @@ def ready(
         folder = StateFolder(state_dir or user_state_folder())
         if folder.others_may_write:
             say(f"others may write to the state folder {folder.path}; run: chmod go-w {folder.path}")
+        state = _state(folder, database_url, given)
+        stack.callback(state.close)
         limits, clock = click.get_current_context().obj or (LIMITS, None)
-        yield Ready(plan, table, variables, redactor, folder, given, rest, limits, clock)
+        yield Ready(plan, table, variables, redactor, state, given, rest, limits, clock)
+
+
+def _secrets_of(database_url: SecretStr | None) -> list[SecretStr]:
+    """What must not be shown of the URL of a database.
+
+    Raises:
+        UsageError: it cannot be read, or what it needs is not installed.
+    """
+    if database_url is None:
+        return []
+    with installed_for_teams():
+        from batches_mcp.store.postgres import secrets_of
+    return list(map(SecretStr, secrets_of(database_url.get_secret_value())))
+
+
+def _state(folder: StateFolder, database_url: SecretStr | None, given: BatchSettings) -> State:
+    """The state that the settings name.
+
+    Raises:
+        UsageError: settings that contradict each other.
+        StateUnusable: a database or an object store cannot be used.
+    """
+    if database_url is None and given.object_store is None:
+        from batches_mcp.store.folders import FolderState
+
+        return FolderState(folder)
+    if database_url is None or given.object_store is None:
+        missing, other = ("--database-url", "--object-store")[:: 1 if database_url is None else -1]
+        raise UsageError(f"{other} shares the state with other servers, which needs {missing} as well")
+    if not given.ledger:
+        raise UsageError("--database-url is for the ledger; leave --no-ledger out")
+    with installed_for_teams():
+        from batches_mcp.store.shared import open_shared
+    return open_shared(folder, database_url.get_secret_value(), given.object_store)
+
+
+@contextmanager
+def installed_for_teams() -> Iterator[None]:
+    """Around imports of what only the extra `team` brings.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        advice = 'install "batches-mcp[team]"'
+        raise UsageError(f"--database-url needs packages that are not installed ({error}); {advice}") from error
 
 
 def _readable(roots: Sequence[Path]) -> str:

@@ -190,7 +190,7 @@ class WholeJob:
         With it, where it starts.
         """
         around = frame(self.tool.request, {"requests": []}, account.forward.variables, account.limits)
-        jobs = account.folder.jobs()
+        jobs = account.state.jobs()
         options = self.options
 
         def read() -> tuple[Scan | None, Job, JobFolder, Start]:

@@ -4,6 +4,7 @@ BatchesMcpError                  anything this program raises on purpose
 ├── UsageError                   flags or environment are wrong: exit 2
 ├── UnreadableFile               a file named by the user cannot be read: exit 2
 ├── CapabilityError              a capability file does not load: exit 1, carries every diagnostic
+│   └── TeamsError               the same of a teams file
 ├── ServeError                   the server cannot start (port in use and the like): exit 1
 └── CallError                    one tool call cannot be answered; becomes an `isError` result
     ├── InvalidArguments         the arguments do not fit the tool's input schema
@@ -47,6 +48,10 @@ class CapabilityError(BatchesMcpError):
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
         self.diagnostics = tuple(diagnostics)
         super().__init__("\n".join(diagnostic.text() for diagnostic in self.diagnostics))
+
+
+class TeamsError(CapabilityError):
+    """A teams file has errors, which are told in the same way."""
 
 
 class Retry(StrEnum):

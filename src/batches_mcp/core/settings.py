@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -17,6 +18,7 @@ from batches_mcp.core.variables import API_KEY, is_placeholder
 
 PREFIX = "BATCHES_MCP_"
 TOKEN = f"{PREFIX}TOKEN"
+DATABASE_URL = f"{PREFIX}DATABASE_URL"
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -81,7 +83,9 @@ class Environment:
         if value and file:
             raise UsageError(f"{name} and {name}_FILE are both set; unset one of them")
         if file:
-            return FoundSecret(SecretStr(self._read(f"{name}_FILE", Path(file))), f"{file}, which {name}_FILE names")
+            return FoundSecret(
+                SecretStr(self.read_secret(f"{name}_FILE", Path(file))), f"{file}, which {name}_FILE names"
+            )
         if value:
             return FoundSecret(SecretStr(value), f"the environment variable {name}")
         return self._stored() if name == API_KEY else None
@@ -91,7 +95,7 @@ class Environment:
         if not path.exists():
             return None
         try:
-            return FoundSecret(SecretStr(self._read("the stored key", path)), f"{path}, the stored key")
+            return FoundSecret(SecretStr(self.read_secret("the stored key", path)), f"{path}, the stored key")
         except UsageError as error:
             self.warn(f"{error}; it counts as missing")
             return None
@@ -105,7 +109,12 @@ class Environment:
         values = {name: self.secret(name) for name in sorted(names)}
         return {name: value for name, value in values.items() if value is not None}
 
-    def _read(self, subject: str, path: Path) -> str:
+    def read_secret(self, subject: str, path: Path) -> str:
+        """The secret in a file, without the white space round it; `subject` names in the error what said so.
+
+        Raises:
+            UsageError: the file cannot be read, is empty, or holds only a placeholder.
+        """
         try:
             with path.open("rb") as file:
                 mode = os.fstat(file.fileno()).st_mode
@@ -150,6 +159,8 @@ class Admission:
 class HttpSettings:
     """How the server is reached over HTTP; `admission` is what the capability asks of callers, unless a token is set.
 
+    With `doors`, each caller is known by a credential of its own.
+
     Raises:
         UsageError: others than this machine could reach the server, and nothing would keep them out.
     """
@@ -160,6 +171,7 @@ class HttpSettings:
     token: SecretStr | None = None
     rest_port: int | None = None
     admission: Admission | None = None
+    doors: bool = False
 
     @property
     def asked(self) -> Admission | None:
@@ -168,12 +180,49 @@ class HttpSettings:
 
     def __post_init__(self) -> None:
         open_to_others = self.host not in LOOPBACK_HOSTS or bool(self.allow_hosts)
-        if open_to_others and self.token is None:
+        if open_to_others and self.token is None and not self.doors:
             reason = f"--host {self.host}" if self.host not in LOOPBACK_HOSTS else "--allow-host"
             raise UsageError(
                 f"{reason} lets others than this machine reach the server, and with it your API key; "
                 f"set {TOKEN} (or {TOKEN}_FILE) to a secret that clients must send as a bearer token"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class OidcSettings:
+    """The identity provider whose tokens let callers in, and what is expected of these.
+
+    `resource_url` is where callers reach the MCP endpoint, and one of its `audiences` each token must be for; see
+    `access.tokens.TokenRules` for the claims.
+
+    Raises:
+        UsageError: a URL is none, or anybody between here and there could change what it answers.
+    """
+
+    issuer: str
+    resource_url: str
+    audiences: tuple[str, ...] = ()
+    scope_claim: str = "scope"
+    team_claim: str = "groups"
+
+    def __post_init__(self) -> None:
+        for flag, url in (("--oidc-issuer", self.issuer), ("--resource-url", self.resource_url)):
+            if not is_safe(url):
+                raise UsageError(f"{flag}: {url} is no URL to trust; expected https://..., or http:// on this machine")
+            if urlsplit(url).query or urlsplit(url).fragment:
+                raise UsageError(f"{flag}: {url} has a query or a fragment; leave it out")
+        if not urlsplit(self.resource_url).path.strip("/"):
+            raise UsageError(f"--resource-url: {self.resource_url} names no path; expected https://HOST/mcp")
+
+
+def is_safe(url: str) -> bool:
+    """Whether nobody between here and there can change what a URL answers: https, or this machine."""
+    try:
+        parts = urlsplit(url)
+        here = parts.hostname in LOOPBACK_HOSTS
+    except ValueError:
+        return False
+    return bool(parts.netloc) and (parts.scheme == "https" or (parts.scheme == "http" and here))
 
 
 CAP_EXPECTED = "expected US dollars, a finite number above 0, such as 25 or 0.5"
@@ -185,7 +234,8 @@ class BatchSettings:
 
     `ledger` tells whether creates are remembered there, `allow_duplicates` whether what made a batch is sent again
     without asking, `max_cost_usd` is the most that creates of 24 hours may cost, and in a `sandbox` nothing is spent.
-    The user is asked before a create that may cost more than `confirm_over_usd`; None: never.
+    The user is asked before a create that may cost more than `confirm_over_usd`; None: never. Where there is a
+    `database_url` and an `object_store`, the state is kept there, and `state_dir` is a cache.
 
     Raises:
         UsageError: a cap that is not an amount, or without a ledger, which alone knows what was spent.
@@ -200,6 +250,8 @@ class BatchSettings:
     allow_duplicates: bool = False
     sandbox: bool = False
     confirm_over_usd: float | None = None
+    database_url: SecretStr | None = None
+    object_store: str | None = None
 
     def __post_init__(self) -> None:
         if self.max_cost_usd is not None and not 0 < self.max_cost_usd < math.inf:

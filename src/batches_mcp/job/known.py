@@ -80,7 +80,7 @@ async def fetch_known(asking: Asking, job: Job) -> None:
     Raises:
         CallError: something that does not pass.
     """
-    spools = asking.account.folder.spools()
+    spools = asking.account.state.spools()
     for batch_id, rows in job.known.items():
         spool = await anyio.to_thread.run_sync(spools.load, batch_id)
         if spool is not None and spool.complete:

@@ -34,7 +34,7 @@ async def write_results(drive: Drive, sinks: Sequence[Sink], tally: Tally) -> No
     """
     if not drive.given_up:
         await fetch_known(drive.asking, drive.job)
-    stored = drive.asking.account.folder.spools()
+    stored = drive.asking.account.state.spools()
     rows = drive.folder.rows()
     known_missing = "not_fetched" if drive.given_up else GONE
     for number, part in enumerate([*drive.job.parts, None]):

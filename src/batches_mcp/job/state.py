@@ -72,7 +72,7 @@ class JobState:
             await self.taken_up(number)
 
     async def stored(self, batch_id: str) -> Spool | None:
-        return await anyio.to_thread.run_sync(self.account.folder.spools().load, batch_id)
+        return await anyio.to_thread.run_sync(self.account.state.spools().load, batch_id)
 
     async def taken_up(self, number: int) -> bool:
         """Whether a part has a batch, of an earlier run or, meanwhile, of another process with the same job."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import mcp.types as t
 from mcp.shared.exceptions import MCPError
+from starlette.requests import Request
 
 from batches_mcp.core.diagnostics import did_you_mean
 from batches_mcp.core.errors import ErrorReport
@@ -16,14 +17,20 @@ from batches_mcp.core.redact import Redactor, excerpt
 from batches_mcp.exchange import result
 from batches_mcp.exchange.arguments import ArgumentCheck
 from batches_mcp.serve.boundary import attempt
+from batches_mcp.serve.callers import Callers
 from batches_mcp.serve.draining import Draining
 from batches_mcp.serve.progress import Report, increasing
+from batches_mcp.tools.admit import admit
 from batches_mcp.tools.behaviors import Behavior
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.confirm import Ask, nobody
-from batches_mcp.work.runtime import Runtime
 
 ERROR_META = "batches-mcp/error"
+
+
+def server_url(request: Request | None) -> str | None:
+    """Where the caller reaches this server, if it does so over HTTP; its host is one that the gate has let through."""
+    return str(request.base_url) if request is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class Calls:
     """Answers tool calls: everything between a name with arguments and a result."""
 
     tools: Mapping[str, tuple[ToolPlan, ArgumentCheck]]
-    runtime: Runtime
+    callers: Callers
     behaviors: Mapping[str, Behavior]
     redactor: Redactor
     draining: Draining
@@ -41,10 +48,12 @@ class Calls:
         name: str,
         arguments: Mapping[str, Any],
         progress: Report,
-        server_url: str | None = None,
+        request: Request | None = None,
         ask: Ask = nobody,
     ) -> t.CallToolResult:
         """Call a tool. What goes wrong is in the result, never raised, but for a name that is not a tool's.
+
+        `request` is the one of HTTP that the call came with, if it came so.
 
         Raises:
             MCPError: there is no such tool (-32602), or what `ask` raises.
@@ -52,7 +61,7 @@ class Calls:
         if name not in self.tools:
             hint = did_you_mean(name, list(self.tools))
             raise MCPError(t.INVALID_PARAMS, "; ".join(filter(None, [f"Unknown tool: {excerpt(name, 100)}", hint])))
-        found = await attempt(f"tool {name}", self.content(*self.tools[name], arguments, progress, server_url, ask))
+        found = await attempt(f"tool {name}", self.content(*self.tools[name], arguments, progress, request, ask))
         return self._failure(found) if isinstance(found, ErrorReport) else self._success(found)
 
     async def content(
@@ -61,7 +70,7 @@ class Calls:
         check: ArgumentCheck,
         arguments: Mapping[str, Any],
         progress: Report,
-        server_url: str | None,
+        request: Request | None,
         ask: Ask = nobody,
     ) -> dict[str, Any]:
         """The structured content that a call comes to.
@@ -71,11 +80,13 @@ class Calls:
         """
         arguments = check.meant(arguments)
         told = increasing(progress)
+        runtime = self.callers.of(request)
 
         async def answer() -> dict[str, Any]:
+            call = Call(runtime, tool, arguments, told, server_url(request), ask)
+            await admit(call)
             if tool.behavior is None:
-                return await self.runtime.forward.content(tool, arguments)
-            call = Call(self.runtime, tool, arguments, told, server_url, ask)
+                return await runtime.forward.content(tool, arguments)
             return await self.behaviors[tool.behavior].answer(call)
 
         return await self.draining.call(answer, changes=tool.request.method != "GET")

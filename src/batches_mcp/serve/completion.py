@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 import mcp.types as t
 from mcp.server.context import ServerRequestContext
@@ -45,7 +44,10 @@ def add(server: Server[Calls], plan: ServerPlan, behaviors: Mapping[str, Behavio
         if name not in completers:
             return t.CompleteResult(completion=t.Completion(values=[]))
         completer, tool = completers[name]
-        answer = partial(completer, Account(calls.runtime, tool))
+
+        async def answer() -> Sequence[str]:
+            return await completer(Account(calls.callers.of(context.request), tool))
+
         found = await attempt(f"completion of {name}", calls.draining.call(answer, changes=False))
         if isinstance(found, ErrorReport):
             raise calls.error(t.INTERNAL_ERROR, found.text(), {ERROR_META: found.data()})

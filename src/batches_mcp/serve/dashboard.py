@@ -36,6 +36,8 @@ _SPACED = re.compile(r" ([-+*=<>?:]|[=!]==|=>|&&|\|\||\?\?|[+-]=|[<>]=) (?![.=])
 _STYLE = re.compile(r"(?<=<style>).*?(?=</style>)", re.DOTALL)
 _SPACES = re.compile(r"\s*([{};,])\s*|(?<=:) ")
 
+# Where the page calls its server, if it is not told another place.
+_ENDPOINT = "mcp"
 # A browser sends a basic credential by itself, once it has been asked for one.
 SENT_BY_BROWSERS = "Basic"
 
@@ -67,10 +69,14 @@ def contents(tools: Sequence[ToolPlan]) -> t.TextResourceContents:
     return t.TextResourceContents(uri=URI, mime_type=MIME_TYPE, text=_page(tools), _meta=dict(_RESOURCE_META))
 
 
-def browser_page(tools: Sequence[ToolPlan], asked: Admission | None) -> tuple[str, Mapping[str, str]]:
-    """The page that calls this server itself, and its headers; `asked` is what callers have to show."""
+def browser_page(
+    tools: Sequence[ToolPlan], asked: Admission | None, path: str = _ENDPOINT
+) -> tuple[str, Mapping[str, str]]:
+    """The page that calls this server itself, at `path`, and its headers; `asked` is what callers have to show."""
     typed = asked is not None and asked.scheme != SENT_BY_BROWSERS
     http = {"header": asked.header, "scheme": asked.scheme, "name": asked.name} if asked and typed else {}
+    if path != _ENDPOINT:
+        http["path"] = path
     page = _page(tools, http)
     policy = (
         f"default-src 'none'; style-src {_source('style', page)}; script-src {_source('script', page)}; "

@@ -1,4 +1,4 @@
-function server({ header, scheme, name }) {
+function server({ header, scheme, name, path = "mcp" }) {
  let secret = "", last = 0;
  const typed = () => new Promise(resolve => {
   const input = el("input", { type: "password", autocomplete: "off", "aria-label": name });
@@ -11,7 +11,7 @@ function server({ header, scheme, name }) {
   const headers = { "content-type": "application/json", accept: "application/json, text/event-stream", "mcp-protocol-version": "2025-11-25" };
   if (secret) headers[header] = scheme ? `${scheme} ${secret}` : secret;
   const id = ++last;
-  const answer = await fetch("mcp", { method: "POST", headers, body: JSON.stringify({ jsonrpc: "2.0", id, method, params }) });
+  const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify({ jsonrpc: "2.0", id, method, params }) });
   if (answer.status === 401 && header) {
    if (secret) error = "That was not right.";
    secret = await typed();

@@ -31,6 +31,7 @@ _STATUS = {
     "create_unsettled": 409,
     "cost_cap": 402,
     "cost_unknown": 402,
+    "rate_limited": 429,
     "shutting_down": 503,
     "timeout": 504,
     "connection_error": 502,
@@ -80,7 +81,8 @@ _NEXT_STEPS = {
     "invalid_arguments": "",
     "duplicate_create": f"Nothing was sent; {_AGAIN}",
     "create_unsettled": f"The same request again looks for that batch before it sends anything; {_AGAIN}",
-    "cost_cap": "Nothing was sent. Fewer requests or a lower max_tokens cost less; --max-cost-usd is the operator's.",
+    "cost_cap": "Nothing was sent. Fewer requests or a lower max_tokens cost less; --max-cost-usd or the team's cap "
+    "is the operator's.",
 }
 
 

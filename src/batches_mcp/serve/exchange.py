@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from batches_mcp.api.headers import BETA_HEADER, FOR_WHOM_HEADERS
 from batches_mcp.core.errors import CallError, Retry, UpstreamError
-from batches_mcp.core.plan import Place
+from batches_mcp.core.plan import BehaviorName, Place
 from batches_mcp.core.redact import Redactor
 from batches_mcp.core.server_plan import RoutePlan
 from batches_mcp.core.settings import BatchSettings
@@ -44,7 +44,11 @@ from batches_mcp.serve.incoming import (
     with_query,
 )
 from batches_mcp.serve.toolarge import MAX_BODY_BYTES
+from batches_mcp.tools.admit import admit
 from batches_mcp.tools.call import Call
+from batches_mcp.tools.listing import asked_of
+from batches_mcp.work.own_list import own_page
+from batches_mcp.work.ownership import sees_all
 from batches_mcp.work.runtime import Runtime
 
 # https://platform.claude.com/docs/en/build-with-claude/batch-processing#batch-limitations
@@ -89,6 +93,10 @@ class Exchange:
         if self._route.spools_body:
             return await self._created()
         call = self._call(_parsed(await whole(self.request, MAX_BODY_BYTES)))
+        await admit(call)
+        if call.tool.behavior is BehaviorName.LIST and not sees_all(call.runtime.caller):
+            page, answer = await own_page(call.account, asked_of(call))
+            return self._settled(replace(answer, body=result.encode(page).encode()))
         outgoing = requests.build(call.tool.request, call.arguments, call.forward.variables)
         settling = call.forward.recent.settling(call.tool.request, call.arguments, call.forward.upstream.clock.now_s())
         if outgoing.method == "GET":
@@ -107,6 +115,7 @@ class Exchange:
         call = self._call(None)
         unread = dict.fromkeys(self._route.arguments(Place.BODY, Place.FIELD), ())
         call = replace(call, arguments={**call.arguments, **unread})
+        await admit(call)
         again = self.request.headers.get(ALLOW_DUPLICATE, "").lower() == "true"
         with ExitStack() as sources:
             path = sources.enter_context(drafts(self.runtime).draft())

@@ -8,42 +8,49 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import uvicorn
 from mcp.server.lowlevel import Server
 from mcp.server.transport_security import TransportSecuritySettings
+from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batches_mcp import __version__
-from batches_mcp.core.errors import ServeError
+from batches_mcp.core.errors import CallError, ServeError
 from batches_mcp.core.plan import ToolPlan
-from batches_mcp.core.settings import HttpSettings
+from batches_mcp.core.settings import Admission, HttpSettings
 from batches_mcp.core.signals import watch_signals
 from batches_mcp.serve import dashboard
 from batches_mcp.serve.auth import HEALTH_PATH, Gate, host_names
+from batches_mcp.serve.doors import KEY_PATH, PATH, WELL_KNOWN, Access, Doors
 from batches_mcp.serve.draining import Draining
-from batches_mcp.serve.envelope import refusal
+from batches_mcp.serve.envelope import failed, refusal
 from batches_mcp.serve.open_requests import Ending, OpenRequests
 from batches_mcp.serve.toolarge import MAX_BODY_BYTES, WaysOn, too_large
 from batches_mcp.store import files as results_files
 
-PATH = "/mcp"
+if TYPE_CHECKING:
+    from batches_mcp.access.keyset import Verifier
+
 _DASHBOARD_PATH = "/"
 # Where `as_file` says that files are: the folder of an account, and the name of a file.
 _RESULTS_PATH = f"/{results_files.FOLDER}/{{account}}/{{name}}"
 # An answer that is still on its way to a slow client gets this long.
 _LAST_BYTES_S = 5.0
-# Gives the files with results that may be fetched.
-Folders = Callable[[], Iterable[results_files.ResultFiles]]
+# What the dashboard asks for where callers have credentials of their own.
+_ANY_CREDENTIAL = Admission("Authorization", SecretStr(""), "Bearer", "the key that was given to you")
+Find = Callable[[Request, str, str], Awaitable[Path | None]]
+"""The file with results of an account, by its name, if the caller may have it; raises CallError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +63,21 @@ class RestApp:
 
 
 def app(
-    server: Server[Any], settings: HttpSettings, tools: Sequence[ToolPlan], folders: Folders, ways: WaysOn
+    server: Server[Any],
+    settings: HttpSettings,
+    tools: Sequence[ToolPlan],
+    find: Find,
+    ways: WaysOn,
+    access: Access | None = None,
+    verifier: Callable[[], Verifier] | None = None,
 ) -> ASGIApp:
-    """The ASGI application: the MCP endpoint, files with results, the dashboard and a health check behind the gate."""
-    shown = [Route(_DASHBOARD_PATH, partial(_dashboard, tools, settings), methods=["GET"])]
+    """The ASGI application: the MCP endpoint, files with results, the dashboard and a health check behind the gate.
+
+    With `access` the doors of a service are behind the gate; `verifier` is theirs.
+    """
+    asked = settings.asked if access is None else _ANY_CREDENTIAL
+    door = (KEY_PATH if access is not None and access.keys else PATH).removeprefix("/")
+    shown = [Route(_DASHBOARD_PATH, partial(_dashboard, tools, asked, door), methods=["GET"])]
     has_page = dashboard.is_served(tools)
     inner = server.streamable_http_app(
         streamable_http_path=PATH,
@@ -70,14 +88,18 @@ def app(
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
         custom_starlette_routes=[
             Route(HEALTH_PATH, _health, methods=["GET"]),
-            Route(_RESULTS_PATH, partial(_results, folders), methods=["GET"]),
+            Route(_RESULTS_PATH, partial(_results, find), methods=["GET"]),
             *(shown if has_page else ()),
         ],
     )
     names = host_names(settings.host, settings.allow_hosts)
     # The page holds nothing but names of tools, and asks for the credential that its calls then show.
-    typed = has_page and settings.asked is not None and settings.asked.scheme != dashboard.SENT_BY_BROWSERS
+    typed = has_page and asked is not None and asked.scheme != dashboard.SENT_BY_BROWSERS
     open_paths = frozenset({HEALTH_PATH, *([_DASHBOARD_PATH] if typed else [])})
+    if access is not None:
+        methods = {tool.name: tool.request.method for tool in tools}
+        inside = Doors(inner, access.keys, verifier, access.resource, methods, MAX_BODY_BYTES, open_paths)
+        return Gate(inside, names, None, MAX_BODY_BYTES, partial(too_large, ways=ways))
     return Gate(inner, names, settings.asked, MAX_BODY_BYTES, partial(too_large, ways=ways), open_paths=open_paths)
 
 
@@ -85,12 +107,13 @@ def run(
     server: Server[Any],
     settings: HttpSettings,
     tools: Sequence[ToolPlan],
-    folders: Folders,
+    find: Find,
     port: int,
     announce: Callable[[str], None],
     ways: WaysOn,
     draining: Draining,
     rest: RestApp | None = None,
+    access: Access | None = None,
 ) -> int:
     """Serve until a signal, whose number is returned; `port` counts when the settings name none.
 
@@ -101,7 +124,9 @@ def run(
     """
     mcp_port = port if settings.port is None else settings.port
     requests = OpenRequests(draining)
-    application: ASGIApp = Ending(app(server, settings, tools, folders, ways), requests)
+    verifiers: list[Verifier] = []
+    verifier = (lambda: verifiers[0]) if access is not None and access.rules is not None else None
+    application: ASGIApp = Ending(app(server, settings, tools, find, ways, access, verifier), requests)
     with ExitStack() as stack:
         listeners = [stack.enter_context(_listen(settings.host, mcp_port, "--port"))]
         said = f"serving MCP at {_url(listeners[0])}{PATH}"
@@ -110,18 +135,48 @@ def run(
             if rest_port == 0 or rest_port != mcp_port:
                 listeners.append(stack.enter_context(_listen(settings.host, rest_port, "--rest-port")))
             said += f" and REST at {_url(listeners[-1])}"
+            behind = rest.app
+            if access is not None:
+                behind = Doors(
+                    rest.app,
+                    access.keys,
+                    verifier,
+                    access.resource,
+                    {},
+                    MAX_BODY_BYTES,
+                    frozenset({HEALTH_PATH}),
+                    rest.key_headers,
+                    rest=True,
+                    refuse=refusal,
+                )
             gate = Gate(
-                rest.app,
+                behind,
                 host_names(settings.host, settings.allow_hosts),
-                settings.asked,
+                settings.asked if access is None else None,
                 key_headers=rest.key_headers,
                 refuse=refusal,
             )
-            paths = frozenset({PATH, HEALTH_PATH, *([_DASHBOARD_PATH] if dashboard.is_served(tools) else [])})
+            paths = frozenset(
+                {
+                    PATH,
+                    *([KEY_PATH] if access is not None else []),
+                    HEALTH_PATH,
+                    *([_DASHBOARD_PATH] if dashboard.is_served(tools) else []),
+                }
+            )
             ports = (listener.getsockname()[1] for listener in listeners)
             application = _Both(application, Ending(gate, requests, refusal), paths, *ports)
         announce(f"{said} (Ctrl-C ends)")
-        return anyio.run(_serve, application, listeners, requests)
+
+        async def serve() -> int:
+            async with AsyncExitStack() as entered:
+                if access is not None and access.rules is not None:
+                    from batches_mcp.access.keyset import verifier as of_rules
+
+                    verifiers.append(await entered.enter_async_context(of_rules(access.rules)))
+                return await _serve(application, listeners, requests)
+
+        return anyio.run(serve)
 
 
 class _Both:
@@ -141,7 +196,7 @@ class _Both:
             return False  # the server's life is that of MCP's
         if self._rest_port is None:
             path: str = scope["path"]
-            return path not in self._paths and not path.startswith(f"/{results_files.FOLDER}/")
+            return path not in self._paths and not path.startswith((f"/{results_files.FOLDER}/", WELL_KNOWN))
         return bool(scope["server"][1] == self._rest_port)
 
 
@@ -215,14 +270,17 @@ async def _health(_: Request) -> JSONResponse:
     return JSONResponse({"status": "ok", "version": __version__})
 
 
-async def _dashboard(tools: Sequence[ToolPlan], settings: HttpSettings, _: Request) -> HTMLResponse:
-    page, headers = dashboard.browser_page(tools, settings.asked)
+async def _dashboard(tools: Sequence[ToolPlan], asked: Admission | None, path: str, _: Request) -> HTMLResponse:
+    page, headers = dashboard.browser_page(tools, asked, path)
     return HTMLResponse(page, headers=dict(headers))
 
 
-async def _results(folders: Folders, request: Request) -> Response:
+async def _results(find: Find, request: Request) -> Response:
     """A file that `as_file` wrote for an account that the tools work for now; the gate has let the caller in."""
-    path = results_files.file_of(folders(), request.path_params["account"], request.path_params["name"])
+    try:
+        path = await find(request, request.path_params["account"], request.path_params["name"])
+    except CallError as error:
+        return failed(error.report)
     if path is None:
         return PlainTextResponse("There is no such file of results.\n", 404)
     return FileResponse(path, media_type=results_files.media_type(path), filename=path.name)

@@ -18,18 +18,19 @@ from batches_mcp import __version__
 from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.redact import Redactor
 from batches_mcp.core.server_plan import ServerPlan
-from batches_mcp.core.state import StateFolder
 from batches_mcp.exchange.arguments import ArgumentCheck
 from batches_mcp.exchange.upstream import Upstream
 from batches_mcp.serve import completion, dashboard, prompts, resources
+from batches_mcp.serve.callers import Callers, Guard
 from batches_mcp.serve.calls import Calls
 from batches_mcp.serve.draining import Draining
 from batches_mcp.serve.identity import ICON, WEBSITE_URL
 from batches_mcp.serve.questions import AnswerNeeded, Questions
+from batches_mcp.store.state import State
 from batches_mcp.tools.behaviors import Behavior
 from batches_mcp.tools.behaviors import load as load_answers
 from batches_mcp.work.account import Account
-from batches_mcp.work.runtime import Runtime, running
+from batches_mcp.work.runtime import running
 
 log = logging.getLogger(__name__)
 
@@ -50,18 +51,19 @@ def build_server(
     behaviors: Mapping[str, Behavior],
     variables: Mapping[str, SecretStr],
     redactor: Redactor,
-    state: StateFolder,
+    state: State,
     upstream: Upstream | None = None,
     *,
     ledger: bool = True,
     account: str | None = None,
     draining: Draining | None = None,
-    opened: Callable[[Runtime], object] = lambda _: None,
+    opened: Callable[[Callers], object] = lambda _: None,
+    guard: Guard | None = None,
 ) -> Server[Calls]:
     """An MCP server for a compiled capability; `upstream` is entered and left with the server's own life.
 
-    `ledger` and `account` are those of `running`. `draining` ends what it has under way. `opened` is told what
-    its calls share, once there is such a thing.
+    `ledger` and `account` are those of `running`. `draining` ends what it has under way. `opened` is told how calls
+    are told apart, once there is anything that they share. With a `guard` every call must have passed a door.
     """
     ending = draining or Draining(_DRAIN_S)
     listed = anyio.Event()
@@ -71,17 +73,27 @@ def build_server(
 
     @asynccontextmanager
     async def lifespan(_: Server[Calls]) -> AsyncIterator[Calls]:
-        life = running(variables, state, upstream, ledger=ledger, account=account, drain_s=lambda: ending.left_s)
+        life = running(
+            variables,
+            state,
+            upstream,
+            ledger=ledger,
+            account=account,
+            key_variable=None if guard is None else guard.key_variable,
+            drain_s=lambda: ending.left_s,
+        )
         async with life as runtime:
-            opened(runtime)
+            callers = Callers(runtime, guard)
+            opened(callers)
             runtime.tasks.start_soon(_send_no_more, ending, runtime.forward.upstream)
             checks = [check for _, check in tools.values()]
             runtime.tasks.start_soon(_load_for_calls, listed, checks, runtime.forward.upstream)
             for tool in plan.tools:
                 begin = behaviors[tool.behavior].begin if tool.behavior else None
                 if begin is not None:
-                    runtime.tasks.start_soon(begin, Account(runtime, tool))
-            yield Calls(tools, runtime, behaviors, redactor, ending)
+                    for each in callers.accounts:
+                        runtime.tasks.start_soon(begin, Account(each, tool))
+            yield Calls(tools, callers, behaviors, redactor, ending)
         log.debug("lifespan closed")
 
     async def list_tools(
@@ -94,10 +106,11 @@ def build_server(
         context: ServerRequestContext[Calls], params: t.CallToolRequestParams
     ) -> t.CallToolResult | t.InputRequiredResult:
         calls = context.lifespan_context
-        server_url, progress = resources.server_url(context), context.session.report_progress
         ask = Questions(context, params).ask
         try:
-            answer = await calls.call(params.name, params.arguments or {}, progress, server_url, ask)
+            answer = await calls.call(
+                params.name, params.arguments or {}, context.session.report_progress, context.request, ask
+            )
         except AnswerNeeded as needed:
             return needed.result()
         if context.protocol_version >= resources.LINKS_SINCE:

@@ -62,7 +62,7 @@ def add(server: Server[Calls], resources: Sequence[ResourcePlan], tools: Sequenc
                 checks[resource.name],
                 values,
                 context.session.report_progress,
-                server_url(context),
+                context.request,
             )
             found = await attempt(f"resource {resource.name}", content)
             if isinstance(found, ErrorReport):
@@ -77,11 +77,6 @@ def add(server: Server[Calls], resources: Sequence[ResourcePlan], tools: Sequenc
     server.add_request_handler("resources/list", t.PaginatedRequestParams, list_resources)
     server.add_request_handler("resources/templates/list", t.PaginatedRequestParams, list_templates)
     server.add_request_handler("resources/read", t.ReadResourceRequestParams, read)
-
-
-def server_url(context: ServerRequestContext[Calls]) -> str | None:
-    """Where the caller reaches this server, if it does so over HTTP; its host is one that the gate has let through."""
-    return str(context.request.base_url) if context.request is not None else None
 
 
 def links(

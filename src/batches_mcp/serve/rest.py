@@ -20,12 +20,12 @@ from batches_mcp.core.server_plan import RestPlan
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.exchange.arguments import ArgumentCheck
 from batches_mcp.serve.boundary import attempt
+from batches_mcp.serve.callers import Callers
 from batches_mcp.serve.envelope import failed, refusal
 from batches_mcp.serve.exchange import Exchange, Respond
 from batches_mcp.serve.fields import in_fields
 from batches_mcp.serve.incoming import matching, path_of
 from batches_mcp.serve.openapi import document
-from batches_mcp.work.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +33,14 @@ DOCUMENT_PATH = "/openapi.json"
 
 
 class Rest:
-    """Answers requests to the routes of a plan; `runtime` is the server's, once it runs."""
+    """Answers requests to the routes of a plan; `callers` are the server's, once it runs."""
 
     def __init__(
-        self, plan: RestPlan, redactor: Redactor, settings: BatchSettings, runtime: Callable[[], Runtime]
+        self, plan: RestPlan, redactor: Redactor, settings: BatchSettings, callers: Callable[[], Callers]
     ) -> None:
         self._plan = plan
         self._redactor = redactor
-        self._runtime = runtime
+        self._callers = callers
         self._settings = settings
         self._checks = {(route.method, route.path): ArgumentCheck(route.tool, in_fields) for route in plan.routes}
 
@@ -96,7 +96,9 @@ class Rest:
         def links(body: bytes) -> bytes:
             return relinked(body, lambda batch_id: self._results_url(request, batch_id))
 
-        exchange = Exchange(self._runtime(), request, found[method], check, self._redactor, links, self._settings)
+        exchange = Exchange(
+            self._callers().of(request), request, found[method], check, self._redactor, links, self._settings
+        )
         return await exchange.response()
 
     @cached_property

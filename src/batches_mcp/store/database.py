@@ -19,7 +19,7 @@ from batches_mcp.store.entry import Entry, State
 
 _DAY_S = 86_400.0
 _PAUSE_S = 0.02
-_VERSION = 2
+_VERSION = 3
 
 _COLUMNS = ", ".join(field.name for field in fields(Entry))
 SCHEMA = """
@@ -28,7 +28,7 @@ CREATE TABLE creates (
   body_bytes INTEGER NOT NULL, source TEXT, label TEXT, part INTEGER, parts INTEGER, source_hash TEXT, parent TEXT,
   betas TEXT NOT NULL, estimate_usd DOUBLE PRECISION, state TEXT NOT NULL, owner TEXT,
   started_s DOUBLE PRECISION NOT NULL, since_s DOUBLE PRECISION NOT NULL, newest_id TEXT, sent_s DOUBLE PRECISION,
-  batch_id TEXT, batch TEXT, cost_usd DOUBLE PRECISION,
+  batch_id TEXT, batch TEXT, cost_usd DOUBLE PRECISION, principal TEXT, client TEXT, team TEXT,
   told BOOLEAN NOT NULL DEFAULT FALSE, deleted BOOLEAN NOT NULL DEFAULT FALSE
 );
 CREATE INDEX creates_content ON creates (content);
@@ -49,6 +49,12 @@ INSERT INTO creates (key, content, body, rows, body_bytes, source, label, part, 
   deleted FROM creates_1;
 DROP TABLE creates_1
 """  # noqa: S608 - our own text
+_FROM_2 = """
+ALTER TABLE creates ADD COLUMN principal TEXT;
+ALTER TABLE creates ADD COLUMN client TEXT;
+ALTER TABLE creates ADD COLUMN team TEXT
+"""
+_UPGRADES = {0: SCHEMA, 1: _FROM_1, 2: _FROM_2}
 
 
 class Database:
@@ -64,6 +70,10 @@ class Database:
         self._file: tuple[int, int] | None = None
         self._turn = threading.Lock()
         self._process = os.getpid()
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -195,8 +205,8 @@ def _upgrade(db: sqlite3.Connection, path: Path) -> None:
         StateUnusable: a later version of this program made it.
     """
     [(version,)] = db.execute("PRAGMA user_version")
-    if version in (0, 1):
-        for statement in (_FROM_1 if version else SCHEMA).split(";"):
+    if version in _UPGRADES:
+        for statement in _UPGRADES[version].split(";"):
             db.execute(statement)
         db.execute(f"PRAGMA user_version = {_VERSION}")
     elif version != _VERSION:

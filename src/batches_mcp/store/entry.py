@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic_core import from_json
 from batches_mcp.api.batch import RESULTS_KEPT_S, Batch
 
 MOST_LABEL_CHARS = 200
+DAY_S = 86_400.0
 # How long a create that was not answered may still make a batch: the API may take 600 s to answer one
 # (the official SDKs' time-out), and a gateway before it may give up much earlier.
 DOUBT_S = 900.0
@@ -50,7 +51,8 @@ class Draft:
 
     `content` identifies its requests and betas, however they are written; `body` names the copy of its exact bytes.
     `estimate_usd` is the most it may cost, None when that is not known. A part of a source that makes several batches
-    is one of `parts`, and `source_hash` identifies all of the source's requests.
+    is one of `parts`, and `source_hash` identifies all of the source's requests. `principal`, `client` and `team` say
+    who makes it; None where a server does not tell its callers apart.
     """
 
     content: str
@@ -65,6 +67,32 @@ class Draft:
     body: str = ""
     parts: int | None = None
     source_hash: str | None = None
+    principal: str | None = None
+    client: str | None = None
+    team: str | None = None
+
+
+class Window(StrEnum):
+    """The time that a cap is for: the last 24 hours, or the calendar month (UTC) so far."""
+
+    DAY = "day"
+    MONTH = "month"
+
+    def since_s(self, now_s: float) -> float:
+        """Where it begins, at the time `now_s` (both Unix time)."""
+        if self is Window.DAY:
+            return now_s - DAY_S
+        now = datetime.fromtimestamp(now_s, UTC)
+        return datetime(now.year, now.month, 1, tzinfo=UTC).timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """The most that the creates of a team may cost within a window, in USD; without a `team`, those of everybody."""
+
+    usd: float
+    window: Window = Window.DAY
+    team: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +101,15 @@ class ClaimRules:
 
     To `attach` is to take the batch there is of the same content and parent, however old, if it was not deleted.
     `again` lets the same content be sent a second time, also while it is not known what became of the first;
-    `repeated` only when that is known. Only entries whose key is higher than `after` count as the same. With `cap_usd`,
-    what the create may cost is reserved. An `unconfirmed` create is not begun: the user has to be asked first.
+    `repeated` only when that is known. Only entries whose key is higher than `after` count as the same. Under `caps`,
+    of which all must leave room, what the create may cost is reserved. An `unconfirmed` create is not begun: the user
+    has to be asked first.
     """
 
     again: bool = False
     attach: bool = False
     repeated: bool = False
-    cap_usd: float | None = None
+    caps: tuple[Cap, ...] = ()
     after: int = 0
     unconfirmed: bool = False
 
@@ -185,9 +214,10 @@ class Changed:
 class OverCap:
     """It might cost more than is left of the cap.
 
-    `spent_usd` is what the last 24 hours came to, or `unknown` a create of them whose cost nobody knows.
+    `spent_usd` is what the cap's window came to, or `unknown` a create in it whose cost nobody knows.
     """
 
+    cap: Cap
     spent_usd: float = 0.0
     unknown: Entry | None = None
 

@@ -1,4 +1,4 @@
-"""What is in the state folder, and where: nothing but this package names what lies below an account's folder."""
+"""State in a folder: nothing but this package names what lies below an account's folder."""
 
 from __future__ import annotations
 
@@ -7,75 +7,90 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batches_mcp.api.identity import NameFiles
+from batches_mcp.core.limits import LIMITS
 from batches_mcp.core.state import StateFolder
+from batches_mcp.store.answers import ANSWERS, Answers
+from batches_mcp.store.database import Database
 from batches_mcp.store.files import FOLDER, ResultFiles
-from batches_mcp.store.presence import Presence
+from batches_mcp.store.presence import FilePresence
 
 if TYPE_CHECKING:  # what is kept in bulk is imported when it is asked for
     from batches_mcp.store.kept import KeptRequests
     from batches_mcp.store.spools import Spools
 
 LEDGER = "ledger.sqlite"
-_SPOOLS = "spool"
+SPOOLS = "spool"
 
 
 @dataclass(frozen=True, slots=True)
 class AccountFolder:
-    """What is kept of one account. Asking for a part of it makes its folder, for its owner only.
-
-    Raises:
-        StateUnusable: that folder cannot be made or written to.
-    """
+    """What is kept of one account. Asking for a part of it makes its folder, for its owner only."""
 
     state: StateFolder
     account: str
 
     @property
     def has_ledger(self) -> bool:
-        """Whether anything has been written to its ledger; makes nothing."""
         return (self.state.path / self.account / LEDGER).exists()
 
-    def ledger(self) -> Path:
-        return self._folder() / LEDGER
+    @property
+    def has_creates(self) -> bool:
+        return self.has_ledger
+
+    def database(self, busy_s: float = LIMITS.busy_s) -> Database:
+        return Database(self.folder() / LEDGER, busy_s)
 
     def kept_requests(self) -> KeptRequests:
         from batches_mcp.store.kept import KeptRequests
 
-        return KeptRequests(self._folder("kept"))
+        return KeptRequests(self.folder("kept"))
 
-    def presence(self) -> Presence:
-        return Presence(self._folder("owners"))
+    def presence(self) -> FilePresence:
+        return FilePresence(self.folder("owners"))
 
     def spools(self) -> Spools:
         from batches_mcp.store.spools import Spools
 
-        return Spools(self._folder(_SPOOLS))
+        return Spools(self.folder(SPOOLS))
 
     def result_files(self) -> ResultFiles:
-        return ResultFiles(self._folder(FOLDER))
+        return ResultFiles(self.folder(FOLDER))
+
+    def answers(self) -> Answers:
+        return Answers(self.folder() / ANSWERS)
 
     def jobs(self) -> Path:
-        """Where `run` keeps a folder for each job."""
-        return self._folder("runs")
+        return self.folder("runs")
 
-    def _folder(self, *names: str) -> Path:
+    def folder(self, *names: str) -> Path:
         return self.state.folder(self.account, *names)
 
 
-def with_ledger(state: StateFolder) -> Iterator[AccountFolder]:
-    """The accounts that have a ledger, by name."""
-    for path in sorted(state.path.glob(f"*/{LEDGER}")):
-        yield AccountFolder(state, path.parent.name)
+@dataclass(frozen=True, slots=True)
+class FolderState:
+    """A state folder, which the processes of one machine share."""
 
+    local: StateFolder
+    look_every_s: None = None
 
-def remove_expired(state: StateFolder, now_s: float) -> None:
-    """Remove what is past its time at `now_s` of the results of all accounts.
+    @property
+    def names(self) -> NameFiles:
+        return NameFiles(self.local)
 
-    Raises:
-        OSError: the state folder cannot be read.
-    """
-    from batches_mcp.store.spools import Spools
+    def account(self, name: str) -> AccountFolder:
+        return AccountFolder(self.local, name)
 
-    for path in list(state.path.iterdir()):
-        Spools(path / _SPOOLS).remove_expired(now_s)
-        ResultFiles(path / FOLDER).remove_expired(now_s)
+    def with_ledger(self) -> Iterator[AccountFolder]:
+        for path in sorted(self.local.path.glob(f"*/{LEDGER}")):
+            yield AccountFolder(self.local, path.parent.name)
+
+    def remove_expired(self, now_s: float) -> None:
+        from batches_mcp.store.spools import Spools
+
+        for path in list(self.local.path.iterdir()):
+            Spools(path / SPOOLS).remove_expired(now_s)
+            ResultFiles(path / FOLDER).remove_expired(now_s)
+
+    def close(self) -> None:
+        pass

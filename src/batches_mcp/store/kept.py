@@ -60,6 +60,11 @@ class KeptRequests:
 
     folder: Path
 
+    @property
+    def place(self) -> str:
+        """How messages call where they are."""
+        return str(self.folder)
+
     @contextmanager
     def draft(self) -> Iterator[Path]:
         """A name for a body that is not decided on yet; whatever has it is removed at the end."""
@@ -138,26 +143,34 @@ class KeptRequests:
 
     def compress(self, name: str, stop: threading.Event) -> None:
         """Compress a body; without room for that, and once `stop` is set, it stays as it is."""
-        plain, packed = self._plain(name), self._packed(name)
         with self.draft() as unfinished:
             try:
-                with (
-                    plain.open("rb") as source,
-                    _private(unfinished) as target,
-                    gzip.GzipFile("", "wb", _GZIP_LEVEL, target, mtime=0) as archive,
-                ):
-                    while piece := source.read(_PIECE_BYTES):
-                        if stop.is_set():
-                            return
-                        archive.write(piece)
-                    archive.close()
-                    target.flush()
-                    os.fsync(target.fileno())
-                unfinished.replace(packed)
-                sync_folder(self.folder)
-                plain.unlink()
+                if self.pack(name, unfinished, stop):
+                    unfinished.replace(self._packed(name))
+                    sync_folder(self.folder)
+                    self._plain(name).unlink()
             except OSError as error:
                 log.debug("the copy %s stays uncompressed: %s", name, error)
+
+    def pack(self, name: str, path: Path, stop: threading.Event | None = None) -> bool:
+        """Write a body compressed to a file; false when `stop` was set before its end.
+
+        Raises:
+            OSError: it cannot be read or written.
+        """
+        with (
+            self._plain(name).open("rb") as source,
+            _private(path) as target,
+            gzip.GzipFile("", "wb", _GZIP_LEVEL, target, mtime=0) as archive,
+        ):
+            while piece := source.read(_PIECE_BYTES):
+                if stop is not None and stop.is_set():
+                    return False
+                archive.write(piece)
+            archive.close()
+            target.flush()
+            os.fsync(target.fileno())
+        return True
 
     def forget(self, name: str) -> None:
         for path in (self._plain(name), self._packed(name)):

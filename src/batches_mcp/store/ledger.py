@@ -1,4 +1,4 @@
-"""The ledger of an account: every create that was begun, and what became of it. One SQLite file, shared by processes.
+"""The ledger of an account: every create that was begun, and what became of it. In one table, shared by processes.
 
 The row of a create is its lock as well: whoever wrote it, or took it over from a process that died, is its `owner`, and
 alone may send it or look for its batch. All writing is in short transactions, each done wholly or not at all.
@@ -9,16 +9,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from batches_mcp.api.batch import RESULTS_KEPT_S, Batch
 from batches_mcp.exchange import result
-from batches_mcp.store.database import Database, insert, select, update
+from batches_mcp.store.database import insert, select, update
 from batches_mcp.store.entry import (
+    DAY_S,
     Baseline,
     Begun,
     Busy,
+    Cap,
     Changed,
     Claim,
     ClaimRules,
@@ -30,9 +31,10 @@ from batches_mcp.store.entry import (
     Unconfirmed,
     Unsettled,
 )
+from batches_mcp.store.state import LedgerDatabase
 
 # The same content within this time is taken for a mistake, and costs within it count against the cap.
-RECENT_S = 86_400.0
+RECENT_S = DAY_S
 _UNSETTLED = f"state IN ('{State.SENDING}', '{State.AMBIGUOUS}')"
 _MADE = f"state IN ('{State.ACCEPTED}', '{State.ADOPTED}')"
 _WANTED = f"NOT deleted AND ({_MADE} OR {_UNSETTLED})"
@@ -40,25 +42,22 @@ _WANTED = f"NOT deleted AND ({_MADE} OR {_UNSETTLED})"
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """One ledger. Every method is one transaction, and raises StateUnusable when its file cannot be used."""
+    """One ledger. Every method is one transaction, and raises StateUnusable when its database cannot be used."""
 
-    database: Database
-
-    @property
-    def path(self) -> Path:
-        return self.database.path
+    database: LedgerDatabase
 
     def claim(
-        self, draft: Draft, owner: str, upstream: Baseline, alive: Callable[[str], bool], rules: ClaimRules
+        self, draft: Draft, owner: str, upstream: Baseline, at_work: Callable[[Entry], bool], rules: ClaimRules
     ) -> Claim:
         """Begin a create, unless something stands against it; its times are those of `upstream`.
 
+        `at_work` tells whether the owner of an unsettled entry still is.
         A retry is not the same as its parent, nor as what came before that, even if it is of all the parent's requests.
         """
         with self.database.transaction() as db:
             open_ones = f"{_SAME} AND {_UNSETTLED} AND key > ? ORDER BY key"
-            for entry in select(db, open_ones, draft.content, draft.body, rules.after):
-                if entry.owner is not None and alive(entry.owner):
+            for entry in select(db, open_ones, *_same(draft), rules.after):
+                if at_work(entry):
                     return Busy(entry)
                 if entry.state is State.SENDING and entry.sent_s is None:
                     update(db, entry.key, state=State.REFUSED, owner=None)
@@ -68,32 +67,39 @@ class Ledger:
             recent_s = upstream.now_s - RECENT_S
             if not rules.again:
                 if rules.attach:
-                    made = _standing(db, draft.content, draft.body, draft.parent, rules.after)
+                    made = _standing(db, _same(draft), draft.parent, rules.after)
                 else:
                     later = "key > (SELECT coalesce(max(key), 0) FROM creates WHERE batch_id = ?)"
                     condition = f"{_SAME} AND {_MADE} AND started_s > ? AND {later} ORDER BY key DESC"
-                    made = select(db, condition, draft.content, draft.body, recent_s, draft.parent)
+                    made = select(db, condition, *_same(draft), recent_s, draft.parent)
                 if made and not rules.repeated:
                     return Made(made[0])
                 if changed := _other_version(db, draft, upstream.now_s - RESULTS_KEPT_S):
                     return Changed(changed)
-            if rules.cap_usd is not None:
-                unknown = f"started_s > ? AND cost_usd IS NULL AND estimate_usd IS NULL AND ({_MADE} OR {_UNSETTLED})"
-                if found := select(db, unknown, recent_s):
-                    return OverCap(unknown=found[0])
-                spent_usd = _spent_usd(db, recent_s)
-                if spent_usd + (draft.estimate_usd or 0.0) > rules.cap_usd:
-                    return OverCap(spent_usd)
+            for cap in rules.caps:
+                since_s = cap.window.since_s(upstream.now_s)
+                within, values = _counted(cap, since_s)
+                if found := select(db, f"{within} AND cost_usd IS NULL AND estimate_usd IS NULL", *values):
+                    return OverCap(cap, unknown=found[0])
+                spent_usd = _spent_usd(db, cap, since_s)
+                if spent_usd + (draft.estimate_usd or 0.0) > cap.usd:
+                    return OverCap(cap, spent_usd)
             if rules.unconfirmed:
                 return Unconfirmed()
             about = {field.name: getattr(draft, field.name) for field in fields(Draft)}
             times = {"started_s": upstream.now_s, "since_s": upstream.newest_s, "newest_id": upstream.newest_id}
             return Begun(insert(db, **about, state=State.SENDING, owner=owner, **times))
 
-    def sent(self, key: int, sent_s: float) -> None:
-        """The last byte of a create is about to be sent; from here on a batch of it may exist."""
+    def sent(self, key: int, sent_s: float, owner: str | None = None) -> bool:
+        """The last byte of a create is about to be sent; from here on a batch of it may exist.
+
+        False when the entry is no longer this owner's, who must then not send that byte.
+        """
         with self.database.transaction() as db:
+            if owner is not None and not select(db, f"key = ? AND owner = ? AND {_UNSETTLED}", key, owner):
+                return False
             update(db, key, sent_s=sent_s)
+            return True
 
     def accepted(self, key: int, batch: Batch) -> None:
         """The upstream answered with a batch, which is no other entry's."""
@@ -169,20 +175,27 @@ class Ledger:
         with self.database.transaction() as db:
             return next(iter(select(db, f"batch_id = ? AND {_UNSETTLED}", batch_id)), None)
 
-    def unsettled(self, content: str) -> Entry | None:
-        """The latest create of a content of which it is not known whether it made, or will make, a batch."""
+    def unsettled(self, content: str, team: str | None = None) -> Entry | None:
+        """A team's latest create of a content of which it is not known whether it made, or will make, a batch."""
         with self.database.transaction() as db:
-            return next(iter(select(db, f"content = ? AND {_UNSETTLED} ORDER BY key DESC", content)), None)
+            condition = f"content = ? AND {_OF_TEAM} AND {_UNSETTLED} ORDER BY key DESC"
+            return next(iter(select(db, condition, content, team or "")), None)
 
-    def standing(self, content: str, after: int = 0) -> Entry | None:
-        """The latest batch of a content that is no retry, was not deleted, and whose key is higher than `after`."""
+    def standing(self, content: str, after: int = 0, team: str | None = None) -> Entry | None:
+        """A team's latest batch of a content that is no retry, was not deleted, and whose key is above `after`."""
         with self.database.transaction() as db:
-            return next(iter(_standing(db, content, content, None, after)), None)
+            return next(iter(_standing(db, (content, content, team or ""), None, after)), None)
 
-    def spent_usd(self, since_s: float) -> float:
-        """What creates since a time (Unix) have cost, or may cost as long as that is not known."""
+    def spent_usd(self, cap: Cap, now_s: float) -> float:
+        """What creates have cost that a cap is for, at a time (Unix), or may cost as long as that is not known."""
         with self.database.transaction() as db:
-            return _spent_usd(db, since_s)
+            return _spent_usd(db, cap, cap.window.since_s(now_s))
+
+    def batch_ids(self, team: str | None) -> list[str]:
+        """The ids of the batches that are certainly a team's and were not deleted, newest first."""
+        with self.database.transaction() as db:
+            condition = f"{_OF_TEAM} AND {_MADE} AND NOT deleted ORDER BY started_s DESC, key DESC"
+            return [str(entry.batch_id) for entry in select(db, condition, team or "")]
 
     def last_key(self) -> int:
         """The key of the latest entry; 0 when there is none."""
@@ -216,14 +229,11 @@ class Ledger:
         with self.database.transaction() as db:
             return len(select(db, f"content = ? AND {_UNSETTLED}", entry.content))
 
-    def left_behind(self, owner: str, alive: Callable[[str], bool]) -> list[Entry]:
+    def left_behind(self, owner: str, at_work: Callable[[Entry], bool]) -> list[Entry]:
         """Take over what processes that died left unsettled; what they had not sent whole is settled by that."""
         with self.database.transaction() as db:
-            found = [
-                entry
-                for entry in select(db, f"owner IS NOT NULL AND {_UNSETTLED} ORDER BY key")
-                if entry.owner is not None and not alive(entry.owner)
-            ]
+            owned = select(db, f"owner IS NOT NULL AND {_UNSETTLED} ORDER BY key")
+            found = [entry for entry in owned if not at_work(entry)]
             for entry in found:
                 unsent = entry.state is State.SENDING and entry.sent_s is None
                 update(db, entry.key, **({"state": State.REFUSED, "owner": None} if unsent else {"owner": owner}))
@@ -255,8 +265,10 @@ class Ledger:
             return bool(select(db, "1 = 1 LIMIT 1"))
 
 
-# A content as it is now, or the body that it was known by in version 1.
-_SAME = "(content = ? OR body = ?)"
+# No team is one as well: of everybody who is told apart from nobody.
+_OF_TEAM = "coalesce(team, '') = ?"
+# A team's content as it is now, or the body that it was known by in version 1.
+_SAME = f"(content = ? OR body = ?) AND {_OF_TEAM}"
 _NO_BATCH: Mapping[str, Any] = {"batch_id": None, "batch": None, "cost_usd": None, "told": False, "deleted": False}
 
 
@@ -264,28 +276,37 @@ def _batch(batch: Batch) -> Mapping[str, Any]:
     return {"batch_id": batch.id, "batch": result.encode(batch.raw)}
 
 
-def _standing(db: sqlite3.Connection, content: str, body: str, parent: str | None, after: int) -> list[Entry]:
+def _same(draft: Draft) -> tuple[str, str, str]:
+    """The values of `_SAME`."""
+    return draft.content, draft.body, draft.team or ""
+
+
+def _standing(db: sqlite3.Connection, same: tuple[str, str, str], parent: str | None, after: int) -> list[Entry]:
     of_parent, parents = ("parent IS NULL", ()) if parent is None else ("parent = ?", (parent,))
     condition = f"{_SAME} AND {of_parent} AND key > ? AND NOT deleted AND {_MADE} ORDER BY key DESC"
-    return select(db, condition, content, body, *parents, after)
+    return select(db, condition, *same, *parents, after)
 
 
 def _other_version(db: sqlite3.Connection, draft: Draft, since_s: float) -> Entry | None:
     """A part of the same source as it was before, if not all of its parts were sent; see `Draft.source_hash`."""
     if draft.parts is None:
         return None
-    condition = f"source = ? AND parts IS NOT NULL AND started_s > ? AND {_WANTED} ORDER BY key DESC"
-    sent = select(db, condition, draft.source, since_s)
+    condition = f"source = ? AND {_OF_TEAM} AND parts IS NOT NULL AND started_s > ? AND {_WANTED} ORDER BY key DESC"
+    sent = select(db, condition, draft.source, draft.team or "", since_s)
     if not sent or sent[0].source_hash == draft.source_hash:
         return None
     whole = {entry.part for entry in sent if entry.source_hash == sent[0].source_hash}
     return None if len(whole) == sent[0].parts else sent[0]
 
 
-def _spent_usd(db: sqlite3.Connection, since_s: float) -> float:
-    [(spent_usd,)] = db.execute(
-        "SELECT coalesce(sum(coalesce(cost_usd, estimate_usd, 0)), 0) FROM creates "  # noqa: S608
-        f"WHERE started_s > ? AND ({_MADE} OR {_UNSETTLED})",
-        (since_s,),
-    )
+def _counted(cap: Cap, since_s: float) -> tuple[str, tuple[Any, ...]]:
+    """The creates that a cap is for, with the condition's values."""
+    condition = f"started_s >= ? AND ({_MADE} OR {_UNSETTLED})"
+    return (condition, (since_s,)) if cap.team is None else (f"{condition} AND team = ?", (since_s, cap.team))
+
+
+def _spent_usd(db: sqlite3.Connection, cap: Cap, since_s: float) -> float:
+    condition, values = _counted(cap, since_s)
+    summed = "SELECT coalesce(sum(coalesce(cost_usd, estimate_usd, 0)), 0) FROM creates WHERE "
+    [(spent_usd,)] = db.execute(summed + condition, values)
     return float(spent_usd)

@@ -6,6 +6,7 @@ every system alike, and the system releases the lock when the process dies, howe
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import struct
@@ -21,8 +22,10 @@ else:
     import fcntl
 
 
-class Presence:
-    """One process's sign of life in a folder, from `enter` to `leave`."""
+class FilePresence:
+    """One process's sign of life in a folder, from `enter` to `leave`: it ends with the process, and not before."""
+
+    left_s = math.inf
 
     def __init__(self, folder: Path) -> None:
         self.name = uuid.uuid4().hex

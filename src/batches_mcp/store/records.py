@@ -7,64 +7,71 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batches_mcp.api.batch import RESULTS_KEPT_S
 from batches_mcp.core.errors import ErrorReport, StateUnusable
 from batches_mcp.core.limits import LIMITS, Limits
-from batches_mcp.core.state import StateFolder, state_unusable
-from batches_mcp.store.answers import ANSWERS, Answers
-from batches_mcp.store.database import Database
-from batches_mcp.store.entry import Baseline, Claim, ClaimRules, Draft, Entry
-from batches_mcp.store.folders import AccountFolder, with_ledger
+from batches_mcp.core.state import state_unusable
+from batches_mcp.store.answers import Answers
+from batches_mcp.store.entry import Baseline, Begun, Claim, ClaimRules, Draft, Entry, Unsettled
 from batches_mcp.store.ledger import Ledger
-from batches_mcp.store.presence import Presence
+from batches_mcp.store.state import Presence, State
 
 if TYPE_CHECKING:
     from batches_mcp.store.kept import KeptRequests
 
 # Older than any create that may be under way.
-ABANDONED_S = 86_400.0
+_DAY_S = 86_400.0
+ABANDONED_S = _DAY_S
+# No month is longer, and a day is to spare for clocks.
+_MONTH_S = 32 * _DAY_S
 _TIDY_EVERY_S = 3_600.0
 
 
 @dataclass(slots=True)
 class Records:
-    """The records of one account, in its folder; its methods block for a moment and raise StateUnusable.
+    """The records of one account; its methods block for a moment and raise StateUnusable.
 
     `sent_s` tells, by a clock that nobody sets, when this process sent the last byte of a create. `tidied_s` has the
-    upstream's time at which the folder was tidied.
+    upstream's time at which the folder was tidied. `held` are the keys of the entries that this process was given.
     """
 
     ledger: Ledger
     kept: KeptRequests
     presence: Presence
+    answers: Answers
     sent_s: dict[int, float] = field(default_factory=dict)
     tidied_s: float = 0.0
-
-    @property
-    def answers(self) -> Answers:
-        """Which rows were answered."""
-        return Answers(self.ledger.path.with_name(ANSWERS))
+    held: set[int] = field(default_factory=set)
+    _taking: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self, now_s: float) -> None:
         """Raise StateUnusable if a create could not be written down, or if the ledger was lost."""
         self._enter()
+        if self.ledger.used():
+            return
         # A copy comes after the row of its create, so it is looked for first.
         copies = self.kept.any_since(now_s - RESULTS_KEPT_S)
-        if not self.ledger.used() and copies:
-            raise _emptied(self.ledger.path, self.kept.folder)
+        if copies and not self.ledger.used():
+            raise _emptied(self.ledger.database.name, self.kept.place)
 
     def claim(self, draft: Draft, upstream: Baseline, rules: ClaimRules) -> Claim:
         """`Ledger.claim` in the name of this process."""
         self._enter()
-        return self.ledger.claim(draft, self.presence.name, upstream, self.presence.alive, rules)
+        with self._taking:
+            claim = self.ledger.claim(draft, self.presence.name, upstream, self._at_work, rules)
+            if isinstance(claim, Begun | Unsettled):
+                self.held.add(claim.entry.key)
+        return claim
 
     def left_behind(self) -> list[Entry]:
         """`Ledger.left_behind` for this process."""
         self._enter()
-        return self.ledger.left_behind(self.presence.name, self.presence.alive)
+        with self._taking:
+            found = self.ledger.left_behind(self.presence.name, self._at_work)
+            self.held.update(entry.key for entry in found)
+        return found
 
     def drop(self, body: str) -> None:
         """A create made no batch: its requests need not be kept, unless another one has the same."""
@@ -96,18 +103,32 @@ class Records:
         self.tidied_s = now_s
         self.answers.tidy(now_s)
         expired = self.ledger.expired(now_s)
-        keys = {entry.key for entry in expired}
-        current = {entry.body for entry in self.ledger.entries() if entry.key not in keys}
+        old = {entry.key for entry in expired}
+        current = {entry.body for entry in self.ledger.entries() if entry.key not in old}
         for entry in expired:
             if entry.body not in current:
                 self.kept.forget(entry.body)
+        # What a team spent is counted by the month.
+        keys = {each.key for each in expired if each.team is None or each.started_s < now_s - _MONTH_S}
         self.kept.tidy(self.ledger.drop(keys), now_s - ABANDONED_S)
+
+    def _at_work(self, entry: Entry) -> bool:
+        """Whether somebody is at work on an entry.
+
+        One in our own name that we were never given is nobody's: it was written, but the answer of the database was
+        lost on its way.
+        """
+        if entry.owner == self.presence.name and entry.key not in self.held:
+            return False
+        return entry.owner is not None and self.presence.alive(entry.owner)
 
     def _enter(self) -> None:
         try:
             self.presence.enter()
         except (OSError, sqlite3.Error) as error:
-            raise state_unusable(f"the server cannot use its state in {self.ledger.path.parent}: {error}.") from error
+            raise state_unusable(
+                f"the server cannot use its state beside {self.ledger.database.name}: {error}."
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +138,7 @@ class AllRecords:
     Once `stopping` is set, what takes long and can be done another time ends.
     """
 
-    state: StateFolder
+    state: State
     limits: Limits = LIMITS
     stopping: threading.Event = field(default_factory=threading.Event)
     _open: dict[str, Records] = field(default_factory=dict)
@@ -126,36 +147,34 @@ class AllRecords:
         """The records of an account.
 
         Raises:
-            StateUnusable: the folder cannot be used.
+            StateUnusable: the state cannot be used.
         """
         if account not in self._open:
-            folder = AccountFolder(self.state, account)
-            ledger = Ledger(Database(folder.ledger(), self.limits.busy_s))
-            self._open[account] = Records(ledger, folder.kept_requests(), folder.presence())
+            state = self.state.account(account)
+            ledger = Ledger(state.database(self.limits.busy_s))
+            self._open[account] = Records(ledger, state.kept_requests(), state.presence(), state.answers())
         return self._open[account]
 
     def begun(self, account: str) -> bool:
         """Whether there is anything to remember of an account."""
-        return AccountFolder(self.state, account).has_ledger
+        return self.state.account(account).has_ledger
 
     def close(self) -> None:
         """Leave what is unsettled to others."""
         for records in self._open.values():
             records.presence.leave()
             records.ledger.database.close()
+        self.state.close()
 
 
 @contextmanager
-def all_ledgers(state: StateFolder) -> Iterator[dict[str, Ledger]]:
+def all_ledgers(state: State) -> Iterator[dict[str, Ledger]]:
     """The ledgers that there are, by account, until the end of the block."""
     with ExitStack() as open_files:
-        yield {
-            folder.account: Ledger(open_files.enter_context(closing(Database(folder.ledger()))))
-            for folder in with_ledger(state)
-        }
+        yield {each.account: Ledger(open_files.enter_context(closing(each.database()))) for each in state.with_ledger()}
 
 
-def _emptied(ledger: Path, kept: Path) -> StateUnusable:
+def _emptied(ledger: str, kept: str) -> StateUnusable:
     message = f"the ledger {ledger} is empty, but copies of requests that were sent are in {kept}: it has been lost."
     next_step = (
         "Nothing was sent. Tell the user to put the ledger back from a backup; or, after looking at the list for what "

@@ -52,6 +52,9 @@ class Spools:
                 raise
             return Writer(self.folder, batch_id, total, own, None, limits)
 
+    def publish(self, spool: Spool) -> None:
+        """Let other servers have a spool that was just written; a folder's processes have it already."""
+
     def forget(self, batch_id: str) -> None:
         """Remove the spool of a batch, if there is one, and what an earlier one has left."""
         remove(index_path(self.folder, batch_id))

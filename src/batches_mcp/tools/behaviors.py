@@ -14,6 +14,7 @@ from batches_mcp.store.entry import MOST_LABEL_CHARS
 from batches_mcp.tools import about
 from batches_mcp.tools.call import Call
 from batches_mcp.work.account import Account
+from batches_mcp.work.ownership import own_ids, sees_all
 from batches_mcp.work.retryable import ON_REQUEST, PASSING
 
 Answerer = Callable[[Call], Awaitable[dict[str, Any]]]
@@ -85,6 +86,8 @@ def behaviors(settings: BatchSettings = _DEFAULTS) -> Mapping[str, Behavior]:
         return await ending.delete(call)
 
     async def newest(account: Account) -> Sequence[str]:
+        if not sees_all(account.runtime.caller):
+            return await own_ids(account)
         return await account.runtime.newest.ids(account.batches)
 
     return {

@@ -9,8 +9,10 @@ from typing import Any
 from batches_mcp.core.limits import Limits
 from batches_mcp.core.plan import Feed, ToolPlan
 from batches_mcp.exchange.forward import Forward
+from batches_mcp.store.entry import Cap
 from batches_mcp.tools.confirm import Ask, nobody
 from batches_mcp.work.account import Account
+from batches_mcp.work.ownership import caps_of
 from batches_mcp.work.runtime import Progress, Runtime
 
 
@@ -36,6 +38,10 @@ class Call:
     @property
     def forward(self) -> Forward:
         return self.runtime.forward
+
+    def caps(self, max_cost_usd: float | None) -> tuple[Cap, ...]:
+        """What its creates must leave room under; `max_cost_usd` is the operator's own cap."""
+        return caps_of(self.runtime.caller, max_cost_usd)
 
     @property
     def limits(self) -> Limits:

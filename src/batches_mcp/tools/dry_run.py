@@ -11,8 +11,10 @@ from batches_mcp.core.settings import BatchSettings
 from batches_mcp.requests.cost import dollars, estimate, rounded
 from batches_mcp.requests.problems import Problem
 from batches_mcp.requests.scan import Scan
+from batches_mcp.store.entry import Window
 from batches_mcp.store.ledger import RECENT_S
 from batches_mcp.tools.call import Call
+from batches_mcp.work.refusals import in_words
 
 NOTHING_SPENT = "Requests go to the sandbox: nothing is spent."
 _SAMPLE_CHARS = 1_000
@@ -34,7 +36,7 @@ def report(
         StateUnusable: the ledger cannot be read.
     """
     cost = estimate(found.demand)
-    would, next_step = _prospect(call, settings, found, betas, cost, now_s - RECENT_S)
+    would, next_step = _prospect(call, settings, found, betas, cost, now_s)
     text = sample.decode(errors="replace")
     parts = [{"requests": part.count, "bytes": part.body_bytes} for part in found.parts[:_MOST_PARTS_SHOWN]]
     problems = [problem.data() for problem in found.problems]
@@ -77,7 +79,7 @@ def many(number: int, noun: str) -> str:
 
 
 def _prospect(
-    call: Call, settings: BatchSettings, found: Scan, betas: str, cost: Mapping[str, Any], since_s: float
+    call: Call, settings: BatchSettings, found: Scan, betas: str, cost: Mapping[str, Any], now_s: float
 ) -> tuple[str, str]:
     """What the create would do, and what to do next."""
     parts, part = found.parts, call.arguments.get("part")
@@ -96,7 +98,7 @@ def _prospect(
     whole = f" (all {len(parts)} parts: {price(cost)})" if len(parts) > 1 else ""
     if part is not None:
         cost = estimate(chosen.demand)
-    against = _against(call, settings, chosen.content(betas), cost, since_s)
+    against = _against(call, settings, chosen.content(betas), cost, now_s)
     if against is not None:
         return against
     named = f"with part {part} " if part is not None else ""
@@ -116,35 +118,40 @@ def price(cost: Mapping[str, Any]) -> str:
 
 
 def _against(
-    call: Call, settings: BatchSettings, content: str, cost: Mapping[str, Any], since_s: float
+    call: Call, settings: BatchSettings, content: str, cost: Mapping[str, Any], now_s: float
 ) -> tuple[str, str] | None:
     """What stands against a create of this content; None when nothing is known to."""
     try:
         records = call.account.begun_records()
     except MissingVariable as error:
         return f"refused: {error.report.message}", error.report.next_step
-    cap_usd, high_usd = settings.max_cost_usd, cost["cost_usd"]["high"]
+    caps, high_usd = call.caps(settings.max_cost_usd), cost["cost_usd"]["high"]
+    team = None if call.runtime.caller is None else call.runtime.caller.team_name
     if records is not None and not call.arguments.get("allow_duplicate"):
-        if records.ledger.unsettled(content) is not None:
+        if records.ledger.unsettled(content, team) is not None:
             return "refused: an earlier create of the same content may have made, or be making, a batch", _IN_DOUBT
-        made = records.ledger.standing(content)
+        made = records.ledger.standing(content, team=team)
         if (
             made is not None
-            and made.started_s > since_s
+            and made.started_s > now_s - RECENT_S
             and not settings.allow_duplicates
             and "retry_of" not in call.arguments
         ):
             next_step = f"Use batch {made.batch_id}. Only if the user wants to pay again, call with allow_duplicate."
             return f"refused: same content as {made.batch_id}", next_step
-    if cap_usd is None:
-        return None
-    if high_usd is None:
-        return "refused: its cost cannot be estimated, which --max-cost-usd requires", "Nothing would be sent."
-    spent_usd = 0.0 if records is None else records.ledger.spent_usd(since_s)
-    if spent_usd + high_usd <= cap_usd:
-        return None
-    would = (
-        f"over the cap: up to {dollars(high_usd)} USD, where {dollars(spent_usd)} of {dollars(cap_usd)} USD were spent "
-        "in 24 hours"
-    )
-    return would, "Tell the user; fewer requests or a lower max_tokens cost less, and only the operator raises the cap."
+    for cap in caps:
+        if high_usd is None:
+            would = f"refused: its cost cannot be estimated, which {in_words(cap)[2]} requires"
+            return would, "Nothing would be sent."
+        spent_usd = 0.0 if records is None else records.ledger.spent_usd(cap, now_s)
+        if spent_usd + high_usd > cap.usd:
+            window = "in 24 hours" if cap.window is Window.DAY else "in this month"
+            would = (
+                f"over the cap: up to {dollars(high_usd)} USD, where {dollars(spent_usd)} of {dollars(cap.usd)} USD "
+                f"were spent {window}"
+            )
+            return would, _OVER
+    return None
+
+
+_OVER = "Tell the user; fewer requests or a lower max_tokens cost less, and only the operator raises the cap."

@@ -51,7 +51,7 @@ async def delete(call: Call) -> dict[str, Any]:
 async def forget(account: Account, batch_id: str) -> None:
     """Keep nothing of a batch that is gone."""
     try:
-        spools = account.folder.spools()
+        spools = account.state.spools()
         download = account.runtime.downloads.get((spools, batch_id))
         if download is not None:
             download.unwanted = True

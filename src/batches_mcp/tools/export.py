@@ -40,7 +40,7 @@ async def export(
         StateUnusable: there is no room for it, or no access.
         FileNotFoundError: another process has removed the spool meanwhile.
     """
-    files = call.account.folder.result_files()
+    files = call.account.state.result_files()
     path = files.path(f"{_stem(spool.head.batch_id, outcomes, ids)}.{kind}")
     try:
         new_s = call.forward.upstream.clock.wall_s() - NEW_S
@@ -52,6 +52,7 @@ async def export(
         raise unusable(path, error) from error
     if call.server_url is None:
         return {"path": str(path), "rows": rows, "bytes": size_bytes}
+    await call.runtime.long_work(files.publish, path)
     return {"url": f"{call.server_url}{files.url_path(path.name)}", "rows": rows, "bytes": size_bytes}
 
 

@@ -29,7 +29,7 @@ from batches_mcp.tools.ending import forget
 from batches_mcp.work.deliver import OutgoingCreate
 from batches_mcp.work.intake import take_received
 from batches_mcp.work.learn import learn
-from batches_mcp.work.refusals import may_be, unpriced
+from batches_mcp.work.refusals import in_words, may_be, unpriced
 from batches_mcp.work.send import CreateRules, submit
 
 _SOURCE = "REST"
@@ -45,12 +45,12 @@ async def create(call: Call, received: Received, sources: ExitStack, settings: B
     """
     around = frame(call.tool.request, call.arguments, call.forward.variables, call.limits)
     found, body = await call.runtime.long_work(take_received, received, around)
-    if settings.max_cost_usd is not None:
+    if caps := call.caps(settings.max_cost_usd):
         if found.invalid:
             wrong = next(problem for problem in found.problems if problem.severity is Severity.ERROR)
-            raise invalid(f"{wrong.text()}. --max-cost-usd only allows batches whose cost can be estimated.")
+            raise invalid(f"{wrong.text()}. {in_words(caps[0])[2]} only allows batches whose cost can be estimated.")
         if body.high_usd is None:
-            raise unpriced(body.estimate)
+            raise unpriced(body.estimate, caps[0])
     outgoing = OutgoingCreate(call.tool, call.arguments, body.copy.path, body.draft(around.beta, source=_SOURCE))
     deadline_s = anyio.current_time() + _ANSWER_WITHIN_S
     rules = CreateRules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)

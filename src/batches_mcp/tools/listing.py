@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
+from urllib.parse import parse_qsl, urlsplit
 
 from batches_mcp.api.batch import batches_in
 from batches_mcp.exchange import result
-from batches_mcp.exchange.request import invalid
+from batches_mcp.exchange.request import build, invalid
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.known import facts, known
 from batches_mcp.work.learn import learn
+from batches_mcp.work.own_list import own_page
+from batches_mcp.work.ownership import sees_all
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -24,14 +27,23 @@ async def page(call: Call) -> dict[str, Any]:
     """
     if "after_id" in call.arguments and "before_id" in call.arguments:
         raise invalid("after_id, before_id: only one of the two can be given.")
-    answer = await call.forward.answer(call.tool, call.arguments)
-    page = result.whole(call.tool.result, answer)
+    if sees_all(call.runtime.caller):
+        answer = await call.forward.answer(call.tool, call.arguments)
+        page = result.whole(call.tool.result, answer)
+    else:
+        page, answer = await own_page(call.account, asked_of(call))
     batches = batches_in(page)
     candidates = await learn(call.account, batches)
     entries = await known(call.account, [batch.id for batch in batches])
     ours = {batch_id: facts(entry) for batch_id, entry in entries.items()}
     ours |= {batch_id: {"candidate": True, **facts(entry)} for batch_id, entry in candidates.items()}
     return result.bounded(cut(page, ours, backwards="before_id" in call.arguments), answer)
+
+
+def asked_of(call: Call) -> dict[str, str]:
+    """What a call asks of the upstream's list, by the names that this has for it: limit, after_id and before_id."""
+    outgoing = build(call.tool.request, call.arguments, call.forward.variables)
+    return dict(parse_qsl(urlsplit(outgoing.url).query))
 
 
 def cut(page: dict[str, Any], ours: Mapping[str, Any], *, backwards: bool) -> dict[str, Any]:

@@ -62,7 +62,7 @@ async def answer(call: Call) -> dict[str, Any]:
             try:
                 return await _answer(call, asked, deadline_s)
             except FileNotFoundError as error:
-                raise unusable(call.account.folder.spools().folder, error) from error
+                raise unusable(call.account.state.spools().folder, error) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,8 +82,9 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
             raise _refusal(found)
         body = bodies[_part(found, wanted)]
         several = len(found.parts) > 1
-        if settings.max_cost_usd is not None and body.high_usd is None:
-            raise unpriced(body.estimate)
+        caps = call.caps(settings.max_cost_usd)
+        if caps and body.high_usd is None:
+            raise unpriced(body.estimate, caps[0])
         about = body.draft(
             around.beta,
             source=source.file or (lineage.entry.source if lineage else None),

@@ -10,8 +10,8 @@ from batches_mcp.core.limits import Limits
 from batches_mcp.core.plan import ToolPlan
 from batches_mcp.exchange.forward import Forward
 from batches_mcp.exchange.upstream import Upstream
-from batches_mcp.store.folders import AccountFolder
 from batches_mcp.store.records import Records
+from batches_mcp.store.state import AccountState
 from batches_mcp.work.runtime import Runtime
 
 
@@ -19,8 +19,8 @@ from batches_mcp.work.runtime import Runtime
 class Account:
     """The account that a tool works for; `tool` is any whose operation is one on its batches.
 
-    What needs its name raises MissingVariable when the credential is not set; what needs its folder raises
-    StateUnusable when that cannot be used.
+    What needs its name raises MissingVariable when the credential is not set; what needs what is kept of it
+    raises StateUnusable when that cannot be used.
     """
 
     runtime: Runtime
@@ -53,9 +53,9 @@ class Account:
         return self.runtime.accounts.name_of(self.tool.request)
 
     @property
-    def folder(self) -> AccountFolder:
-        """What is kept of it on disk."""
-        return AccountFolder(self.runtime.state, self.name)
+    def state(self) -> AccountState:
+        """What is kept of it."""
+        return self.runtime.state.account(self.name)
 
     def records(self) -> Records | None:
         """What is remembered of it; None when nothing is."""

@@ -64,12 +64,13 @@ def _note(records: Records, around: Frame, spool: Spool) -> None:
 class FirstRows:
     """The first requests of a part, from 0, of a create: one to show, and whether most of them were answered before.
 
-    Without `answers` nothing is known of that.
+    Without `answers` nothing is known of that. Only batches of `own` count; None: all do.
     """
 
     part: int
     digests: Digests
     answers: Answers | None = None
+    own: frozenset[str] | None = None
     sample: bytes = b""
     looked_at: int = 0
     asked: list[bytes] = field(default_factory=list)
@@ -90,8 +91,10 @@ class FirstRows:
         batches: Counter[str] = Counter()
         with suppress(StateUnusable), self.answers.given(now_s) as given:
             for digest in self.asked:
-                if answered := given.next(digest, (), ()):
-                    batches[answered.batch_id] += 1
+                while answered := given.next(digest, (), ()):
+                    if self.own is None or answered.batch_id in self.own:
+                        batches[answered.batch_id] += 1
+                        break
         if batches.total() * 2 <= self.looked_at:
             return None
         first = "first " if self.looked_at == _MOST_LOOKED_AT else ""
@@ -110,4 +113,7 @@ def first_rows(account: Account, around: Frame, part: int) -> FirstRows:
         records = account.begun_records()
         if records is not None and records.answers.path.exists():
             first.answers = records.answers
+            caller = account.runtime.caller
+            if caller is not None and not caller.is_admin:
+                first.own = frozenset(records.ledger.batch_ids(caller.team_name))
     return first

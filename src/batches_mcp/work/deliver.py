@@ -21,16 +21,18 @@ from batches_mcp.exchange import result
 from batches_mcp.exchange.request import Upload
 from batches_mcp.store.entry import Draft, Entry, State
 from batches_mcp.store.records import Records
+from batches_mcp.store.state import Presence
 from batches_mcp.work.account import Account
-from batches_mcp.work.evidence import Adopt, Candidates, maybe_accepted
+from batches_mcp.work.evidence import Adopt, Candidates, Unknown, maybe_accepted
 from batches_mcp.work.in_progress import Delivery, Key
 from batches_mcp.work.reconcile import look
-from batches_mcp.work.refusals import not_accepted, unsettled
+from batches_mcp.work.refusals import not_accepted, not_shown_alive, taken_over, unsettled
 from batches_mcp.work.runtime import Progress
 
 log = logging.getLogger(__name__)
 
 _PIECE_BYTES = 1 << 18
+_LOOK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,10 @@ async def _post(
     def before_the_last_byte() -> None:
         if records is not None and delivery.entry is not None:
             sent_s, measured_s = anyio.from_thread.run_sync(times_s)
-            records.ledger.sent(delivery.entry.key, sent_s)
-            records.sent_s[delivery.entry.key] = measured_s
+            entry = delivery.entry
+            if not records.ledger.sent(entry.key, sent_s, entry.owner) or records.presence.left_s <= 0:
+                raise taken_over(records.ledger.database.name)
+            records.sent_s[entry.key] = measured_s
         delivery.sent = True
 
     def counted() -> Iterator[bytes]:
@@ -114,7 +118,18 @@ async def _post(
             yield piece
             delivery.sent_bytes += len(piece)
 
-    answer = await account.forward.answer(outgoing.tool, outgoing.arguments, lambda _: Upload(length_bytes, counted))
+    with anyio.CancelScope() as scope:
+        ended = anyio.Event()
+        if records is not None and records.presence.left_s < math.inf:
+            account.runtime.tasks.start_soon(_end_in_time, records.presence, scope, ended)
+        try:
+            upload = Upload(length_bytes, counted)
+            answer = await account.forward.answer(outgoing.tool, outgoing.arguments, lambda _: upload)
+        finally:
+            ended.set()
+    if scope.cancelled_caught:
+        assert records is not None  # noqa: S101 - whose presence ended
+        raise not_shown_alive(records.ledger.database.name)
     delivery.headers = answer.headers
     shaped = result.shape(outgoing.tool.result, answer)
     batch = Batch.of(shaped)
@@ -127,6 +142,16 @@ async def _post(
         raise UnusableAnswer(report)
     account.forward.recent.note(outgoing.tool.request, outgoing.arguments, shaped, upstream.clock.now_s())
     return batch
+
+
+async def _end_in_time(presence: Presence, scope: anyio.CancelScope, ended: anyio.Event) -> None:
+    """End an exchange, and with it its connection, before others may take the create over."""
+    name = presence.name
+    while presence.name == name and (left_s := presence.left_s) > 0:
+        with anyio.move_on_after(min(left_s, _LOOK_EVERY_S)):
+            await ended.wait()
+            return
+    scope.cancel()
 
 
 def file_pieces(file: IO[bytes]) -> Iterator[bytes]:
@@ -152,6 +177,8 @@ async def record(account: Account, records: Records, delivery: Delivery) -> None
         log.warning("%s", error)
         if delivery.batch is not None:
             delivery.warnings.append(f"The batch exists, but it could not be written down: {error.report.message}")
+        elif isinstance(delivery.failure, CallError) and maybe_accepted(delivery.failure):
+            delivery.failure = unsettled(entry, Unknown(error), account.limits, delivery.failure)
         return
     delivery.recorded = True
     if delivery.batch is not None:

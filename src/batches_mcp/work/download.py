@@ -12,7 +12,6 @@ from batches_mcp.api.ended import Ended
 from batches_mcp.core.errors import CallError, StateUnusable
 from batches_mcp.core.state import unusable
 from batches_mcp.requests.cost import actual_usd
-from batches_mcp.store.folders import remove_expired
 from batches_mcp.store.spool import Spool
 from batches_mcp.store.spooling import Writer
 from batches_mcp.store.spools import Spools
@@ -41,7 +40,7 @@ async def spooled(
         StateUnusable: there is no room for it, or no access.
         CallError: the results cannot be downloaded.
     """
-    spools = account.folder.spools()
+    spools = account.state.spools()
     key = (spools, batch.id)
     download = account.runtime.downloads.get(key)
     if download is None:
@@ -63,7 +62,7 @@ async def spooled(
 async def whole_copy(account: Account, batch_id: str, total: int) -> Spool | None:
     """The copy on disk of all the rows of a batch, if there is one already."""
     try:
-        spools = account.folder.spools()
+        spools = account.state.spools()
     except StateUnusable:
         return None
     spool = await anyio.to_thread.run_sync(spools.load, batch_id)
@@ -132,7 +131,9 @@ async def _download(account: Account, batch: Ended, spools: Spools, download: Do
                 await in_thread(writer.end)
             if writer.whole:
                 break
-        return await in_thread(writer.save, batch.upstream_s)
+        spool = await in_thread(writer.save, batch.upstream_s)
+        await account.runtime.long_work(spools.publish, spool)
+        return spool
     except OSError as error:
         raise unusable(spools.folder, error) from error
     finally:
@@ -150,4 +151,4 @@ def _make_room(runtime: Runtime, batch: Ended, spools: Spools) -> None:
     now_s = wall_s if batch.upstream_s is None else min(wall_s, batch.upstream_s)
     spools.make_room(now_s)
     if batch.upstream_s is not None:
-        remove_expired(runtime.state, now_s)
+        runtime.state.remove_expired(now_s)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:  # they are imported with the first download
     from batches_mcp.store.spool import Spool
     from batches_mcp.store.spooling import Writer
 
-Key = tuple[str, str]
-"""An account and a content."""
+Key = tuple[str, str | None, str]
+"""An account, the team that a create is for, and a content."""
 
 
 @dataclass(slots=True, eq=False)

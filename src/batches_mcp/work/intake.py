@@ -91,7 +91,7 @@ def drafts(runtime: Runtime) -> Drafts:
     Raises:
         StateUnusable: the state folder cannot be used.
     """
-    return Temporary() if runtime.all_records is None else KeptRequests(runtime.state.folder(_FOLDER))
+    return Temporary() if runtime.all_records is None else KeptRequests(runtime.state.local.folder(_FOLDER))
 
 
 def remove_abandoned(state: StateFolder, now_s: float) -> None:

@@ -89,19 +89,25 @@ async def confirm(account: Account, records: Records, entry: Entry) -> bool | No
 
 
 async def recover(account: Account) -> None:
-    """What a server does when it starts: look for what processes that died left unsettled, and compress copies."""
-    try:
-        records = account.begun_records()
-        if records is None or account.runtime.all_records is None:
+    """Look for what processes that died left unsettled, and compress copies: when a server starts, and where the state
+    is shared with other servers now and then.
+    """
+    runtime = account.runtime
+    while runtime.all_records is not None:
+        try:
+            records = account.begun_records()
+            if records is not None:
+                for entry in await anyio.to_thread.run_sync(records.left_behind):
+                    found = await look(account, records, entry)
+                    log.warning("a create of %d requests that was interrupted: %s", entry.rows, _words(found))
+                await runtime.long_work(records.compress, runtime.all_records.stopping)
+        except MissingVariable:
+            return  # no credential, so no account, and every call will say so
+        except CallError as error:
+            log.warning("%s", error)
+        if runtime.state.look_every_s is None:
             return
-        for entry in await anyio.to_thread.run_sync(records.left_behind):
-            found = await look(account, records, entry)
-            log.warning("a create of %d requests that was interrupted: %s", entry.rows, _words(found))
-        await account.runtime.long_work(records.compress, account.runtime.all_records.stopping)
-    except MissingVariable:
-        return  # no credential, so no account, and every call will say so
-    except CallError as error:
-        log.warning("%s", error)
+        await anyio.sleep(runtime.state.look_every_s)
 
 
 async def _look_once(account: Account, records: Records, entry: Entry) -> Verdict:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from batches_mcp.core.errors import CallError, ErrorReport, Retry
+from batches_mcp.core.errors import CallError, ErrorReport, Retry, StateUnusable, UpstreamUnreachable
 from batches_mcp.core.limits import Limits
 from batches_mcp.core.redact import excerpt
 from batches_mcp.requests.cost import dollars
-from batches_mcp.store.entry import Draft, Entry
+from batches_mcp.store.entry import Cap, Draft, Entry, Window
 from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound, Unknown, Verdict
 
 
@@ -81,6 +81,28 @@ def may_be(batch_id: str) -> str:
     )
 
 
+def not_shown_alive(place: str) -> UpstreamUnreachable:
+    """The error for a create whose connection was ended because this server could no longer show that it lives."""
+    message = (
+        f"this server could not show in {place} that it is still at work on this create, and ended its connection "
+        "before another server may take it over."
+    )
+    next_step = "Make the same call again: it looks for the batch first."
+    return UpstreamUnreachable(ErrorReport("connection_error", message, next_step, Retry.UNSAFE), maybe_accepted=True)
+
+
+def taken_over(place: str) -> StateUnusable:
+    """The error for a create that is no longer this server's, by what stands in the ledger at a place."""
+    message = (
+        f"this server could not show in {place} that it is still at work on this create, so another may have taken it "
+        "over: the upload was ended before its last byte, and no batch was made of it."
+    )
+    at_shell = "Give the same command again."
+    return StateUnusable(
+        ErrorReport("state_unusable", message, "Make the same call again.", Retry.HELPS, at_shell=at_shell)
+    )
+
+
 def not_accepted(error: CallError) -> CallError:
     """The error for a create that broke before the last byte of its body was sent: there is no batch of it."""
     report = error.report
@@ -134,21 +156,30 @@ def duplicate(entry: Entry, now_s: float) -> CallError:
     return CallError(ErrorReport("duplicate_create", message, next_step))
 
 
-def over_cap(spent_usd: float, draft: Draft, cap_usd: float) -> CallError:
+def over_cap(spent_usd: float, draft: Draft, cap: Cap) -> CallError:
     """The error for a create that might cost more than is left of the cap."""
+    window, spender, name = in_words(cap)
     message = (
-        f"the batch may cost up to {dollars(draft.estimate_usd or 0)} USD, and the last 24 hours came to "
-        f"{dollars(spent_usd)} USD: together more than the {dollars(cap_usd)} USD that this server may spend."
+        f"the batch may cost up to {dollars(draft.estimate_usd or 0)} USD, and {window} came to "
+        f"{dollars(spent_usd)} USD: together more than the {dollars(cap.usd)} USD that {spender} may spend."
     )
     next_step = (
         "Nothing was sent. Tell the user; fewer requests or a lower max_tokens cost less, and only the operator can "
-        "raise --max-cost-usd."
+        f"raise {name}."
     )
     at_shell = "This was not sent. Fewer requests or a lower max_tokens cost less, or raise --max-cost-usd."
     return CallError(ErrorReport("cost_cap", message, next_step, at_shell=at_shell))
 
 
-def unpriced(estimate: Mapping[str, Any]) -> CallError:
+def in_words(cap: Cap) -> tuple[str, str, str]:
+    """A cap's window, who may spend what it leaves, and what it is called."""
+    window = "the last 24 hours" if cap.window is Window.DAY else "this month (UTC)"
+    if cap.team is None:
+        return window, "this server", "--max-cost-usd"
+    return f"{window} of team {cap.team}", "the team", f"the team's cap for a {cap.window}"
+
+
+def unpriced(estimate: Mapping[str, Any], cap: Cap | None = None) -> CallError:
     """The error for requests of which nobody can say what they may cost, under a cap; `estimate` is of `cost`."""
     reasons = []
     if models := estimate["unknown_models"]:
@@ -157,30 +188,38 @@ def unpriced(estimate: Mapping[str, Any]) -> CallError:
         others = f" (and {each['requests'] - 1:,} other requests)" if each["requests"] > 1 else ""
         reasons.append(f"{each['where']} ({each['custom_id']!r}){others} asks for {each['reason']}")
     message = f"the cost of the batch cannot be estimated: {'; '.join(reasons)}."
-    return CallError(ErrorReport("cost_unknown", message, f"{_ESTIMATED_ONLY} {_LIFTED}", at_shell=_ESTIMATED_ONLY))
+    only = _ESTIMATED_ONLY.format(cap="--max-cost-usd" if cap is None else in_words(cap)[2])
+    return CallError(ErrorReport("cost_unknown", message, f"{only} {_LIFTED}", at_shell=only))
 
 
-def unknown_spent(entry: Entry) -> CallError:
-    """The error for any create under a cap while it is not known what one of the last 24 hours may have cost."""
-    made = f"batch {entry.batch_id}" if entry.batch_id else f"a create of {entry.rows:,} requests"
+def unknown_spent(entry: Entry | None, cap: Cap) -> CallError:
+    """The error for any create under a cap while it is not known what one within its window may have cost.
+
+    That one is `entry`; None: one that the caller is told nothing of.
+    """
+    until = "for 24 hours from its creation" if cap.window is Window.DAY else "until the month is over"
+    if entry is None:
+        made = "a create of another team"
+    else:
+        made = f"batch {entry.batch_id}" if entry.batch_id else f"a create of {entry.rows:,} requests"
     message = (
-        f"what {made} cost is not known: it was made within the last 24 hours without a cap on costs. So what is left "
-        "under --max-cost-usd is not known either."
+        f"what {made} cost is not known: it was made within {in_words(cap)[0]} without a cap on costs. So what is left "
+        f"under {in_words(cap)[2]} is not known either."
     )
     next_step = (
         "Nothing was sent. Get the results of that batch once it has ended, which tell its cost, and call again; "
-        "otherwise it counts for 24 hours from its creation."
+        f"otherwise it counts {until}."
     )
     at_shell = (
         "This was not sent. Get the results of that batch once it has ended, which tell its cost; otherwise it counts "
-        "for 24 hours from its creation."
+        f"{until}."
     )
     return CallError(ErrorReport("cost_unknown", message, next_step, at_shell=at_shell))
 
 
 _MOST_NAMED = 5
 _ESTIMATED_ONLY = (
-    "Nothing was sent: --max-cost-usd only allows batches whose cost can be estimated. Use a model whose price is "
+    "Nothing was sent: {cap} only allows batches whose cost can be estimated. Use a model whose price is "
     "known; give documents as text or in base64; give web_search and web_fetch a max_uses; leave out other server "
     "tools, containers, MCP servers and compaction."
 )

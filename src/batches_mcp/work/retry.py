@@ -26,6 +26,7 @@ from batches_mcp.store.spool import Spool
 from batches_mcp.work.account import Account
 from batches_mcp.work.download import is_whole, spooled
 from batches_mcp.work.in_progress import Download
+from batches_mcp.work.ownership import owns
 from batches_mcp.work.retryable import ON_REQUEST, PASSING, kind_of, matters
 from batches_mcp.work.runtime import Progress
 
@@ -103,7 +104,7 @@ async def retried(
     """
     records = account.records()
     entry = await anyio.to_thread.run_sync(records.ledger.find, batch_id) if records else None
-    if records is None or entry is None:
+    if records is None or entry is None or not owns(account.runtime.caller, entry):
         raise _unknown(batch_id)
     if entry.deleted:
         raise _not_kept(batch_id, "it was deleted, and the copy of its requests with it")

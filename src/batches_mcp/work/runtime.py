@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,13 +19,15 @@ from batches_mcp.api.newest import NewestIds
 from batches_mcp.core.errors import StateUnusable
 from batches_mcp.core.limits import Limits
 from batches_mcp.core.plan import RequestPlan
-from batches_mcp.core.state import StateFolder
+from batches_mcp.core.variables import Variables
 from batches_mcp.exchange.forward import Forward
 from batches_mcp.exchange.upstream import Upstream
 from batches_mcp.store.records import AllRecords
+from batches_mcp.store.state import State
 from batches_mcp.work.in_progress import Deliveries, Download
 
 if TYPE_CHECKING:
+    from batches_mcp.access.principal import Principal, Team
     from batches_mcp.store.spools import Spools
 
 log = logging.getLogger(__name__)
@@ -47,21 +49,44 @@ class Runtime:
 
     `downloads` are those under way, by their account's spools and their batch's id; `deliveries` are the creates;
     `pages` is for `turn`, and `newest` are ids to offer. `all_records` is None where no ledger is kept.
+
+    `caller` is who a call is made by, where a server tells that; see `of`. A team's API key takes the place of the
+    variable `key_variable`.
     """
 
     forward: Forward
+    state: State
     accounts: Accounts
     tasks: TaskGroup
     all_records: AllRecords | None = None
     deliveries: Deliveries = field(default_factory=Deliveries)
     downloads: dict[tuple[Spools, str], Download] = field(default_factory=dict)
     newest: NewestIds = field(default_factory=NewestIds)
+    caller: Principal | None = None
+    key_variable: str | None = None
     pages: anyio.Lock = field(default_factory=anyio.Lock)
     _long_work: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(_MOST_LONG_WORK))
 
-    @property
-    def state(self) -> StateFolder:
-        return self.accounts.state
+    _of_teams: dict[str, Runtime] = field(default_factory=dict)
+
+    def of(self, caller: Principal | None) -> Runtime:
+        """The same for the calls of one caller, which go upstream with its team's API key if it has one."""
+        own = self if caller is None or caller.team is None else self.of_team(caller.team)
+        return replace(own, caller=caller)
+
+    def of_team(self, team: Team) -> Runtime:
+        """The same with a team's API key, without a caller."""
+        if team.api_key is None or self.key_variable is None:
+            return self
+        if team.name not in self._of_teams:
+            known = self.forward.variables
+            placeholders = known.placeholders if isinstance(known, Variables) else {}
+            variables = Variables({**known, self.key_variable: team.api_key}, placeholders)
+            accounts = Accounts(self.state.names, variables, self.accounts.named)
+            forward = Forward(variables, self.forward.upstream, learn=_learning(accounts, self.all_records))
+            own = replace(self, forward=forward, accounts=accounts, newest=NewestIds())
+            self._of_teams[team.name] = own
+        return self._of_teams[team.name]
 
     @property
     def limits(self) -> Limits:
@@ -89,25 +114,26 @@ class Runtime:
 @asynccontextmanager
 async def running(
     variables: Mapping[str, SecretStr],
-    state: StateFolder,
+    state: State,
     upstream: Upstream | None = None,
     *,
     ledger: bool = True,
     account: str | None = None,
+    key_variable: str | None = None,
     drain_s: Callable[[], float],
 ) -> AsyncIterator[Runtime]:
     """What calls share until the end of the block; creates that are under way then get `drain_s` to end.
 
-    Without a `ledger` nothing is remembered of creates. `account` is whose batches these are, if the operator says so.
+    Without a `ledger` nothing is remembered of creates. `account` is whose batches these are, if the operator says so;
+    see `Runtime` for `key_variable`.
     """
-    accounts = Accounts(state, variables, account)
+    accounts = Accounts(state.names, variables, account)
     upstream = upstream or Upstream()
     records = AllRecords(state, upstream.limits) if ledger else None
     try:
         async with upstream as entered, anyio.create_task_group() as tasks:
-            learn = _learn_nothing if records is None else partial(_learn, accounts, records)
-            forward = Forward(variables, entered, learn=learn)
-            runtime = Runtime(forward, accounts, tasks, records)
+            forward = Forward(variables, entered, learn=_learning(accounts, records))
+            runtime = Runtime(forward, state, accounts, tasks, records, key_variable=key_variable)
             try:
                 yield runtime
             finally:
@@ -120,12 +146,16 @@ async def running(
             records.close()
 
 
+def _learning(accounts: Accounts, records: AllRecords | None) -> Callable[[RequestPlan, Mapping[str, str]], None]:
+    return _learn_nothing if records is None else partial(_learn, accounts, records)
+
+
 def _learn_nothing(_plan: RequestPlan, _headers: Mapping[str, str]) -> None:
     pass
 
 
 def _learn(accounts: Accounts, records: AllRecords, plan: RequestPlan, headers: Mapping[str, str]) -> None:
     try:
-        accounts.learn(plan, headers, records.begun)
+        accounts.learn(plan, headers, lambda name: records.state.account(name).has_creates)
     except StateUnusable as error:
         log.warning("it is not remembered whose key this is: %s", error)

@@ -36,6 +36,7 @@ from batches_mcp.work.deliver import OutgoingCreate, record, start, watch
 from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound
 from batches_mcp.work.in_progress import Delivery
 from batches_mcp.work.intake import remove_abandoned
+from batches_mcp.work.ownership import caps_of, in_name_of, owns
 from batches_mcp.work.reconcile import baseline, look
 from batches_mcp.work.refusals import (
     changed,
@@ -157,16 +158,20 @@ async def _begin(
     """
     # Any answer names the account of a credential that was not seen before.
     upstream = None if account.is_known else await baseline(account)
-    key = (account.name, outgoing.about.content)
+    draft = in_name_of(account.runtime.caller, outgoing.about)
+    key = (account.name, draft.team, draft.content)
     records = account.records()
     assert records is not None  # noqa: S101 - a ledger is kept
     await anyio.to_thread.run_sync(records.check, account.upstream.time_s())
     upstream = upstream or await baseline(account)
     account.runtime.tasks.start_soon(_tidy, account, records)
-    draft = outgoing.about
     awaited: set[int] = set()
     claim_rules = ClaimRules(
-        rules.again, rules.attach, cap_usd=rules.cap_usd, after=rules.after, unconfirmed=confirm is not None
+        rules.again,
+        rules.attach,
+        caps=caps_of(account.runtime.caller, rules.cap_usd),
+        after=rules.after,
+        unconfirmed=confirm is not None,
     )
     while True:
         running = account.runtime.deliveries.find(key)
@@ -203,10 +208,10 @@ async def _begin(
                 return Sent(entry.last_seen, earlier=True)
             case Changed(entry):
                 raise changed(draft, entry)
-            case OverCap(unknown=Entry() as entry):
-                raise unknown_spent(entry)
-            case OverCap(spent_usd):
-                raise over_cap(spent_usd, draft, rules.cap_usd or 0.0)
+            case OverCap(cap, unknown=Entry() as entry):
+                raise unknown_spent(entry if owns(account.runtime.caller, entry) else None, cap)
+            case OverCap(cap, spent_usd):
+                raise over_cap(spent_usd, draft, cap)
             case Busy(entry):
                 awaited.add(entry.key)
                 running = account.runtime.deliveries.find(key)
@@ -233,7 +238,7 @@ async def _tidy(account: Account, records: Records) -> None:
         try:
             now_s = min(upstream.time_s(), upstream.clock.wall_s())
             await anyio.to_thread.run_sync(records.tidy, now_s)
-            await anyio.to_thread.run_sync(remove_abandoned, account.runtime.state, now_s)
+            await anyio.to_thread.run_sync(remove_abandoned, account.runtime.state.local, now_s)
         except CallError as error:
             log.warning("%s", error)
 

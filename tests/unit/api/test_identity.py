@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from batches_mcp import language
-from batches_mcp.api.identity import Accounts
+from batches_mcp.api.identity import Accounts, NameFiles
 from batches_mcp.core.errors import MissingVariable
 from batches_mcp.core.plan import RequestPlan
 from batches_mcp.core.state import StateFolder
@@ -25,7 +25,7 @@ def plans(base_url: str = "http://127.0.0.1:1") -> list[RequestPlan]:
 
 
 def accounts(folder: Path, key: str = "sk", named: str | None = None) -> Accounts:
-    return Accounts(StateFolder(folder), {"ANTHROPIC_API_KEY": SecretStr(key)}, named)
+    return Accounts(NameFiles(StateFolder(folder)), {"ANTHROPIC_API_KEY": SecretStr(key)}, named)
 
 
 def workspace(name: str) -> dict[str, str]:
@@ -39,7 +39,7 @@ def test_a_credential_at_an_origin(tmp_path: Path) -> None:
     assert own != accounts(tmp_path, "other").name_of(plan)
     assert {accounts(tmp_path).name_of(each) for each in plans()} == {own}
     with pytest.raises(MissingVariable):
-        Accounts(StateFolder(tmp_path), {}).name_of(plan)
+        Accounts(NameFiles(StateFolder(tmp_path)), {}).name_of(plan)
 
 
 def test_a_workspace_has_one_account_whatever_its_keys(tmp_path: Path) -> None:

@@ -34,6 +34,10 @@ def ledger(tmp_path: Path, busy_s: float) -> Iterator[Ledger]:
         yield Ledger(kept)
 
 
+def path_of(ledger: Ledger) -> Path:
+    return Path(ledger.database.name)
+
+
 def begin(ledger: Ledger, content: str) -> None:
     claim = ledger.claim(Draft(content, 1, 1, body=content), "owner", Baseline(1.0), lambda _: True, RULES)
     assert isinstance(claim, Begun), claim
@@ -66,50 +70,50 @@ def test_one_connection_serves_all_threads(ledger: Ledger, monkeypatch: pytest.M
 def test_what_was_moved_away_is_written_to_no_longer(ledger: Ledger, tmp_path: Path) -> None:
     begin(ledger, "before")
     away = tmp_path / "away.sqlite"
-    shutil.move(ledger.path, away)
+    shutil.move(path_of(ledger), away)
     content = away.read_bytes()
     begin(ledger, "after")
     assert away.read_bytes() == content
-    assert contents(ledger.path) == ["after"]
+    assert contents(path_of(ledger)) == ["after"]
     assert contents(away) == ["before"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows removes no file that is open")
 def test_what_was_removed_is_made_anew(ledger: Ledger) -> None:
     begin(ledger, "before")
-    ledger.path.unlink()
+    path_of(ledger).unlink()
     begin(ledger, "after")
-    assert contents(ledger.path) == ["after"]
+    assert contents(path_of(ledger)) == ["after"]
 
 
 @pytest.mark.parametrize("in_place", [True, pytest.param(False, marks=pytest.mark.skipif(sys.platform == "win32", reason="Windows replaces no file that is open"))])  # fmt: skip
 def test_a_backup_is_made_and_put_back_while_we_are_connected(ledger: Ledger, tmp_path: Path, in_place: bool) -> None:
     backup = tmp_path / "backup.sqlite"
     begin(ledger, "before")
-    shutil.copyfile(ledger.path, backup)
+    shutil.copyfile(path_of(ledger), backup)
     begin(ledger, "forgotten")
     if in_place:
-        shutil.copyfile(backup, ledger.path)
+        shutil.copyfile(backup, path_of(ledger))
     else:
-        backup.replace(ledger.path)
+        backup.replace(path_of(ledger))
     assert [entry.content for entry in ledger.entries()] == ["before"]
     begin(ledger, "after")
-    assert contents(ledger.path) == ["before", "after"]
+    assert contents(path_of(ledger)) == ["before", "after"]
 
 
 def test_a_file_that_is_damaged_while_we_are_connected_is_noticed_and_can_be_mended(ledger: Ledger) -> None:
     begin(ledger, "before")
-    content = ledger.path.read_bytes()
-    ledger.path.write_bytes(b"damaged" * 1_000)
+    content = path_of(ledger).read_bytes()
+    path_of(ledger).write_bytes(b"damaged" * 1_000)
     with pytest.raises(StateUnusable, match="the file is damaged"):
         ledger.entries()
-    ledger.path.write_bytes(content)
+    path_of(ledger).write_bytes(content)
     assert [entry.content for entry in ledger.entries()] == ["before"]
 
 
 def test_a_later_version_that_takes_over_meanwhile_is_noticed(ledger: Ledger) -> None:
     begin(ledger, "before")
-    with closing(sqlite3.connect(ledger.path)) as later:
+    with closing(sqlite3.connect(path_of(ledger))) as later:
         later.execute("PRAGMA user_version = 99")
     with pytest.raises(StateUnusable, match="was made by a later version"):
         begin(ledger, "after")
@@ -118,14 +122,14 @@ def test_a_later_version_that_takes_over_meanwhile_is_noticed(ledger: Ledger) ->
 @pytest.mark.parametrize("busy_s", [0.05])
 def test_another_process_that_writes_for_too_long_is_named_and_waited_for_the_next_time(ledger: Ledger) -> None:
     begin(ledger, "before")
-    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as other:
+    with closing(sqlite3.connect(path_of(ledger), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StateUnusable, match="another process has been writing to it") as caught:
             begin(ledger, "after")
         assert caught.value.report.retry is Retry.HELPS
         other.execute("ROLLBACK")
     begin(ledger, "after")
-    assert contents(ledger.path) == ["before", "after"]
+    assert contents(path_of(ledger)) == ["before", "after"]
 
 
 @pytest.mark.parametrize("busy_s", [0.05])
@@ -154,7 +158,7 @@ def test_what_fails_in_the_middle_is_not_done_at_all(ledger: Ledger) -> None:
 
     with pytest.raises(KeyError):
         ledger.drop(keys())
-    assert contents(ledger.path) == ["before"]
+    assert contents(path_of(ledger)) == ["before"]
     assert [entry.content for entry in ledger.entries()] == ["before"]
 
 
@@ -172,32 +176,32 @@ os._exit(0)
 def test_a_ledger_with_a_write_ahead_log_of_an_earlier_version_loses_nothing(ledger: Ledger) -> None:
     begin(ledger, "before")
     ledger.database.close()
-    subprocess.run([sys.executable, "-c", KILLED, ledger.path], check=True)
-    assert ledger.path.with_name("ledger.sqlite-wal").stat().st_size > 0
+    subprocess.run([sys.executable, "-c", KILLED, path_of(ledger)], check=True)
+    assert path_of(ledger).with_name("ledger.sqlite-wal").stat().st_size > 0
     begin(ledger, "after")
-    assert not ledger.path.with_name("ledger.sqlite-wal").exists()
-    assert contents(ledger.path) == ["in the log", "after"]
+    assert not path_of(ledger).with_name("ledger.sqlite-wal").exists()
+    assert contents(path_of(ledger)) == ["in the log", "after"]
 
 
 def test_an_earlier_version_that_runs_beside_turns_its_log_on_and_nothing_is_lost(ledger: Ledger) -> None:
     begin(ledger, "before")
-    subprocess.run([sys.executable, "-c", KILLED, ledger.path], check=True)
+    subprocess.run([sys.executable, "-c", KILLED, path_of(ledger)], check=True)
     begin(ledger, "after")
-    assert contents(ledger.path) == ["in the log", "after"]
+    assert contents(path_of(ledger)) == ["in the log", "after"]
     assert [entry.content for entry in ledger.entries()] == ["after", "in the log"]
-    assert not ledger.path.with_name("ledger.sqlite-wal").exists()
+    assert not path_of(ledger).with_name("ledger.sqlite-wal").exists()
 
 
 def test_whoever_looks_into_a_ledger_with_a_log_is_in_nobodys_way(ledger: Ledger) -> None:
     begin(ledger, "before")
-    with closing(sqlite3.connect(ledger.path)) as other:
+    with closing(sqlite3.connect(path_of(ledger))) as other:
         other.execute("PRAGMA journal_mode = WAL")
         for content in ("one", "two"):
             begin(ledger, content)
         assert other.execute("SELECT count(*) FROM creates").fetchone() == (3,)
-        assert contents(ledger.path) == ["before", "one", "two"]
+        assert contents(path_of(ledger)) == ["before", "one", "two"]
     begin(ledger, "after")
-    assert not ledger.path.with_name("ledger.sqlite-wal").exists()
+    assert not path_of(ledger).with_name("ledger.sqlite-wal").exists()
 
 
 FORKING = """

@@ -16,14 +16,28 @@ import pytest
 
 from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import StateUnusable
-from batches_mcp.core.state import StateFolder
 from batches_mcp.store.database import Database
-from batches_mcp.store.entry import Baseline, Begun, Busy, Changed, ClaimRules, Draft, Made, OverCap, State, Unsettled
+from batches_mcp.store.entry import (
+    Baseline,
+    Begun,
+    Busy,
+    Cap,
+    Changed,
+    ClaimRules,
+    Draft,
+    Made,
+    OverCap,
+    State,
+    Unsettled,
+    Window,
+)
 from batches_mcp.store.kept import Copy
-from batches_mcp.store.ledger import Ledger
-from batches_mcp.store.presence import Presence
+from batches_mcp.store.lease import Lease
+from batches_mcp.store.presence import FilePresence
 from batches_mcp.store.records import AllRecords, Records
-from tests.support.postgres import PostgresDatabase, postgres_server
+from batches_mcp.store.shared import AccountDatabase
+from batches_mcp.store.state import Presence
+from tests.support.states import state_in
 
 NOW_S = 1_800_000_000.0
 DAY_S = 86_400.0
@@ -31,30 +45,29 @@ RULES = ClaimRules()
 BODY = b'{"requests":[{"custom_id":"a"},{"custom_id":"b"}]}'
 
 
-# The same statements are to do on a server.
-POSTGRES = pytest.param("postgres", marks=pytest.mark.postgres)
-sqlite_only = pytest.mark.parametrize("records", ["sqlite"], indirect=True)
+pytestmark = pytest.mark.both_states
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with postgres_server() as uri:
-        yield uri
-
-
-@pytest.fixture(params=["sqlite", POSTGRES])
-def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]:
-    everything = AllRecords(StateFolder(tmp_path))
-    found = everything.of("account")
-    if request.param == "postgres":
-        found.ledger = Ledger(PostgresDatabase(found.ledger.path, request.getfixturevalue("server")))
-    yield found
+@pytest.fixture
+def records(kind_of_state: str) -> Iterator[Records]:
+    everything = AllRecords(state_in())
+    yield everything.of("account")
     everything.close()
+
+
+def path_of(records: Records) -> Path:
+    return Path(records.ledger.database.name)
 
 
 def another(records: Records) -> Records:
     """Another process's view of the same records."""
-    return Records(records.ledger, records.kept, Presence(records.ledger.path.parent / "owners"))
+    database = records.ledger.database
+    presence: Presence
+    if isinstance(database, AccountDatabase):
+        presence = Lease(database.shared)
+    else:
+        presence = FilePresence(path_of(records).parent / "owners")
+    return Records(records.ledger, records.kept, presence, records.answers)
 
 
 def draft(content: str = "c", **more: Any) -> Draft:
@@ -103,6 +116,16 @@ def test_a_create_that_was_never_sent_whole_stands_against_nothing(records: Reco
     other.presence.leave()
 
 
+def test_a_claim_whose_answer_was_lost_on_its_way_is_nobodys(records: Records) -> None:
+    records.presence.enter()
+    lost = records.ledger.claim(draft(), records.presence.name, at(), lambda _: False, RULES)
+    assert isinstance(lost, Begun)
+    found = records.claim(draft(), at(), RULES)
+    assert isinstance(found, Begun)
+    assert found.entry.key != lost.entry.key
+    assert isinstance(records.claim(draft(), at(), RULES), Busy)
+
+
 def test_who_accepts_to_pay_twice_passes_what_is_unsettled(records: Records) -> None:
     key = begin(records)
     records.ledger.sent(key, NOW_S)
@@ -142,18 +165,45 @@ def test_a_retry_of_all_of_a_batch_is_no_duplicate_of_it(records: Records) -> No
     assert isinstance(records.claim(draft(parent="b2"), at(), RULES), Begun)
 
 
+CAP = Cap(5.0)
+
+
+def test_a_content_and_its_costs_are_a_teams_own(records: Records) -> None:
+    def claim(content: str, team: str | None, now_s: float = NOW_S) -> Any:
+        caps = (Cap(3.0, Window.DAY, team), Cap(4.0, Window.MONTH, team)) if team else (CAP,)
+        drafted = replace(draft(content, estimate_usd=2.0), team=team)
+        return records.claim(drafted, at(now_s), ClaimRules(caps=caps))
+
+    first = claim("a", "search")
+    records.ledger.accepted(first.entry.key, Batch.of({"id": "b1"}))
+    assert isinstance(claim("a", "search"), Made)
+    second = claim("a", "ads")
+    assert isinstance(second, Begun)
+    records.ledger.accepted(second.entry.key, Batch.of({"id": "b2"}))
+    assert claim("b", "search") == OverCap(Cap(3.0, Window.DAY, "search"), 2.0)
+    assert claim("c", None) == OverCap(CAP, 4.0)
+    next_day = NOW_S + DAY_S + 1
+    third = claim("b", "search", next_day)
+    assert isinstance(third, Begun)
+    assert claim("d", "search", next_day + DAY_S + 1) == OverCap(Cap(4.0, Window.MONTH, "search"), 4.0)
+    assert isinstance(claim("d", "search", next_day + 31 * DAY_S), Begun)
+    assert records.ledger.batch_ids("search") == ["b1"]
+    assert records.ledger.batch_ids(None) == []
+    assert (first.entry.team, second.entry.team) == ("search", "ads")
+
+
 def test_the_cap_counts_what_was_reserved_or_spent(records: Records) -> None:
     def claim(content: str, now_s: float = NOW_S) -> Any:
-        return records.claim(draft(content, estimate_usd=2.0), at(now_s), ClaimRules(cap_usd=5.0))
+        return records.claim(draft(content, estimate_usd=2.0), at(now_s), ClaimRules(caps=(CAP,)))
 
     first = claim("a")
     assert isinstance(first, Begun)
     records.ledger.accepted(first.entry.key, Batch.of({"id": "b1"}))
     second = claim("b")
-    assert claim("c") == OverCap(4.0)
+    assert claim("c") == OverCap(CAP, 4.0)
     records.ledger.cost("b1", 0.5)
     assert isinstance(claim("c"), Begun)
-    assert claim("d") == OverCap(4.5)
+    assert claim("d") == OverCap(CAP, 4.5)
     records.ledger.settled(second.entry.key, State.REFUSED)
     assert isinstance(claim("d"), Begun)
     assert isinstance(claim("e", NOW_S + DAY_S + 1), Begun)
@@ -161,7 +211,7 @@ def test_the_cap_counts_what_was_reserved_or_spent(records: Records) -> None:
 
 def test_a_cost_that_nobody_knows_leaves_nothing_of_the_cap(records: Records) -> None:
     key = begin(records, "a")
-    claim = records.claim(draft("b", estimate_usd=0.1), at(), ClaimRules(cap_usd=5.0))
+    claim = records.claim(draft("b", estimate_usd=0.1), at(), ClaimRules(caps=(CAP,)))
     assert isinstance(claim, OverCap)
     assert claim.unknown is not None
     assert claim.unknown.key == key
@@ -275,6 +325,7 @@ def test_a_row_of_jobs(records: Records) -> None:
 
 
 @pytest.mark.parametrize("created_at", [None, "yesterday", 7, "9999-12-31T23:59:59Z"])
+@pytest.mark.folder_only
 def test_a_row_of_jobs_has_no_expiry_that_cannot_be_told(records: Records, created_at: object) -> None:
     records.ledger.accepted(begin(records), Batch.of({"id": "b1", "created_at": created_at}))
     assert records.ledger.entries()[0].job()["results_expire_at"] is None
@@ -293,16 +344,17 @@ def test_after_29_days_nothing_is_left_not_even_of_what_nobody_could_settle(reco
     assert list(records.kept.folder.iterdir()) == []
 
 
-@sqlite_only
+@pytest.mark.folder_only
 def test_an_empty_ledger_beside_copies_is_damage(records: Records) -> None:
     copy = keep(records, BODY)
     records.ledger.accepted(begin(records, body=copy.name), Batch.of({"id": "b1"}))
-    for path in records.ledger.path.parent.glob("ledger.sqlite*"):
+    for path in path_of(records).parent.glob("ledger.sqlite*"):
         path.unlink()
     with pytest.raises(StateUnusable, match="is empty, but copies of requests that were sent are in"):
         records.check(copy.path.parent.stat().st_mtime)
 
 
+@pytest.mark.folder_only
 def test_a_folder_whose_locks_keep_nobody_out_is_refused(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batches_mcp.store.presence._lock", lambda _: None)
     with pytest.raises(StateUnusable, match="do not keep other processes out"):
@@ -317,6 +369,7 @@ def keep(records: Records, body: bytes = BODY) -> Copy:
     return copy
 
 
+@pytest.mark.folder_only
 def test_a_kept_body_is_the_same_once_compressed(records: Records) -> None:
     name = keep(records).name
     records.ledger.accepted(begin(records, body=name), Batch.of({"id": "b1"}))
@@ -331,6 +384,7 @@ def test_a_kept_body_is_the_same_once_compressed(records: Records) -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("damage", ["empty", "half", "zeros", "other"])
+@pytest.mark.folder_only
 def test_a_damaged_copy_is_a_missing_one(records: Records, damage: str, packed: bool) -> None:
     name = keep(records).name
     if packed:
@@ -343,6 +397,7 @@ def test_a_damaged_copy_is_a_missing_one(records: Records, damage: str, packed: 
         pass
 
 
+@pytest.mark.folder_only
 def test_two_that_compress_one_copy_lose_nothing(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     name = keep(records).name
     inner = records.kept.compress
@@ -361,6 +416,7 @@ def test_two_that_compress_one_copy_lose_nothing(records: Records, monkeypatch: 
     assert records.kept.matches(name, "", {"a", "b"}) == 2
 
 
+@pytest.mark.folder_only
 def test_a_copy_is_on_the_disk_before_its_name_counts(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     fsync = os.fsync
@@ -393,6 +449,7 @@ def test_a_disk_that_fills_while_keeping_leaves_nothing(records: Records) -> Non
     assert list(records.kept.folder.iterdir()) == []
 
 
+@pytest.mark.folder_only
 def test_a_disk_that_fills_while_compressing_loses_nothing(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
         def __init__(self, *_: object, **__: object) -> None:
@@ -404,7 +461,7 @@ def test_a_disk_that_fills_while_compressing_loses_nothing(records: Records, mon
     assert [path.name for path in records.kept.folder.iterdir()] == [f"{name}.json"]
 
 
-@sqlite_only
+@pytest.mark.folder_only
 def test_a_full_disk_writes_no_half_a_record(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     made(records, "b1")
     begin_transaction = Database._begin
@@ -421,8 +478,9 @@ def test_a_full_disk_writes_no_half_a_record(records: Records, monkeypatch: pyte
     assert [entry.content for entry in records.ledger.entries()] == ["c"]
 
 
+@pytest.mark.folder_only
 def test_a_process_that_left_or_died_is_not_alive(tmp_path: Path) -> None:
-    one, other = Presence(tmp_path), Presence(tmp_path)
+    one, other = FilePresence(tmp_path), FilePresence(tmp_path)
     assert not other.alive(one.name)
     one.enter()
     one.enter()
@@ -435,9 +493,9 @@ def test_a_process_that_left_or_died_is_not_alive(tmp_path: Path) -> None:
     assert not other.alive(one.name)
 
 
-@sqlite_only
+@pytest.mark.folder_only
 def test_a_ledger_of_the_version_before_is_brought_up_to_date(records: Records) -> None:
-    with sqlite3.connect(records.ledger.path) as db:
+    with sqlite3.connect(path_of(records)) as db:
         db.executescript(
             """
             CREATE TABLE creates (
@@ -460,3 +518,23 @@ def test_a_ledger_of_the_version_before_is_brought_up_to_date(records: Records) 
     assert isinstance(records.claim(draft(), at(), RULES), Made)
     states = {entry.content: entry.state for entry in records.ledger.entries()}
     assert states == {"body of c": State.ACCEPTED, "guess": State.AMBIGUOUS, "sent": State.AMBIGUOUS}
+
+
+@pytest.mark.folder_only
+def test_a_ledger_without_teams_is_brought_up_to_date(records: Records) -> None:
+    db = sqlite3.connect(path_of(records))
+    db.executescript(
+        """
+        CREATE TABLE creates (key INTEGER PRIMARY KEY, content TEXT, body TEXT, source TEXT, label TEXT,
+          source_hash TEXT, parent TEXT, betas TEXT, state TEXT, estimate_usd REAL, started_s REAL, since_s REAL,
+          sent_s REAL, cost_usd REAL, rows INTEGER, body_bytes INTEGER, part INTEGER, parts INTEGER, owner TEXT,
+          newest_id TEXT, batch_id TEXT, batch TEXT, told BOOLEAN, deleted BOOLEAN);
+        PRAGMA user_version = 2;
+        INSERT INTO creates (content, body, betas, state, started_s, since_s, rows, body_bytes, batch_id, told, deleted)
+          VALUES ('c', 'body of c', '', 'accepted', 1800000000, 0, 3, 100, 'b1', 1, 0);
+        """
+    )
+    db.close()
+    assert isinstance(records.claim(draft(), at(), RULES), Made)
+    assert isinstance(records.claim(replace(draft(), team="search"), at(), RULES), Begun)
+    assert [entry.team for entry in records.ledger.entries()] == ["search", None]

@@ -1,0 +1,1 @@
+"""Who calls a service, for which team, and what that allows."""

@@ -1,0 +1,85 @@
+"""The flags of `serve` that say who may use a service."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from batches_mcp.cli.flags import flag
+from batches_mcp.core.errors import UsageError
+from batches_mcp.core.settings import OidcSettings
+
+_FLAGS = (
+    flag(
+        "--teams",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Serve the teams that this file names, each its own batches (http).",
+    ),
+    flag("--oidc-issuer", metavar="URL", help="Let in who has a token of this identity provider (http)."),
+    flag("--resource-url", metavar="URL", help="Where clients reach /mcp, as the identity provider knows it."),
+    flag("--audience", multiple=True, metavar="A", help="What tokens must be for.  [default: the resource URL]"),
+    flag("--scope-claim", metavar="NAME", help="The claim of a token with its scopes.  [default: scope]"),
+    flag("--team-claim", metavar="NAME", help="The claim of a token that stands for teams.  [default: groups]"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessSettings:
+    """Who may use a service: the teams file, and the identity provider."""
+
+    teams: Path | None = None
+    oidc: OidcSettings | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether callers are told apart at all."""
+        return self.teams is not None or self.oidc is not None
+
+    @property
+    def host_names(self) -> list[str]:
+        """The name by which clients reach the service."""
+        name = urlsplit(self.oidc.resource_url).hostname if self.oidc is not None else None
+        return [name] if name else []
+
+
+def access_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds these flags; the command gets them as `access`."""
+
+    @functools.wraps(command)
+    def gathered(
+        *args: Any,
+        teams: Path | None,
+        oidc_issuer: str | None,
+        resource_url: str | None,
+        audience: tuple[str, ...],
+        scope_claim: str | None,
+        team_claim: str | None,
+        **others: Any,
+    ) -> Any:
+        oidc = None
+        if oidc_issuer is None:
+            named = {
+                "--resource-url": resource_url,
+                "--audience": audience,
+                "--scope-claim": scope_claim,
+                "--team-claim": team_claim,
+            }
+            for name, value in named.items():
+                if value:
+                    raise UsageError(f"{name} is about an identity provider's tokens; add --oidc-issuer URL")
+        else:
+            if resource_url is None:
+                raise UsageError("--oidc-issuer needs --resource-url, where clients reach /mcp: https://HOST/mcp")
+            oidc = OidcSettings(oidc_issuer, resource_url, audience, scope_claim or "scope", team_claim or "groups")
+        return command(*args, access=AccessSettings(teams, oidc), **others)
+
+    for add in reversed(_FLAGS):
+        gathered = add(gathered)
+    return gathered

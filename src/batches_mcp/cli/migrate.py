@@ -1,0 +1,35 @@
+"""`migrate`: makes the tables of a shared database, or brings them to this version."""
+
+from __future__ import annotations
+
+import click
+
+from batches_mcp.cli.flags import database_url_flag
+from batches_mcp.cli.startup import installed_for_teams, say
+from batches_mcp.core.errors import UsageError
+from batches_mcp.core.settings import DATABASE_URL, Environment
+
+
+@click.command()
+@database_url_flag
+def migrate(*, database_url: str | None) -> None:
+    """Make the tables of --database-url, or bring them to this version. What is up to date is left alone.
+
+    Run it once before the first server of a new version starts; servers of the version before can go on meanwhile.
+    """
+    found = Environment(warn=say).secret(DATABASE_URL) if database_url is None else None
+    url = database_url or (found.get_secret_value() if found else None)
+    if url is None:
+        raise UsageError(f"migrate: which database? Give --database-url, or set {DATABASE_URL}")
+    with installed_for_teams():
+        from batches_mcp.store import migrations
+        from batches_mcp.store.postgres import Postgres
+    database = Postgres(url)
+    try:
+        before, after = migrations.migrate(database)
+    finally:
+        database.close()
+    if before == after:
+        say(f"the tables in {database.name} are up to date, at version {after}")
+    else:
+        say(f"the tables in {database.name} are now of version {after}{f', before of {before}' if before else ''}")

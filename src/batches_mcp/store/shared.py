@@ -1,0 +1,157 @@
+"""State that any number of machines share: a database for the ledger and the leases, an object store for the rest."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batches_mcp.api.batch import RESULTS_KEPT_S
+from batches_mcp.core.limits import LIMITS
+from batches_mcp.core.state import StateFolder
+from batches_mcp.store import migrations
+from batches_mcp.store.answers import Answers
+from batches_mcp.store.files import KEPT_S as FILES_KEPT_S
+from batches_mcp.store.folders import AccountFolder, FolderState
+from batches_mcp.store.lease import Lease
+from batches_mcp.store.objects import Objects
+from batches_mcp.store.postgres import Postgres, Transaction
+from batches_mcp.store.shared_files import RESULTS, SPOOLS, SharedFiles, SharedRequests, SharedSpools
+
+_EXPIRE_EVERY_S = 3_600.0
+
+
+def open_shared(local: StateFolder, database_url: str, object_store: str) -> SharedState:
+    """The state in a database and a store, both of which are there and can be written to.
+
+    Raises:
+        UsageError: a URL is none of theirs.
+        StateUnusable: the database or the store cannot be used, or another version made the tables.
+    """
+    objects = Objects(object_store)
+    with closing(Postgres(database_url)) as once:
+        migrations.check(once)
+    objects.check()
+    database = Postgres(database_url)
+    return SharedState(local, database, objects, Lease(database))
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDatabase:
+    """The rows of one account. Threads of this process wait for each other here, and hold no connection meanwhile."""
+
+    shared: Postgres
+    account: str
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def name(self) -> str:
+        return self.shared.name
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        with self._turn, self.shared.transaction(self.account) as db:
+            yield db
+
+    def close(self) -> None:
+        """Nothing is its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseNames:
+    """Which account a credential or workspace belongs to, in the database."""
+
+    database: Postgres
+
+    def read(self, name: str) -> str | None:
+        with self.database.transaction() as db:
+            found = db.execute("SELECT account FROM account_names WHERE name = ?", (name,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def remember(self, name: str, account: str) -> str:
+        with self.database.transaction() as db:
+            db.execute("INSERT INTO account_names VALUES (?, ?) ON CONFLICT DO NOTHING", (name, account))
+        return self.read(name) or account
+
+
+@dataclass(frozen=True, slots=True)
+class SharedAccount:
+    """What is kept of one account."""
+
+    state: SharedState
+    account: str
+
+    @property
+    def has_ledger(self) -> bool:
+        return True
+
+    @property
+    def has_creates(self) -> bool:
+        with self.state.database.transaction() as db:
+            condition = "SELECT 1 FROM account_creates WHERE account = ? LIMIT 1"
+            return bool(db.execute(condition, (self.account,)).fetchall())
+
+    def database(self, _busy_s: float = LIMITS.busy_s) -> AccountDatabase:
+        return AccountDatabase(self.state.database, self.account)
+
+    def kept_requests(self) -> SharedRequests:
+        return SharedRequests(self._cache.folder("kept"), self.state.objects, self.account)
+
+    def presence(self) -> Lease:
+        return self.state.lease
+
+    def spools(self) -> SharedSpools:
+        return SharedSpools(self._cache.spools().folder, self.state.objects, self.account)
+
+    def result_files(self) -> SharedFiles:
+        return SharedFiles(self._cache.result_files().folder, self.state.objects)
+
+    def answers(self) -> Answers:
+        return self._cache.answers()
+
+    def jobs(self) -> Path:
+        return self._cache.jobs()
+
+    @property
+    def _cache(self) -> AccountFolder:
+        return AccountFolder(self.state.local, self.account)
+
+
+@dataclass(slots=True, eq=False)
+class SharedState:
+    """The state of all accounts; `local` is a cache of it, and has what is this machine's only."""
+
+    local: StateFolder
+    database: Postgres
+    objects: Objects
+    lease: Lease
+    look_every_s: float = 60.0
+    _expired_s: float = 0.0
+
+    @property
+    def names(self) -> DatabaseNames:
+        return DatabaseNames(self.database)
+
+    def account(self, name: str) -> SharedAccount:
+        return SharedAccount(self, name)
+
+    def with_ledger(self) -> Iterator[SharedAccount]:
+        with self.database.transaction() as db:
+            found = db.execute("SELECT DISTINCT account FROM account_creates ORDER BY account").fetchall()
+        for (name,) in found:
+            yield SharedAccount(self, str(name))
+
+    def remove_expired(self, now_s: float) -> None:
+        FolderState(self.local).remove_expired(now_s)
+        if now_s - self._expired_s < _EXPIRE_EVERY_S:
+            return
+        self._expired_s = now_s
+        for below, kept_s in ((SPOOLS, RESULTS_KEPT_S), (RESULTS, FILES_KEPT_S)):
+            for key, written_s in list(self.objects.keys(below)):
+                if now_s - written_s > kept_s:
+                    self.objects.forget(key)
+
+    def close(self) -> None:
+        self.database.close()
