@@ -59,24 +59,35 @@ class Postgres:
         self._url = url
         self._idle: list[psycopg.Connection[Any]] = []
         self._closed = False
+        self._under_way = threading.local()
         self._lock = threading.Lock()
 
     @contextmanager
     def transaction(self, account: str = "") -> Iterator[Transaction]:
         """A transaction, wholly done or not at all; with an `account` it is the only one of that account.
 
+        One that begins within another of the same thread is a part of that: who holds a connection must not wait for a
+        second one, which those may have who wait for the first.
+
         Raises:
             StateUnusable: the database cannot be used; what was done may have been kept if it broke at the very end.
         """
+        outer: Transaction | None = getattr(self._under_way, "transaction", None)
+        if outer is not None:
+            yield outer
+            return
         try:
             connection = self._begun(account)
             try:
-                yield Transaction(connection)
+                self._under_way.transaction = Transaction(connection)
+                yield self._under_way.transaction
                 connection.commit()
             except BaseException:
                 with suppress(psycopg.Error):
                     connection.close()
                 raise
+            finally:
+                self._under_way.transaction = None
         except psycopg.Error as error:
             raise _unusable(self.name, error) from error
         self._keep(connection)

@@ -134,8 +134,20 @@ def test_nothing_is_kept_on_a_connection_so_that_a_pooler_may_share_it(database:
         begin(ledger, str(number))
     with database.transaction() as db:
         assert db.execute("SELECT count(*) FROM pg_prepared_statements").fetchall() == [(0,)]
-        assert db.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchall() == [(0,)]
+        mine = "locktype = 'advisory' AND pid = pg_backend_pid()"
+        assert db.execute(f"SELECT count(*) FROM pg_locks WHERE {mine}").fetchall() == [(0,)]
         assert db.execute("SELECT current_setting('batches_mcp.account')").fetchall() == [("",)]
+
+
+def test_who_holds_a_connection_waits_for_no_second_one(url: str, database: Postgres) -> None:
+    lease = Lease(database)
+    lease.enter()
+    with database.transaction("a") as db:
+        [(mine,)] = db.execute("SELECT pg_backend_pid()")
+        assert lease.alive(lease.name)
+        with database.transaction() as inner:
+            assert inner.execute("SELECT pg_backend_pid()").fetchall() == [(mine,)]
+    lease.leave()
 
 
 def test_a_database_that_is_gone_is_said_without_its_password(postgres: str) -> None:
