@@ -10,7 +10,7 @@ from batches_mcp.core.errors import UsageError
 from batches_mcp.core.settings import DATABASE_URL, Environment
 
 
-@click.command()
+@click.command
 @database_url_flag
 def migrate(*, database_url: str | None) -> None:
     """Make the tables of --database-url, or bring them to this version. What is up to date is left alone.

@@ -134,8 +134,8 @@ def test_nothing_is_kept_on_a_connection_so_that_a_pooler_may_share_it(database:
         begin(ledger, str(number))
     with database.transaction() as db:
         assert db.execute("SELECT count(*) FROM pg_prepared_statements").fetchall() == [(0,)]
-        mine = "locktype = 'advisory' AND pid = pg_backend_pid()"
-        assert db.execute(f"SELECT count(*) FROM pg_locks WHERE {mine}").fetchall() == [(0,)]
+        held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+        assert db.execute(held).fetchall() == [(0,)]
         assert db.execute("SELECT current_setting('batches_mcp.account')").fetchall() == [("",)]
 
 
