@@ -11,7 +11,6 @@ import httpx2
 import psycopg
 import pytest
 
-from batches_mcp import cli
 from batches_mcp.core.settings import DATABASE_URL
 from batches_mcp.sandbox import Sandbox
 from batches_mcp.store.migrations import LATEST
@@ -97,19 +96,19 @@ def test_a_ledger_that_is_shared_is_kept(url: str, objects: str) -> None:
 
 
 @pytest.mark.parametrize("module", ["psycopg", "obstore"])
-def test_without_the_extra_it_is_said_what_to_install(
-    module: str, url: str, objects: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in [name for name in sys.modules if name.startswith(("batches_mcp.store.", f"{module}."))]:
-        if name.rpartition(".")[2] in ("postgres", "objects", "shared", "shared_files", "lease", "migrations"):
-            monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, module, None)
-    assert cli.run(["jobs", "--database-url", url, "--object-store", objects]) == 2
-    assert 'install "batches-mcp[team]"' in capsys.readouterr().err
+def test_without_the_extra_it_is_said_what_to_install(module: str, url: str, objects: str) -> None:
+    code = f"import sys; sys.modules[{module!r}] = None; from batches_mcp.cli import run; sys.exit(run(sys.argv[1:]))"
+    arguments = ["jobs", "--database-url", url, "--object-store", objects]
+    found = subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=environment("k"), capture_output=True, text=True, timeout=60
+    )
+    assert found.returncode == 2
+    assert 'install "batches-mcp[team]"' in found.stderr
+    assert PASSWORD not in found.stderr
 
 
 def test_one_machine_imports_nothing_of_it() -> None:
-    code = "import sys; from batches_mcp import cli; cli.run(['jobs']); print([n for n in sys.modules if n.split('.')[0] in ('psycopg', 'obstore')])"
+    code = "import sys; from batches_mcp.cli import run; run(['jobs']); print([n for n in sys.modules if n.split('.')[0] in ('psycopg', 'obstore')])"
     found = subprocess.run(
         [sys.executable, "-c", code], env=environment("k"), capture_output=True, text=True, timeout=60
     )
@@ -127,20 +126,18 @@ def s3() -> Iterator[str]:
 
 
 @pytest.fixture
-def aws(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret-of-s3",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
+def aws(s3: str) -> dict[str, str]:
+    """AWS's own settings, for that store."""
+    names = {"AWS_ENDPOINT_URL": s3, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"}
+    return {**names, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret-of-s3"}
 
 
 @pytest.mark.anyio
 async def test_requests_and_results_are_in_the_bucket(
-    sandbox: Sandbox, key: str, url: str, s3: str, aws: None, state: Path, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, key: str, url: str, s3: str, aws: dict[str, str], state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(DATABASE_URL, url)
-    monkeypatch.setenv(OBJECT_STORE, f"s3://bucket/{key}")
+    for name, value in {**aws, DATABASE_URL: url, OBJECT_STORE: f"s3://bucket/{key}"}.items():
+        monkeypatch.setenv(name, value)
     async with agent(sandbox.url, key) as client:
         batch_id, _ = await create(client, {"requests": requests(3)})
         end(sandbox, str(batch_id))
@@ -154,12 +151,9 @@ async def test_requests_and_results_are_in_the_bucket(
     assert len([each for each in sandbox.requests if each.path.endswith("/results")]) == read
 
 
-def test_a_bucket_that_is_not_there_is_said_at_the_start(
-    url: str, aws: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.run(["jobs", "--database-url", url, "--object-store", "s3://nowhere/x"]) == 1
-    said = capsys.readouterr().err
+def test_a_bucket_that_is_not_there_is_said_at_the_start(url: str, aws: dict[str, str]) -> None:
+    code, said = run("jobs", "--database-url", url, "--object-store", "s3://nowhere/x", **aws)
+    assert code == 1
     assert "the object store s3://nowhere/x cannot be used" in said
     assert "look at that store and the rights to it" in said
     assert "secret-of-s3" not in said
-    assert PASSWORD not in said
