@@ -144,6 +144,7 @@ async def running(
     finally:
         if records is not None:
             records.close()
+        state.close()
 
 
 def _learning(accounts: Accounts, records: AllRecords | None) -> Callable[[RequestPlan, Mapping[str, str]], None]:
