@@ -41,10 +41,13 @@ UNDER_WAY = r"shutting down: \d+ under way, with up to \S+ s to end; a second si
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server, and how to begin a call of a tool on it; what comes back is the text of the answer."""
+    """A running server, and how to begin a call of a tool on it, whose result is the text of the answer.
+
+    `mcp` is the URL of its MCP endpoint over HTTP."""
 
     process: Process
     call: Callable[[str, dict[str, Any]], Future[str]]
+    mcp: str = ""
 
     def ended(self) -> int:
         """Its exit code, once it has ended without a traceback."""
@@ -88,7 +91,7 @@ def serving(transport: str, upstream: str, *flags: str) -> Iterator[Server]:
                 target = f"{rest}{BATCHES}/{arguments['message_batch_id']}"
                 return pool.submit(lambda: httpx2.get(target, timeout=60).text)
 
-            yield Server(process, over_rest if transport == "rest" else over_http)
+            yield Server(process, over_rest if transport == "rest" else over_http, mcp)
 
 
 ENDS = [

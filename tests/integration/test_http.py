@@ -46,7 +46,7 @@ def test_a_2025_client_needs_no_session(url: str) -> None:
     assert answer.text.count('"name":"anthropic-') == 6
 
 
-@pytest.mark.parametrize("path", ["/mcp", "/healthz", "/elsewhere"])
+@pytest.mark.parametrize("path", ["/mcp", "/healthz", "/readyz", "/elsewhere"])
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -154,11 +154,13 @@ def _serve_http(
     """Serve MCP, and REST if there is any, until a signal, whose number is returned."""
     from batches_mcp.serve import http, result_files
     from batches_mcp.serve.draining import Draining
+    from batches_mcp.serve.readiness import Readiness
 
     if settings.token is None and doors is None:
         settings = replace(settings, admission=prepared.admission())
     running: list[Callers] = []
     draining = Draining(drain_s)
+    readiness = Readiness(draining, {"state": prepared.state.check})
     server = prepared.server(draining, running.append, None if doors is None else doors.guard)
     rest = prepared.rest
     app: http.RestApp | None = None
@@ -174,7 +176,7 @@ def _serve_http(
         return await result_files.find(running[-1], tools, request, account, name)
 
     access = None if doors is None else doors.access
-    return http.run(server, settings, tools, find, port, say, ways, draining, app, access)
+    return http.run(server, settings, tools, find, port, say, ways, readiness, app, access)
 
 
 def _ways_on(prepared: Ready) -> WaysOn:

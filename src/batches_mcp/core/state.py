@@ -60,6 +60,22 @@ class StateFolder:
         return folder
 
 
+def check_writable(state: StateFolder) -> None:
+    """See that something can be kept in a state folder, by keeping a byte for a moment; one caller at a time.
+
+    Raises:
+        StateUnusable: nothing can be kept there.
+    """
+    path = state.folder() / f"ready.{os.getpid()}"
+    try:
+        path.unlink(missing_ok=True)
+        with create(path) as file:
+            file.write(b"1")
+        path.unlink()
+    except OSError as error:
+        raise unusable(state.path, error) from error
+
+
 def _make(folder: Path) -> None:
     """Make a folder and those that it is in, as far as they are not there, each for its owner only."""
     try:

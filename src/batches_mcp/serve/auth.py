@@ -17,6 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from batches_mcp.core.settings import LOOPBACK_HOSTS, Admission
 
 HEALTH_PATH = "/healthz"
+READY_PATH = "/readyz"
+# Answered without a credential, and while the server drains.
+PROBES = frozenset({HEALTH_PATH, READY_PATH})
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(:\d{1,5})?")
 _WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104
@@ -39,7 +42,7 @@ class Gate:
     max_body_bytes: int | None = None
     too_large: Callable[[int | None], str] = lambda _: "The request is too large."
     key_headers: frozenset[str] = frozenset()
-    open_paths: frozenset[str] = frozenset({HEALTH_PATH})
+    open_paths: frozenset[str] = PROBES
     refuse: Callable[[int, str], Response] = field(default=lambda status, text: PlainTextResponse(text + "\n", status))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -31,11 +31,11 @@ from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.settings import Admission, HttpSettings
 from batches_mcp.core.signals import watch_signals
 from batches_mcp.serve import dashboard
-from batches_mcp.serve.auth import HEALTH_PATH, Gate, host_names
+from batches_mcp.serve.auth import HEALTH_PATH, PROBES, READY_PATH, Gate, host_names
 from batches_mcp.serve.doors import KEY_PATH, PATH, WELL_KNOWN, Access, Doors
-from batches_mcp.serve.draining import Draining
 from batches_mcp.serve.envelope import failed, refusal
 from batches_mcp.serve.open_requests import Ending, OpenRequests
+from batches_mcp.serve.readiness import Readiness
 from batches_mcp.serve.toolarge import MAX_BODY_BYTES, WaysOn, too_large
 from batches_mcp.store import files as results_files
 
@@ -68,10 +68,11 @@ def app(
     tools: Sequence[ToolPlan],
     find: Find,
     ways: WaysOn,
+    ready: Readiness,
     access: Access | None = None,
     verifier: Callable[[], Verifier] | None = None,
 ) -> ASGIApp:
-    """The ASGI application: the MCP endpoint, files with results, the dashboard and a health check behind the gate.
+    """The ASGI application: the MCP endpoint, files with results, the dashboard and the probes behind the gate.
 
     With `access` the doors of a service are behind the gate; `verifier` is theirs.
     """
@@ -88,6 +89,7 @@ def app(
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
         custom_starlette_routes=[
             Route(HEALTH_PATH, _health, methods=["GET"]),
+            Route(READY_PATH, ready.__call__, methods=["GET"]),
             Route(_RESULTS_PATH, partial(_results, find), methods=["GET"]),
             *(shown if has_page else ()),
         ],
@@ -95,7 +97,7 @@ def app(
     names = host_names(settings.host, settings.allow_hosts)
     # The page holds nothing but names of tools, and asks for the credential that its calls then show.
     typed = has_page and asked is not None and asked.scheme != dashboard.SENT_BY_BROWSERS
-    open_paths = frozenset({HEALTH_PATH, *([_DASHBOARD_PATH] if typed else [])})
+    open_paths = PROBES | ({_DASHBOARD_PATH} if typed else set())
     if access is not None:
         methods = {tool.name: tool.request.method for tool in tools}
         inside = Doors(inner, access.keys, verifier, access.resource, methods, MAX_BODY_BYTES, open_paths)
@@ -111,22 +113,22 @@ def run(
     port: int,
     announce: Callable[[str], None],
     ways: WaysOn,
-    draining: Draining,
+    ready: Readiness,
     rest: RestApp | None = None,
     access: Access | None = None,
 ) -> int:
     """Serve until a signal, whose number is returned; `port` counts when the settings name none.
 
-    What is under way then is ended by `draining`.
+    What is under way then is ended by the draining of `ready`.
 
     Raises:
         ServeError: an address cannot be bound.
     """
     mcp_port = port if settings.port is None else settings.port
-    requests = OpenRequests(draining)
+    requests = OpenRequests(ready.draining)
     verifiers: list[Verifier] = []
     verifier = (lambda: verifiers[0]) if access is not None and access.rules is not None else None
-    application: ASGIApp = Ending(app(server, settings, tools, find, ways, access, verifier), requests)
+    application: ASGIApp = Ending(app(server, settings, tools, find, ways, ready, access, verifier), requests)
     with ExitStack() as stack:
         listeners = [stack.enter_context(_listen(settings.host, mcp_port, "--port"))]
         said = f"serving MCP at {_url(listeners[0])}{PATH}"
@@ -144,7 +146,7 @@ def run(
                     access.resource,
                     {},
                     MAX_BODY_BYTES,
-                    frozenset({HEALTH_PATH}),
+                    PROBES,
                     rest.key_headers,
                     rest=True,
                     refuse=refusal,
@@ -160,7 +162,7 @@ def run(
                 {
                     PATH,
                     *([KEY_PATH] if access is not None else []),
-                    HEALTH_PATH,
+                    *PROBES,
                     *([_DASHBOARD_PATH] if dashboard.is_served(tools) else []),
                 }
             )
@@ -219,8 +221,9 @@ async def _serve(application: ASGIApp, listeners: list[socket.socket], requests:
 
     async def stop() -> None:
         await told.wait()
-        server.should_exit = True
+        # Until then it listens, so that a load balancer hears from /readyz why nothing else is answered.
         await requests.draining.end(requests.answered)
+        server.should_exit = True
         await server.close_connections()
 
     async with anyio.create_task_group() as tasks:

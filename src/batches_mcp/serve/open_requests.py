@@ -9,6 +9,7 @@ import anyio
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from batches_mcp.serve.auth import PROBES
 from batches_mcp.serve.draining import Draining
 
 _READS = {"GET", "HEAD", "OPTIONS"}
@@ -45,7 +46,7 @@ class Ending:
 
     One that reads, or whose body is still coming, ends at once; another one is left to end by itself until the time for
     that is over. `refuse` makes the answer to one that ended before it was answered; what has begun to be answered is
-    broken off.
+    broken off. One that comes after the end has begun is refused, and its connection closed; probes are answered.
     """
 
     app: ASGIApp
@@ -53,10 +54,15 @@ class Ending:
     refuse: Callable[[int, str], Response] = field(default=lambda status, text: PlainTextResponse(text + "\n", status))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in PROBES:
             await self.app(scope, receive, send)
             return
         draining = self.open.draining
+        if draining.begun.is_set():
+            response = self.refuse(503, _UNTOUCHED)
+            response.headers["connection"] = "close"
+            await response(scope, receive, send)
+            return
         received = begun = False
 
         async def receiving() -> Message:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from batches_mcp.api.identity import NameFiles
 from batches_mcp.core.limits import LIMITS
-from batches_mcp.core.state import StateFolder
+from batches_mcp.core.state import StateFolder, check_writable
 from batches_mcp.store.answers import ANSWERS, Answers
 from batches_mcp.store.database import Database
 from batches_mcp.store.files import FOLDER, ResultFiles
@@ -91,6 +91,9 @@ class FolderState:
         for path in list(self.local.path.iterdir()):
             Spools(path / SPOOLS).remove_expired(now_s)
             ResultFiles(path / FOLDER).remove_expired(now_s)
+
+    def check(self) -> None:
+        check_writable(self.local)
 
     def close(self) -> None:
         pass

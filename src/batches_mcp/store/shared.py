@@ -10,7 +10,7 @@ from pathlib import Path
 
 from batches_mcp.api.batch import RESULTS_KEPT_S
 from batches_mcp.core.limits import LIMITS
-from batches_mcp.core.state import StateFolder
+from batches_mcp.core.state import StateFolder, check_writable
 from batches_mcp.store import migrations
 from batches_mcp.store.answers import Answers
 from batches_mcp.store.files import KEPT_S as FILES_KEPT_S
@@ -152,6 +152,11 @@ class SharedState:
             for key, written_s in list(self.objects.keys(below)):
                 if now_s - written_s > kept_s:
                     self.objects.forget(key)
+
+    def check(self) -> None:
+        check_writable(self.local)
+        with self.database.transaction() as db:
+            db.execute("SELECT 1")
 
     def close(self) -> None:
         self.database.close()

@@ -127,5 +127,12 @@ class State(Protocol):
             OSError: the folder cannot be read.
         """
 
+    def check(self) -> None:
+        """See that something can be kept now; one caller at a time.
+
+        Raises:
+            StateUnusable: nothing can.
+        """
+
     def close(self) -> None:
         """Let go of connections; what comes later has one of its own."""
