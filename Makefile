@@ -9,6 +9,7 @@ HOSTS := @anthropic-ai/claude-code@2.1.329 @google/gemini-cli@0.61.0 @openai/cod
 SDK_JS := @anthropic-ai/sdk@1.14.0
 LIBRARIES := sdk:anthropic==2.14.0 sdk-0:anthropic==0.49.0 instructor:instructor==1.15.0,anthropic==0.125.0 \
 	promptbatch:promptbatch==0.2.0,anthropic==2.14.0
+DEPLOY := dclint@3.1.0 oidc-provider@9.13.3
 # The tests mostly wait for processes, so that there may be more of them than cores.
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null | awk '{n = $$1 < 4 ? 4 : $$1 > 8 ? 8 : $$1} END {print n ? n : 4}')
 # The tests of functions, whose coverage is bounded in pyproject.toml.
@@ -16,7 +17,7 @@ MEASURED := tests/unit tests/corpus tests/contract
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: help demo test check format golden bench soak bundle hosts browser clean
+.PHONY: help demo test check format golden bench soak bundle hosts browser deploy clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -62,6 +63,11 @@ hosts: $(VENV)/.installed-dev  ## install the real hosts from npm and let each c
 browser: $(VENV)/.installed-dev  ## run the dashboard in Chromium (needs Chromium, and network to install a driver)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test-browser]'
 	@$(BIN)/python -m pytest -q -m browser tests/browser
+
+deploy: $(VENV)/.installed-dev  ## lint deploy/ with its own tools, and run two servers behind nginx (needs node and nginx, and network to install)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test-deploy]'
+	@npm install --silent --no-fund --no-audit --prefix .deploy $(DEPLOY)
+	@$(BIN)/python -m pytest -q -m deploy --timeout 300 tests/deploy
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
