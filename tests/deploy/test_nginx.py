@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import httpx2
 import pytest
 
 from batches_mcp.sandbox import Sandbox
 from tests.support.creates import end, existing, requests
-from tests.support.proxied import Proxied, proxied
+from tests.support.proxied import Proxied, proxied, until_closed
 from tests.support.servers import CREATE, LIST, RESULTS, RETRIEVE, Era, text_of
+from tests.support.slow_creates import slow_creates
 
 pytestmark = [pytest.mark.deploy, pytest.mark.anyio]
 
@@ -176,3 +179,36 @@ async def test_a_killed_replica_is_left_out_and_nothing_is_sent_twice(
         assert second.popen.poll() is None
         async with httpx2.AsyncClient(verify=service.tls) as http:
             assert (await http.get(f"{service.url}/healthz")).status_code == 200
+
+
+async def test_a_replica_that_is_stopped_answers_its_create_while_the_other_serves(
+    postgres: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with (
+        slow_creates() as upstream,
+        proxied(upstream.url, f"{KEY}-stopped", postgres, tmp_path_factory.mktemp("stopped")) as service,
+    ):
+        headers = {"x-api-key": service.key, "content-type": "application/json"}
+        url = f"{service.url}/v1/messages/batches"
+        answers: list[httpx2.Response] = []
+        async with service.http(**headers) as http, anyio.create_task_group() as tasks:
+
+            async def create(name: str) -> None:
+                answers.append(await http.post(url, content=json.dumps({"requests": requests(1, name)})))
+
+            tasks.start_soon(create, "one")
+            await anyio.to_thread.run_sync(upstream.wait_for, 1)
+            tasks.start_soon(create, "two")
+            await anyio.to_thread.run_sync(upstream.wait_for, 1)
+            # Each replica has one of them now.
+            stopped = service.replicas[0].popen
+            stopped.terminate()
+            await anyio.to_thread.run_sync(until_closed, service.ports[0])
+            for _ in range(4):
+                assert (await http.get(url)).status_code == 200
+            assert stopped.poll() is None
+            upstream.answered.set()
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert stopped.wait(30) == 128 + signal.SIGTERM
+        assert len(set(service.answered_by()[-2:])) == 2
+        assert len(upstream.bodies) == 2

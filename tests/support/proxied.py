@@ -43,6 +43,7 @@ class Proxied:
     client_secret: str
     tls: ssl.SSLContext
     replicas: tuple[Process, Process]
+    ports: tuple[int, int]
     access_log: Path
 
     def answered_by(self) -> list[str]:
@@ -135,6 +136,7 @@ def proxied(base_url: str, api_key: str, postgres: str, folder: Path) -> Iterato
             (secrets / "idp-client-secret").read_text().strip(),
             ssl.create_default_context(cafile=str(secrets / "ca.crt")),
             (replicas[0], replicas[1]),
+            (one, two),
             log,
         )
 
@@ -190,8 +192,16 @@ def nginx_with(program: str, config: str, folder: Path, port: int) -> Iterator[N
 
 
 def until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None:
-        with socket.socket() as trying:
-            if trying.connect_ex(("127.0.0.1", port)) == 0:
-                return
-    raise AssertionError("nginx ended at once")
+    while not is_open(port):
+        assert process.poll() is None, "nginx ended at once"
+
+
+def until_closed(port: int) -> None:
+    """Wait until a server that was told to stop takes no more connections."""
+    while is_open(port):
+        pass
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as trying:
+        return trying.connect_ex(("127.0.0.1", port)) == 0
