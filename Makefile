@@ -17,7 +17,7 @@ MEASURED := tests/unit tests/corpus tests/contract
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: help demo test check format golden bench soak bundle hosts browser deploy clean
+.PHONY: help demo test check format golden bench soak bundle hosts browser deploy shared clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -63,6 +63,9 @@ hosts: $(VENV)/.installed-dev  ## install the real hosts from npm and let each c
 browser: $(VENV)/.installed-dev  ## run the dashboard in Chromium (needs Chromium, and network to install a driver)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test-browser]'
 	@$(BIN)/python -m pytest -q -m browser tests/browser
+
+shared: $(VENV)/.installed-dev  ## run the tests of money, results and retries on PostgreSQL and an object store
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m shared --timeout 300
 
 deploy: $(VENV)/.installed-dev  ## lint deploy/ with its own tools, and run two servers behind nginx (needs node and nginx, and network to install)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test-deploy]'

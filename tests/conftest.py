@@ -52,10 +52,14 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests marked `both_states` run on a folder, and on a database with an object store."""
+    """Tests marked `both_states` run on a folder, and on a database with an object store.
+
+    The second takes minutes where whole servers are tested, which is for `make shared`.
+    """
     if metafunc.definition.get_closest_marker("both_states"):
         only_folder = metafunc.definition.get_closest_marker("folder_only")
-        kinds = ["folder"] if only_folder else ["folder", "shared"]
+        whole_servers = () if "unit" in metafunc.definition.path.parts else pytest.mark.shared
+        kinds = ["folder"] if only_folder else ["folder", pytest.param("shared", marks=whole_servers)]
         metafunc.parametrize("kind_of_state", kinds, indirect=True)
 
 
