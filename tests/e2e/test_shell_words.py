@@ -65,6 +65,7 @@ def test_what_is_not_the_api(status: int, next_step: str, tmp_path: Path) -> Non
 
 
 def test_a_missing_key(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text(json.dumps(request("a", "hello")) + "\n")
     code, out, err = run("run", "in.jsonl", "-o", "out.jsonl", cwd=tmp_path, ANTHROPIC_API_KEY="")
     assert (code, out) == (2, ""), err
     assert err.endswith(
