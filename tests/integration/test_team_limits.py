@@ -88,15 +88,11 @@ def test_what_another_team_may_have_spent_is_not_named(sandbox: Sandbox, tmp_pat
 
 def test_a_team_goes_upstream_with_its_own_key(served: Served, sandbox: Sandbox) -> None:
     search, ads, boss = (Caller(served, name) for name in ("search-key", "ads-key", "boss"))
-    before = len(sandbox.requests)
     batch_id = search.call(CREATE, requests=requests(1, "own-key-"))[0]["id"]
-    used = {request.header("x-api-key") for request in sandbox.requests[before:]}
-    assert used == {fingerprint("search-upstream@search-workspace")}
-    before = len(sandbox.requests)
+    assert sandbox.requests[-1].method == "POST"
+    assert sandbox.requests[-1].header("x-api-key") == fingerprint("search-upstream@search-workspace")
     assert ads.call(LIST)[1] is False
-    assert {request.header("x-api-key") for request in sandbox.requests[before:]} == {
-        fingerprint("ads-upstream@ads-workspace")
-    }
+    assert sandbox.requests[-1].header("x-api-key") == fingerprint("ads-upstream@ads-workspace")
     # Not even an admin of another workspace reaches it: the API has no such batch there.
     assert boss.call(RETRIEVE, message_batch_id=batch_id)[1]
     sandbox.end(batch_id)
