@@ -156,12 +156,12 @@ def test_a_stored_key_that_is_none_counts_as_missing(stored: Path, content: str)
     ["${user_config.api_key}", "$ANTHROPIC_API_KEY", "<your key>", "sk-ant-...", "${{ secrets.KEY }}", "%ANTHROPIC_API_KEY%"],
 )  # fmt: skip
 def test_a_placeholder_is_no_key_and_is_never_sent(sandbox: Sandbox, placeholder: str) -> None:
-    before = len(sandbox.requests)
+    before = sandbox.requests[-1:]
     code, out, err = run("call", LIST, "--base-url", sandbox.url, key=placeholder)
     assert (code, out) == (1, "")
     assert f"ANTHROPIC_API_KEY holds only the placeholder {placeholder}, which was not filled in" in err
     assert "batches-mcp key set" in err
-    assert len(sandbox.requests) == before
+    assert sandbox.requests[-1:] == before
 
 
 def test_a_flag_whose_twin_holds_a_placeholder_has_its_default(sandbox: Sandbox) -> None:
