@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from batches_mcp.api.identity import NameFiles
 from batches_mcp.core.limits import LIMITS
 from batches_mcp.core.state import StateFolder, check_writable
-from batches_mcp.store.answers import ANSWERS, Answers
 from batches_mcp.store.database import Database
 from batches_mcp.store.files import FOLDER, ResultFiles
 from batches_mcp.store.presence import FilePresence
 
 if TYPE_CHECKING:  # what is kept in bulk is imported when it is asked for
+    from batches_mcp.store.answers import Answers
     from batches_mcp.store.kept import KeptRequests
     from batches_mcp.store.spools import Spools
 
@@ -58,6 +58,8 @@ class AccountFolder:
         return ResultFiles(self.folder(FOLDER))
 
     def answers(self) -> Answers:
+        from batches_mcp.store.answers import ANSWERS, Answers
+
         return Answers(self.folder() / ANSWERS)
 
     def jobs(self) -> Path:

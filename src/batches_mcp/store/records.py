@@ -13,12 +13,12 @@ from batches_mcp.api.batch import RESULTS_KEPT_S
 from batches_mcp.core.errors import ErrorReport, StateUnusable
 from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.state import state_unusable
-from batches_mcp.store.answers import Answers
 from batches_mcp.store.entry import Baseline, Begun, Claim, ClaimRules, Draft, Entry, Unsettled
 from batches_mcp.store.ledger import Ledger
 from batches_mcp.store.state import Presence, State
 
 if TYPE_CHECKING:
+    from batches_mcp.store.answers import Answers
     from batches_mcp.store.kept import KeptRequests
 
 # Older than any create that may be under way.

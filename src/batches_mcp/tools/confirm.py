@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from batches_mcp.core.errors import CallError, ErrorReport
 from batches_mcp.core.settings import BatchSettings
-from batches_mcp.requests.cost import rounded
-from batches_mcp.work.refusals import unpriced
 
 if TYPE_CHECKING:
     from batches_mcp.tools.call import Call
@@ -60,6 +58,8 @@ def confirmation(call: Call, settings: BatchSettings, body: Body) -> Confirm | N
 
 
 def _cost(estimate: Mapping[str, Any]) -> str:
+    from batches_mcp.requests.cost import rounded  # for a create only: servers start without it
+
     cost = rounded(estimate)["cost_usd"]
     if cost["high"] is None:
         return "whose cost cannot be estimated"
@@ -73,6 +73,9 @@ def _declined(body: Body) -> CallError:
 
 
 def _unconfirmed(body: Body, limit_usd: float) -> CallError:
+    from batches_mcp.requests.cost import rounded
+    from batches_mcp.work.refusals import unpriced
+
     most_usd = rounded(body.estimate)["cost_usd"]["high"]
     asks = f"Above {_usd(limit_usd)} (--confirm-over) the user is asked first, and gave no answer through this host."
     if most_usd is None:
