@@ -11,12 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from tests.support.results import JsonHandler, serving
 
 _MAKERS = {
     "RS256": lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),
@@ -110,38 +111,22 @@ def _encoded(data: bytes) -> str:
 def running_issuer(path: str = "") -> Iterator[Issuer]:
     """An issuer until the end of the block, whose URL has a path if one is given."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Handler(JsonHandler):
+        def do_GET(self) -> None:  # noqa: N802 - what the base looks for
             metadata = {"issuer": issuer.url, "jwks_uri": f"{issuer.url}/keys", **issuer.metadata}
             if self.path == f"{path}/.well-known/openid-configuration":
-                self._answer(metadata)
+                self.answer(metadata)
             elif self.path == f"{path}/keys":
                 issuer.asked += 1
                 issuer.answers.wait(30)
-                self._answer({"keys": [key.jwk for key in issuer.keys]})
+                self.answer({"keys": [key.jwk for key in issuer.keys]})
             else:
                 self.send_error(404)
 
-        def _answer(self, content: Any) -> None:
-            body = json.dumps(content).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    issuer = Issuer(f"http://127.0.0.1:{server.server_address[1]}{path}")
-    issuer.answers.set()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield issuer
-    finally:
+    with serving(Handler) as url:
+        issuer = Issuer(f"{url}{path}")
         issuer.answers.set()
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
+        try:
+            yield issuer
+        finally:
+            issuer.answers.set()

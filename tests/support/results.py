@@ -118,6 +118,21 @@ def stopping(reasons: Mapping[str, str]) -> Alter:
 _OF_A_CONNECTION = ("host", "connection", "content-length", "transfer-encoding")
 
 
+class JsonHandler(BaseHTTPRequestHandler):
+    """Answers in JSON, and writes no lines about it."""
+
+    def answer(self, content: Any) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+
 @contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     """An HTTP server on a free port, in threads; its URL."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
+
+from tests.support.results import JsonHandler
 
 _WAIT_S = 60
 
@@ -50,32 +51,21 @@ def slow_creates() -> Iterator[SlowCreates]:
     """Run one; whoever still waits at the end is answered."""
     upstream = SlowCreates()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_POST(self) -> None:
+        def do_POST(self) -> None:  # noqa: N802 - what the base looks for
             upstream.bodies.append(self.rfile.read(int(self.headers["content-length"])))
             number = len(upstream.bodies)
             upstream.arrived.release()
             upstream.answered.wait(_WAIT_S)
-            self._say(batch(f"msgbatch_{number}"))
+            self.answer(batch(f"msgbatch_{number}"))
 
-        def do_GET(self) -> None:
+        def do_GET(self) -> None:  # noqa: N802 - what the base looks for
             name = self.path.partition("?")[0].rpartition("/")[2]
             listing = {"data": [], "has_more": False, "first_id": None, "last_id": None}
-            self._say(listing if name == "batches" else batch(name))
+            self.answer(listing if name == "batches" else batch(name))
             upstream.asked.set()
-
-        def _say(self, content: Any) -> None:
-            body = json.dumps(content).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
 
     class Server(ThreadingHTTPServer):
         request_queue_size = 128

@@ -223,6 +223,11 @@ def template_rows(
                 yield where, "has half of a surrogate pair, which is not a character"
 
 
+def has_made_up_id(row: bytes) -> bool:
+    """Whether a request that a template made has, as the first of its source, an id that was made up for it."""
+    return row.startswith(b'{"custom_id":"row-0')
+
+
 def _json_rows(
     source: Bytes, template: Template, limits: Limits
 ) -> Generator[tuple[int, dict[str, Any] | str], None, None]:

@@ -12,7 +12,7 @@ from batches_mcp.tools.cursor import Cursor, read_cursor
 from batches_mcp.tools.page import Page
 from batches_mcp.tools.view import View
 
-_DEFAULT_LIMIT = 20
+DEFAULT_LIMIT = 20
 # About two pages of a book; a model that needs more asks for it.
 _DEFAULT_TEXT_CHARS = 4_000
 
@@ -79,7 +79,7 @@ def read_arguments(arguments: Mapping[str, Any]) -> Asked:
     cursor = None if text is None else read_cursor(text, batch_id, outcomes, ids)
     return Asked(
         batch_id,
-        arguments.get("limit", _DEFAULT_LIMIT),
+        arguments.get("limit", DEFAULT_LIMIT),
         view,
         arguments.get("max_chars_per_row", _DEFAULT_TEXT_CHARS if view == "text" else None),
         frozenset(cursor.outcomes if cursor else outcomes),

@@ -10,6 +10,7 @@ from batches_mcp.core.errors import MissingVariable
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.requests.cost import dollars, estimate, rounded
 from batches_mcp.requests.problems import Problem
+from batches_mcp.requests.reading import has_made_up_id
 from batches_mcp.requests.scan import Scan
 from batches_mcp.store.entry import Window
 from batches_mcp.store.ledger import RECENT_S
@@ -20,7 +21,6 @@ NOTHING_SPENT = "Requests go to the sandbox: nothing is spent."
 _SAMPLE_CHARS = 1_000
 _MOST_PARTS_SHOWN = 20
 _SEND, _ASK = "send", "ask"
-_MADE_UP = b'{"custom_id":"row-0'
 _IDS = 'The custom_ids are made up; a template {"custom_id": "{{column}}", "params": {...}} takes them from a column.'
 _IN_DOUBT = "Make the create: it looks for that batch first, and sends nothing before it is known whether there is one."
 
@@ -40,7 +40,7 @@ def report(
     text = sample.decode(errors="replace")
     parts = [{"requests": part.count, "bytes": part.body_bytes} for part in found.parts[:_MOST_PARTS_SHOWN]]
     problems = [problem.data() for problem in found.problems]
-    if would in (_SEND, _ASK) and found.template and sample.startswith(_MADE_UP):
+    if would in (_SEND, _ASK) and found.template and has_made_up_id(sample):
         next_step = f"{next_step} {_IDS}"
     if known is not None and would in (_SEND, _ASK):
         problems.append(remark(known))

@@ -16,6 +16,7 @@ from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.exchange.result import Answer
 from batches_mcp.store.entry import State
 from batches_mcp.tools import OUR_KEY
+from batches_mcp.tools.asked import DEFAULT_LIMIT
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.known import Known, known_of
 from batches_mcp.tools.refused import explained
@@ -30,8 +31,6 @@ _POLL_S = 5.0
 _SHORTEST_POLL_S = 1.0
 # Hosts that reckon their time-out from the last progress hear from us this often.
 _PROGRESS_S = 5.0
-# So many rows the results give when nothing else is asked for.
-_A_PAGE = 20
 _SOONEST_S, _LATEST_S = 60.0, 900.0
 
 
@@ -179,7 +178,7 @@ def _later(batch: Batch, wait_s: int) -> str:
 
 
 def _succeeded(batch: Batch) -> str:
-    at_once = ", all rows at once with as_file" if batch.total > _A_PAGE else ""
+    at_once = ", all rows at once with as_file" if batch.total > DEFAULT_LIMIT else ""
     return f"Every request succeeded: retrieve the results{at_once}."
 
 
