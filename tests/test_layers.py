@@ -59,7 +59,7 @@ PURE = (
     "exchange.arguments", "exchange.coercion", "exchange.failure", "exchange.recent", "exchange.request", "exchange.result",
     "access.allowance", "access.keys", "access.principal", "access.teams",
     "requests.checks", "requests.cost", "requests.demand", "requests.kinds", "requests.known", "requests.models",
-    "requests.problems", "requests.scan", "requests.shape", "requests.template", "requests.tokens",
+    "requests.parts", "requests.problems", "requests.scan", "requests.shape", "requests.template", "requests.tokens",
     "store.causes", "store.entry", "store.rows",
     "api.batch", "api.ended", "api.headers", "api.links", "api.operations", "api.outcomes",
     "work.evidence", "work.refusals", "work.retryable",

@@ -292,13 +292,13 @@ async def test_a_file_that_changes_while_it_is_read_is_not_accepted(
 ) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text(JSONL)
-    add = Scan.add
+    add_all = Scan.add_all
 
     def add_then_write(*args: Any) -> Any:
         rewrite(path)
-        return add(*args)
+        return add_all(*args)
 
-    monkeypatch.setattr(Scan, "add", add_then_write)
+    monkeypatch.setattr(Scan, "add_all", add_then_write)
     with scripted_upstream(answer(200, {"id": "msgbatch_1"})) as upstream:
         async with Client(server_for(upstream.url, batch=BatchSettings((tmp_path,), ledger=ledger))) as client:
             result = await client.call_tool(CREATE, {"requests_file": "in.jsonl", "dry_run": dry_run})

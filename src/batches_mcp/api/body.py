@@ -12,7 +12,8 @@ from batches_mcp.api.headers import BETA_HEADER, VERSION_HEADER
 from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.plan import RequestPlan
 from batches_mcp.exchange import request
-from batches_mcp.requests.scan import EMPTY_BODY, SEPARATOR, RequestRules
+from batches_mcp.requests.parts import EMPTY_BODY, SEPARATOR
+from batches_mcp.requests.scan import RequestRules
 
 _PIECE_BYTES = 1 << 18
 
@@ -34,15 +35,14 @@ class Frame:
 
     def around(self, rows: Iterable[bytes]) -> Iterator[bytes]:
         """The body of these requests, in pieces."""
-        piece = bytearray(self.opening)
-        for number, row in enumerate(rows):
-            if number:
-                piece += SEPARATOR
-            piece += row
-            if len(piece) >= _PIECE_BYTES:
-                yield bytes(piece)
-                piece.clear()
-        yield bytes(piece + self.closing)
+        parts, length_bytes, separator = [self.opening], len(self.opening), b""
+        for row in rows:
+            parts += (separator, row)
+            separator, length_bytes = SEPARATOR, length_bytes + len(row)
+            if length_bytes >= _PIECE_BYTES:
+                yield b"".join(parts)
+                parts, length_bytes = [], 0
+        yield b"".join([*parts, self.closing])
 
 
 def frame(

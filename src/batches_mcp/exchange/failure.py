@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -121,6 +122,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return seconds if seconds < _YEAR_S else None
 
 
+@lru_cache(maxsize=16)  # many answers come within a second
 def time_of(date: str | None) -> float | None:
     """A `Date` header as Unix time; None when there is none that can be read."""
     try:

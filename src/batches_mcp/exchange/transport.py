@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import cached_property
 from typing import TypedDict
 from urllib.parse import urlsplit
@@ -130,7 +129,7 @@ class Body:
 
     def answer(self) -> Answer:
         """The answer with what was taken of its body."""
-        return replace(self._head, body=bytes(self._content), complete=self._complete)
+        return Answer(self._head.status, self._head.headers, bytes(self._content), self._complete)
 
 
 def no_answer(

@@ -11,10 +11,9 @@ import gzip
 import io
 import json
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -26,6 +25,17 @@ from batches_mcp.requests.table import table_rows
 from batches_mcp.requests.template import Template, missing
 
 Row = tuple[int, bytes | str]
+
+
+class Rows(NamedTuple):
+    """Requests that follow each other, each as JSON that begins and ends with a brace, in a line of `text`."""
+
+    numbers: Sequence[int]
+    rows: Sequence[bytes]
+    text: bytes
+
+
+Piece = Row | Rows
 
 _GZIP = b"\x1f\x8b"
 _ARRAY = re.compile(rb"\s*\[")
@@ -80,12 +90,26 @@ class _FromUtf16(io.RawIOBase):
         return size
 
 
+def each_row(pieces: Iterable[Piece]) -> Iterator[Row]:
+    """The requests of pieces, one by one."""
+    for piece in pieces:
+        if isinstance(piece, Rows):
+            yield from zip(piece.numbers, piece.rows, strict=True)
+        else:
+            yield piece
+
+
 def request_rows(file: io.BufferedReader, limits: Limits = LIMITS) -> Iterator[Row]:
     """The requests of a JSONL file, of a JSON array, or of `{"requests": [...]}`."""
+    return each_row(request_pieces(file, limits))
+
+
+def request_pieces(file: io.BufferedReader, limits: Limits = LIMITS) -> Iterator[Piece]:
+    """The same, many at a time where they are written close together."""
     return _requests_in(unpacked(file, limits), limits)
 
 
-def _requests_in(source: Bytes, limits: Limits) -> Iterator[Row]:
+def _requests_in(source: Bytes, limits: Limits) -> Iterator[Piece]:
     head = source.peek(limits.read_bytes)
     if head.startswith(UTF_8_BOM):
         source.read(len(UTF_8_BOM))
@@ -94,25 +118,41 @@ def _requests_in(source: Bytes, limits: Limits) -> Iterator[Row]:
         if opening := form.match(head):
             line = head.count(b"\n", 0, opening.end()) + 1
             return _elements(source, opening.end(), line, limits, closing=form is _WRAPPED)
-    return _lines(source, limits.row_bytes)
+    return _lines(source, limits)
 
 
-def wrapped_rows(source: io.BufferedReader | io.BufferedRandom) -> Iterator[Row] | None:
+def wrapped_rows(source: io.BufferedReader | io.BufferedRandom) -> Iterator[Piece] | None:
     """The requests of `{"requests": [...]}`; None for anything else."""
     opening = _WRAPPED.match(source.peek(LIMITS.read_bytes))
     return _elements(source, opening.end(), 1, LIMITS, closing=True) if opening else None
 
 
-def _lines(source: Bytes, most_bytes: int) -> Iterator[Row]:
-    for number, line in enumerate(iter(partial(source.readline, most_bytes + 1), b""), 1):
-        if len(line) > most_bytes:
-            yield number, f"is longer than {most_bytes:,} bytes"
+def _lines(source: Bytes, limits: Limits) -> Iterator[Piece]:
+    number, rest = 1, b""
+    while more := source.read(limits.read_bytes):
+        text, found, rest = (rest + more).rpartition(b"\n")
+        if found:
+            lines = text.split(b"\n")
+            yield from _in_lines(number, lines, text, limits)
+            number += len(lines)
+        if len(rest) > limits.row_bytes:
+            break
+    yield from _in_lines(number, [rest], rest, limits)
+
+
+def _in_lines(first: int, lines: Sequence[bytes], text: bytes, limits: Limits) -> Iterator[Piece]:
+    if all(line[:1] == b"{" and line[-1:] == b"}" for line in lines) and max(map(len, lines)) <= limits.row_bytes:
+        yield Rows(range(first, first + len(lines)), lines, text)
+        return
+    for number, line in enumerate(lines, first):
+        if len(line) > limits.row_bytes:
+            yield number, f"is longer than {limits.row_bytes:,} bytes"
             return
         if row := line.strip():
             yield number, row
 
 
-def _elements(source: Bytes, skip: int, line: int, limits: Limits, *, closing: bool) -> Iterator[Row]:
+def _elements(source: Bytes, skip: int, line: int, limits: Limits, *, closing: bool) -> Iterator[Piece]:
     """The elements of an array that has been opened; their own JSON is checked later.
 
     Most are split off many at a time. The others, at least the last one and whatever is not JSON, are found by their
@@ -125,7 +165,13 @@ def _elements(source: Bytes, skip: int, line: int, limits: Limits, *, closing: b
         more = source.read(max(limits.read_bytes, len(window)))
         window += more
         start = 0
-        for row in map(bytes, _many(window) if more else ()):
+        rows = list(map(bytes, _many(window))) if more else []
+        text = b"\n".join(rows)
+        if rows and text.count(b"\n") == len(rows) - 1 and window.startswith(text.replace(b"\n", b",")):
+            # With nothing but a comma between them.
+            yield Rows([line] * len(rows), rows, text)
+            start, rows = len(text), []
+        for row in rows:
             # Looked for by what is before it: to search for a long text takes long, wherever it is.
             begin = _GAP.match(window, start).end()  # type: ignore[union-attr]  # matches nothing as well
             line += window.count(b"\n", start, begin)
@@ -232,7 +278,7 @@ def _json_rows(
     source: Bytes, template: Template, limits: Limits
 ) -> Generator[tuple[int, dict[str, Any] | str], None, None]:
     """Rows as objects; the first of them tell whether the template can be meant for them."""
-    rows = map(_json_row, _requests_in(source, limits))
+    rows = map(_json_row, each_row(_requests_in(source, limits)))
     first: list[tuple[int, dict[str, Any] | str]] = []
     columns: dict[str, None] = {}
     while len(first) < _ROWS_LOOKED_AT and len(columns) < _MOST_COLUMNS and (found := next(rows, None)):

@@ -6,7 +6,6 @@ make it fail. The API itself tells the first of the former for the whole batch, 
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,17 +18,14 @@ from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.redact import excerpt
 from batches_mcp.requests.checks import CUSTOM_ID, MOST_MAX_TOKENS, NOT_UTF_8, request_faults
-from batches_mcp.requests.demand import FEWEST_BYTES_PER_TOKEN, Demand, Unbounded, asked, most_text_tokens, text_bytes
+from batches_mcp.requests.demand import Demand
 from batches_mcp.requests.known import unknown_model
 from batches_mcp.requests.models import EXTENDED_MAX_TOKENS, EXTENDED_OUTPUT_BETA, MAX_TOKENS
+from batches_mcp.requests.parts import Part
 from batches_mcp.requests.problems import MOST_SHOWN, Fault, Problem, Problems, at
-from batches_mcp.requests.shape import UNREADABLE, Judged, PlainRequest, Request, judged, read, value_of
+from batches_mcp.requests.shape import UNREADABLE, Judged, PlainRequest, Request, judged, read, read_all, value_of
 from batches_mcp.requests.template import Template
-from batches_mcp.requests.tokens import BATCH_TIER, LONG_PROMPT_TOKENS, Tariff
-
-# A body without requests, into whose list they go.
-EMPTY_BODY = b'{"requests":[]}'
-SEPARATOR = b","
+from batches_mcp.requests.tokens import LONG_PROMPT_TOKENS, Tariff
 
 _SAMPLING = ("temperature", "top_p", "top_k")
 # https://platform.claude.com/docs/en/api/versioning: from this version on, sampling keys are rejected.
@@ -43,20 +39,6 @@ class RequestRules:
     version: str
     betas: frozenset[str] = frozenset()
     limits: Limits = LIMITS
-
-
-@dataclass(slots=True)
-class Part:
-    """A run of requests that one batch takes; `digest` is of their meaning."""
-
-    count: int = 0
-    body_bytes: int = len(EMPTY_BODY)
-    demand: dict[Tariff, Demand] = field(default_factory=dict)
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
-
-    def content(self, betas: str) -> str:
-        """What identifies the requests and betas of a create, however they are written."""
-        return content_of([self], betas)
 
 
 @dataclass(slots=True)
@@ -142,6 +124,42 @@ class Scan:
             return len(self._full)
         return None
 
+    def add_all(self, numbers: Sequence[int], rows: Sequence[bytes], text: bytes) -> int | None:
+        """Check the next requests at once, as `reading.Rows` has them; the part they go into, from 0.
+
+        None, and nothing is done, when it takes a look at each of them.
+        """
+        if self.template or self.leave_out:
+            return None
+        requests = read_all(text)
+        # Two in a line make one more.
+        if (
+            not requests
+            or len(requests) > len(rows)
+            or not self._last.has_room(len(rows), len(text), self.rules.limits)
+        ):
+            return None
+        model = requests[0].params.model
+        most_tokens = MAX_TOKENS.get(model, 0)
+        for request in requests:
+            params = request.params
+            if params.model != model or params.max_tokens > most_tokens or (self._no_sampling and params.samples):
+                return None
+        ids = [request.custom_id for request in requests]
+        if len(set(ids)) < len(ids) or not self._ids.keys().isdisjoint(ids):
+            return None
+        if max(map(len, rows)) > LONG_PROMPT_TOKENS:  # no token is shorter than a byte
+            return None
+        self._ids.update(zip(ids, range(len(self._numbers), len(self._numbers) + len(ids)), strict=True))
+        self._numbers.extend(numbers)
+        self.models[model] += len(rows)
+        self._last.add_all(model, rows, text, requests)
+        return len(self._full)
+
+    @property
+    def _no_sampling(self) -> bool:
+        return self.rules.version >= _NO_SAMPLING_SINCE
+
     def _note(self, number: int, fault: Fault) -> None:
         problem = self._problems.add(fault)
         if problem is not None:
@@ -169,43 +187,14 @@ class Scan:
         return request, [*self._repeated(index, request.custom_id), *self._judge(request.params)]
 
     def _append(self, number: int, row: bytes, request: Request) -> None:
-        row_bytes, last, params, limits = len(row), self._last, request.params, self.rules.limits
-        full = last.count == limits.batch_requests
-        if full or (last.count and last.body_bytes + row_bytes + len(SEPARATOR) > limits.part_bytes):
-            self._full.append(last)
-            last = self._last = Part()
-        last.body_bytes += row_bytes + (len(SEPARATOR) if last.count else 0)
-        last.count += 1
-        last.digest.update(canonical(row))
-        if type(request) is not PlainRequest:
-            self._append_other(number, row, request, last)
-            return
-        most_tokens = row_bytes // FEWEST_BYTES_PER_TOKEN + 1 if row.isascii() else most_text_tokens(row)
-        kind = (params.model, most_tokens > LONG_PROMPT_TOKENS, "", BATCH_TIER)
-        # Looked up by a plain tuple, which is the same key and quicker made.
-        asks = last.demand.get(kind) or last.demand.setdefault(Tariff(*kind), Demand())  # type: ignore[call-overload]
-        asks.requests += 1
-        prompt = request.params
-        asks.text_bytes += text_bytes(prompt.system or "") + sum([text_bytes(each.content) for each in prompt.messages])
-        asks.most_input_tokens += most_tokens
-        asks.max_tokens += params.max_tokens
-
-    def _append_other(self, number: int, row: bytes, request: Request, part: Part) -> None:
-        """Count a request that asks for more than text, as the plain ones are counted."""
-        params = request.params
-        found = asked(row, params.model)
-        tariff = Tariff(params.model, found.most_tokens > LONG_PROMPT_TOKENS, found.geo)
-        asks = part.demand.setdefault(tariff, Demand())
-        asks.requests += 1
-        asks.text_bytes += found.text_bytes
-        asks.max_tokens += params.max_tokens
-        found.into(asks)
-        if found.reason:
-            asks.cannot_bound(Unbounded(self.place(number), request.custom_id, found.reason))
+        if self._last.count and not self._last.has_room(1, len(row), self.rules.limits):
+            self._full.append(self._last)
+            self._last = Part()
+        self._last.add(row, request, "" if type(request) is PlainRequest else self.place(number))
 
     def _judge(self, params: Judged) -> Iterator[Fault]:
         """What takes knowledge of models and of the API version."""
-        if self.rules.version >= _NO_SAMPLING_SINCE:
+        if self._no_sampling:
             for name in _SAMPLING:
                 if getattr(params, name) is not msgspec.UNSET:
                     message = f"API version {self.rules.version} rejects it; leave it out"
@@ -285,13 +274,6 @@ def _not_json(row: bytes, error: Exception) -> Fault:
     return Fault("", "not JSON", f"is not JSON: {excerpt(str(error), 120)}")
 
 
-def content_of(parts: Sequence[Part], betas: str) -> str:
-    """What identifies the requests of some parts and betas, however they are written."""
-    digest = hashlib.sha256(b"".join(part.digest.digest() for part in parts))
-    digest.update(",".join(sorted({beta.strip() for beta in betas.split(",")})).encode())
-    return digest.hexdigest()
-
-
 def scan(
     rows: Iterable[tuple[int, bytes | str]],
     rules: RequestRules,
@@ -303,15 +285,3 @@ def scan(
     for number, row in rows:
         result.add(number, row)
     return result
-
-
-def canonical(row: bytes) -> bytes:
-    """A request's JSON, the same for all that differ only in white space, escapes and the order of keys."""
-    try:
-        return _sorted(_any(row))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # half of a surrogate pair, say
-        return row
-
-
-_any = msgspec.json.Decoder().decode
-_sorted = msgspec.json.Encoder(order="sorted").encode

@@ -117,9 +117,52 @@ class PlainRequest(FineRequest, forbid_unknown_fields=True):
     params: PlainParams
 
 
+class SimpleText(Text, forbid_unknown_fields=True, gc=False):
+    """A message with nothing beside its text."""
+
+
+class SimpleParams(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Plain params with what most requests have, and nothing that two ways of writing it could tell apart."""
+
+    model: str
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=MOST_MAX_TOKENS)]
+    messages: Annotated[list[SimpleText], msgspec.Meta(min_length=1)]
+    system: str | msgspec.UnsetType = msgspec.UNSET
+    stop_sequences: list[str] | msgspec.UnsetType = msgspec.UNSET
+    temperature: int | float | msgspec.UnsetType = msgspec.UNSET
+    top_p: int | float | msgspec.UnsetType = msgspec.UNSET
+    top_k: int | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def samples(self) -> bool:
+        """Whether it has a key for sampling."""
+        return not (self.temperature is self.top_p is self.top_k is msgspec.UNSET)
+
+
+class SimpleRequest(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A request of which many are read at once; each of them is a `PlainRequest` as well."""
+
+    custom_id: Annotated[str, msgspec.Meta(pattern=f"^{CUSTOM_ID.pattern}\\Z")]
+    params: SimpleParams
+
+
+_decode_simple = msgspec.json.Decoder(SimpleRequest).decode_lines
+encode_all = msgspec.json.Encoder(order="sorted").encode_lines
+
 _decode_any = msgspec.json.Decoder(Request).decode
 _decode = msgspec.json.Decoder(FineRequest).decode
 _decode_plain = msgspec.json.Decoder(PlainRequest).decode
+
+
+def read_all(lines: bytes) -> list[SimpleRequest] | None:
+    """The requests in lines that begin and end with a brace; None unless each of them is simple.
+
+    Encoded by `encode_all`, they are as `parts.canonical` has them, with line feeds after each.
+    """
+    try:
+        return _decode_simple(lines)
+    except UNREADABLE:
+        return None
 
 
 def read(row: bytes) -> Request:

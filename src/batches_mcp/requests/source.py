@@ -19,8 +19,8 @@ from batches_mcp.exchange.request import invalid
 from batches_mcp.requests.checks import OPENAI, is_openai
 from batches_mcp.requests.files import identity, opened
 from batches_mcp.requests.kinds import ROWS, no_requests, unreadable
-from batches_mcp.requests.reading import Row, beginning, request_rows, template_rows
-from batches_mcp.requests.scan import canonical
+from batches_mcp.requests.parts import canonical
+from batches_mcp.requests.reading import Piece, Row, beginning, each_row, request_pieces, request_rows, template_rows
 from batches_mcp.requests.shape import UNREADABLE, value_of
 from batches_mcp.requests.template import Template
 
@@ -38,17 +38,21 @@ SOURCES = ("requests", "requests_file", "rows_file")
 class Source:
     """Where requests come from.
 
-    `rows` reads them, `place` says where the one with a number stands, and `unchanged` tells whether they are still the
-    same. `file` is the name the caller gave, if they are in a file; `template` is what makes them of its rows. Of a
+    `pieces` reads them, `place` says where the one with a number stands, and `unchanged` tells whether they are still
+    the same. `file` is the name the caller gave, if they are in a file; `template` is what makes them of its rows. Of a
     source that has only the first rows of another, `total` tells how many that has, once they were read.
     """
 
     file: str | None
     place: Callable[[int], str]
-    rows: Callable[[], Iterator[Row]]
+    pieces: Callable[[], Iterator[Piece]]
     unchanged: Callable[[], bool]
     template: Template | None = None
     total: Callable[[], int | None] = lambda: None
+
+    def rows(self) -> Iterator[Row]:
+        """Read them one by one."""
+        return each_row(self.pieces())
 
 
 def first_rows(source: Source, limit: int) -> Source:
@@ -62,7 +66,7 @@ def first_rows(source: Source, limit: int) -> Source:
             if total <= limit:
                 yield row
 
-    return replace(source, rows=rows, total=lambda: total)
+    return replace(source, pieces=rows, total=lambda: total)
 
 
 @contextmanager
@@ -98,17 +102,17 @@ def in_file(
     before = identity(file)
     mark = "" if template is None else _mark(file, template)
 
-    def rows() -> Iterator[Row]:
+    def pieces() -> Iterator[Piece]:
         try:
             _check_kind(argument, name, file, template)
             if template is None:
-                yield from request_rows(file, limits)
+                yield from request_pieces(file, limits)
             else:
                 yield from template_rows(argument, file, name, template, mark, limits)
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             raise invalid(f"{argument}: the file cannot be read to its end: {error}.") from error
 
-    return Source(name, "line {}".format, rows, lambda: identity(file) == before, template)
+    return Source(name, "line {}".format, pieces, lambda: identity(file) == before, template)
 
 
 def _check_kind(argument: str, name: str, file: io.BufferedReader, template: Template | None) -> None:

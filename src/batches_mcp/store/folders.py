@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class AccountFolder:
 
     @property
     def has_ledger(self) -> bool:
-        return (self.state.path / self.account / LEDGER).exists()
+        return os.path.exists(os.path.join(self.state.path, self.account, LEDGER))  # noqa: PTH110, PTH118 - each call
 
     @property
     def has_creates(self) -> bool:

@@ -5,6 +5,7 @@ Waiting only ever asks: whatever happens to the call, the batch goes on.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import anyio
@@ -113,7 +114,7 @@ class _Waiting:
         while True:
             pause_s: float | None = None
             try:
-                with anyio.fail_after(self._left_s() if known or failure else None):
+                with anyio.fail_after(self._left_s()) if known or failure else nullcontext():
                     known = await self._ask()
                 pause_s = retry_after_s(known[1].headers)
             except CallError as error:

@@ -21,8 +21,9 @@ from batches_mcp.core.errors import CallError, ErrorReport
 from batches_mcp.core.settings import BatchSettings
 from batches_mcp.exchange.request import invalid
 from batches_mcp.requests.cost import rounded
-from batches_mcp.requests.reading import Row
-from batches_mcp.requests.scan import Scan, content_of
+from batches_mcp.requests.parts import content_of
+from batches_mcp.requests.reading import Piece
+from batches_mcp.requests.scan import Scan
 from batches_mcp.requests.source import SOURCES, Source, source_of
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
@@ -59,7 +60,7 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         if lineage and lineage.entry.betas:
             arguments.setdefault("betas", lineage.entry.betas.split(","))
         around = frame(call.tool.request, arguments, call.forward.variables, call.limits)
-        source = replace(source, rows=partial(_in_time, source.rows, call.limits.call_s))
+        source = replace(source, pieces=partial(_in_time, source.pieces, call.limits.call_s))
         dry_run, wanted = bool(call.arguments.get("dry_run")), call.arguments.get("part")
         here = Temporary() if dry_run else drafts(call.runtime)
         places = {} if dry_run else {(wanted or 1) - 1: stack.enter_context(here.draft())}
@@ -141,12 +142,12 @@ def _left(found: Scan, part: int, sent: Sent) -> str:
     return f"{done}; {many(len(left), 'part')}, {rows}, {are} left: call with part {part + 1}."
 
 
-def _in_time(rows: Callable[[], Iterator[Row]], most_s: float) -> Iterator[Row]:
+def _in_time(pieces: Callable[[], Iterator[Piece]], most_s: float) -> Iterator[Piece]:
     deadline_s = time.monotonic() + most_s
-    for row in rows():
+    for piece in pieces():
         if time.monotonic() > deadline_s:
             raise not_begun(most_s)
-        yield row
+        yield piece
 
 
 def _part(found: Scan, wanted: int | None) -> int:

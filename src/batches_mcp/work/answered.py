@@ -11,8 +11,8 @@ import anyio.to_thread
 from batches_mcp.api.body import Frame, frame
 from batches_mcp.api.operations import Operations
 from batches_mcp.core.errors import CallError, StateUnusable
+from batches_mcp.requests.parts import SEPARATOR
 from batches_mcp.requests.reading import request_rows
-from batches_mcp.requests.scan import SEPARATOR
 from batches_mcp.store.answers import Answers, Digests
 from batches_mcp.store.records import Records
 from batches_mcp.store.rows import loads

@@ -20,9 +20,10 @@ from batches_mcp.core.errors import CallError, ErrorReport
 from batches_mcp.core.state import StateFolder, create
 from batches_mcp.exchange.request import invalid
 from batches_mcp.requests.cost import estimate
-from batches_mcp.requests.reading import wrapped_rows
+from batches_mcp.requests.parts import SEPARATOR, content_of
+from batches_mcp.requests.reading import Rows, each_row, wrapped_rows
 from batches_mcp.requests.received import Received
-from batches_mcp.requests.scan import Scan, content_of
+from batches_mcp.requests.scan import Scan
 from batches_mcp.requests.source import Source
 from batches_mcp.store.entry import Draft
 from batches_mcp.store.kept import Copy, KeptRequests, name_of
@@ -142,26 +143,40 @@ def take_received(received: Received, around: Frame) -> tuple[Scan, Body]:
     """
     found = Scan(around.rules, "requests[{}]".format)
     with received.path.open("rb") as file:
-        rows = wrapped_rows(file)
-        if rows is None:
+        pieces = wrapped_rows(file)
+        if pieces is None:
             raise invalid('the body: expected {"requests": [...]}.')
-        for index, (_, row) in enumerate(rows):
-            if isinstance(row, str):
-                raise invalid(f"requests[{index}]: {row}.")
-            found.add(index, row)
+        for piece in pieces:
+            first = found.requests
+            if isinstance(piece, Rows):
+                indexes = range(first, first + len(piece.rows))
+                if found.add_all(indexes, piece.rows, piece.text) is not None:
+                    continue
+            for index, (_, row) in enumerate(each_row([piece]), first):
+                if isinstance(row, str):
+                    raise invalid(f"requests[{index}]: {row}.")
+                found.add(index, row)
     copy = Copy(received.path, name_of(received.digest, around.beta), received.length_bytes)
     content = copy.name if found.invalid else content_of(found.parts, around.beta)
     return found, Body(copy, content, found.requests, estimate(found.demand))
 
 
 def _sendable(source: Source, found: Scan, each: Callable[[int, bytes], object] | None) -> Iterator[tuple[int, bytes]]:
-    """The requests that are sent, each with the part it goes into."""
-    for number, row in source.rows():
-        part = found.add(number, row)
-        if part is not None and isinstance(row, bytes):
+    """The requests that are sent, one or many with separators between them, each with the part they go into."""
+    for piece in source.pieces():
+        together = found.add_all(*piece) if isinstance(piece, Rows) else None
+        if together is not None and isinstance(piece, Rows):
             if each is not None:
-                each(part, row)
-            yield part, row
+                for row in piece.rows:
+                    each(together, row)
+            yield together, SEPARATOR.join(piece.rows)
+            continue
+        for number, one in each_row([piece]):
+            part = found.add(number, one)
+            if part is not None and isinstance(one, bytes):
+                if each is not None:
+                    each(part, one)
+                yield part, one
 
 
 def _no_room(error: OSError) -> CallError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batches_mcp.core.diagnostics import Severity
+from batches_mcp.core.limits import Limits
 from batches_mcp.requests.checks import PARAMS_KEYS, request_faults
 from batches_mcp.requests.problems import MOST_SHOWN, Fault, Problems
+from batches_mcp.requests.reading import Rows, request_pieces, request_rows
 from batches_mcp.requests.scan import RequestRules, Scan, scan
 from batches_mcp.requests.shape import UNREADABLE, Params, PlainParams, read
 
@@ -182,3 +185,71 @@ def test_garbage_is_an_error_and_never_a_crash(rows: list[bytes]) -> None:
     found = scan(enumerate(rows, 1), RULES, "line {}".format)
     assert found.requests == len(rows)
     assert len(found.invalid) == len(rows)
+
+
+# Mostly requests that are read many at a time, and some of each kind that is looked at by itself.
+SIMPLE = st.builds(
+    request,
+    st.sampled_from("abcdefghijklmn"),
+    system=st.just(...) | st.text(min_size=1, max_size=9),
+    temperature=st.just(...) | st.sampled_from([0, 1, 0.5]),
+    model=st.sampled_from(["claude-haiku-5-5"] * 4 + ["claude-opus-5-5", "x"]),
+    messages=st.lists(st.text("xy\u00e9\n\\", min_size=1, max_size=9), min_size=1, max_size=2).map(
+        lambda texts: [{"role": "user", "content": text} for text in texts]
+    ),
+)
+NOT_PLAIN = [{"role": "user", "content": "x", "cache_control": None}]
+OTHER = st.sampled_from(
+    [
+        request("z", thinking={}),
+        request("z", system=None),
+        request("z", max_tokens=0),
+        request("z", messages=NOT_PLAIN),
+        {},
+    ]
+)
+
+
+@given(
+    st.lists(st.one_of(SIMPLE, SIMPLE, SIMPLE, OTHER), max_size=12),
+    st.booleans(),
+    st.sampled_from(["lines", "array", "wrapped"]),
+    st.sampled_from([RULES, RequestRules("2026-10-21"), RequestRules("2023-06-01", limits=Limits(batch_requests=3))]),
+    st.sampled_from([1 << 18, 64, 300]),
+)
+def test_many_at_a_time_or_one_by_one_comes_to_the_same(
+    values: list[Any], ascii_only: bool, form: str, rules: RequestRules, read_bytes: int
+) -> None:
+    rows = [json.dumps(value, ensure_ascii=ascii_only, separators=(",", ":")) for value in values]
+    text = "\n".join(rows) if form == "lines" else f"[{','.join(rows)}]"
+    content = (f'{{"requests":{text}}}' if form == "wrapped" else text).encode()
+
+    def opened() -> io.BufferedReader:
+        return io.BufferedReader(io.BytesIO(content))
+
+    one_by_one, together = (Scan(rules, "line {}".format) for _ in range(2))
+    limits = Limits(read_bytes=read_bytes)
+    for number, row in request_rows(opened(), limits):
+        one_by_one.add(number, row)
+    for piece in request_pieces(opened(), limits):
+        if isinstance(piece, Rows):
+            assert piece.text == b"\n".join(piece.rows)
+            if together.add_all(*piece) is None:
+                for number, row in zip(piece.numbers, piece.rows, strict=True):
+                    together.add(number, row)
+        else:
+            together.add(*piece)
+    assert texts(together) == texts(one_by_one)
+    assert together.requests == one_by_one.requests == len(values)
+    assert (together.models, together.invalid) == (one_by_one.models, one_by_one.invalid)
+    assert [(part.count, part.body_bytes, part.demand, part.content("")) for part in together.parts] == [
+        (part.count, part.body_bytes, part.demand, part.content("")) for part in one_by_one.parts
+    ]
+
+
+def test_requests_that_only_look_like_lines_are_looked_at_one_by_one() -> None:
+    one, other = (json.dumps(request(name)).encode() for name in "ab")
+    for lines in ([one + other], [one, other + one], [one, b"{}"], [one, one], [other, b'{"custom_id"}']):
+        found = Scan(RULES, "line {}".format)
+        assert found.add_all(range(len(lines)), lines, b"\n".join(lines)) is None
+        assert (found.requests, found.parts) == (0, [])
