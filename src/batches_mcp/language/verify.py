@@ -15,6 +15,7 @@ from batches_mcp.core.plan import is_root
 from batches_mcp.core.redact import excerpt
 from batches_mcp.language import model
 from batches_mcp.language.nodes import Node
+from batches_mcp.language.plain_schema import is_plain_schema
 
 # Names of headers, parameters and cookies whose values are secrets.
 _SECRET_PLACE = re.compile(
@@ -91,7 +92,7 @@ def _secret(mark: Mark, found: str, problems: Problems) -> None:
 
 
 def _schema(schema: Mapping[str, Any] | None, mark: Mark, problems: Problems) -> None:
-    if schema is None:
+    if schema is None or is_plain_schema(schema):
         return
     import jsonschema  # slow to import
 
