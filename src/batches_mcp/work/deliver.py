@@ -31,7 +31,8 @@ from batches_mcp.work.runtime import Progress
 
 log = logging.getLogger(__name__)
 
-_PIECE_BYTES = 1 << 18
+# Each piece is handed to the event loop, which takes as long as sending it when pieces are a quarter of this.
+_PIECE_BYTES = 1 << 20
 _LOOK_EVERY_S = 0.5
 
 
