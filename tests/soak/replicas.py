@@ -35,6 +35,8 @@ from tests.support.states import OBJECT_STORE
 TOKEN = "soak-token"
 HEADERS = {"authorization": f"Bearer {TOKEN}"}
 _CALL_S = 90.0
+# Each takes 0.2 s at least, so that what a lease or a cable holds up is over.
+_MOST_CALLS = 400
 # What an agent does not take for an answer: the server is away, or its answer was lost.
 _LOST = (
     httpx2.HTTPError,
@@ -143,20 +145,28 @@ def service(sandbox: Sandbox, key: str, postgres: str, folder: Path) -> Iterator
 
 @dataclass
 class Clients:
-    """Clients that make creates, each again and again at the next replica until there is a batch of it."""
+    """Clients that make creates, each again and again at the next replica until there is a batch of it.
+
+    Those stay undecided of which it cannot be told before their time of doubt is over.
+    """
 
     service: Service
     sandbox: Sandbox
     made: dict[str, str] = field(default_factory=dict)
     said: Counter[str] = field(default_factory=Counter)
     texts: set[str] = field(default_factory=set)
+    undecided: list[str] = field(default_factory=list)
     lost: int = 0
     _turns: Iterator[int] = field(default_factory=itertools.count)
 
     async def make(self, names: Iterator[str], era: Era) -> None:
         for name in names:
-            while not await self._create(name, era):  # noqa: ASYNC110 - a call, not an event
+            for _ in range(_MOST_CALLS):
+                if await self._create(name, era):
+                    break
                 await anyio.sleep(0.2)
+            else:
+                self.undecided.append(name)
 
     async def _create(self, name: str, era: Era) -> bool:
         """Whether there is a batch of a content for certain."""
