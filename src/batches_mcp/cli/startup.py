@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,8 +15,9 @@ from pydantic import SecretStr
 
 from batches_mcp.core.errors import CallError, UsageError
 from batches_mcp.core.limits import LIMITS, Limits
+from batches_mcp.core.logs import LogFormat, configure, written_as_json
 from batches_mcp.core.plan import BehaviorName, RequestPlan, credential_templates
-from batches_mcp.core.redact import RedactingFilter, Redactor, printable
+from batches_mcp.core.redact import Redactor, printable
 from batches_mcp.core.server_plan import RestPlan, ServerPlan
 from batches_mcp.core.settings import (
     DATABASE_URL,
@@ -120,7 +120,8 @@ class Ready:
 
 def say(text: str) -> None:
     """A line for the person who started the program; standard output is not ours to write to."""
-    click.echo(f"batches-mcp: {printable(text)}", err=True)
+    if not written_as_json(text):
+        click.echo(f"batches-mcp: {printable(text)}", err=True)
 
 
 @contextmanager
@@ -134,6 +135,7 @@ def ready(
     with_rest: bool = False,
     sandbox: SandboxOptions | None = None,
     teams: Teams | None = None,
+    log_format: LogFormat = "text",
 ) -> Iterator[Ready]:
     """Compile the capability file that the settings name; an embedded sandbox lives as long as the context.
 
@@ -195,7 +197,7 @@ def ready(
         database_url = given.database_url or environment.secret(DATABASE_URL)
         secrets += _secrets_of(database_url)
         redactor = Redactor.of(secret.get_secret_value() for secret in secrets)
-        configure_logging(log_level, redactor)
+        configure_logging(log_level, redactor, log_format)
         for uri in {_shown_base(call.request, variables) for call in calls}:
             if origin_of(uri) not in known_origins() and not settings.sandbox:
                 say(f"requests go to {origin_of(uri)}")
@@ -282,12 +284,9 @@ def _rest(linked: Linked, base_url: str | None, environment: Mapping[str, str]) 
     return compile_rest(linked, base_url, environment)
 
 
-def configure_logging(level: str, redactor: Redactor) -> None:
+def configure_logging(level: str, redactor: Redactor, log_format: LogFormat = "text") -> None:
     """Log to standard error, with secrets masked in every record."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("batches-mcp: %(levelname)s: %(name)s: %(message)s"))
-    handler.addFilter(RedactingFilter(redactor))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    configure(level, redactor, sys.stderr, log_format)
 
 
 @contextmanager

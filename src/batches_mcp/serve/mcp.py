@@ -26,6 +26,7 @@ from batches_mcp.serve.calls import Calls
 from batches_mcp.serve.draining import Draining
 from batches_mcp.serve.identity import ICON, WEBSITE_URL
 from batches_mcp.serve.questions import AnswerNeeded, Questions
+from batches_mcp.serve.requestids import identify
 from batches_mcp.store.state import State
 from batches_mcp.tools.behaviors import Behavior
 from batches_mcp.tools.behaviors import load as load_answers
@@ -138,6 +139,7 @@ def build_server(
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
+    server.middleware.append(identify)
     shows_batches = dashboard.is_served(plan.tools)
     if shows_batches:
         server.extensions[dashboard.EXTENSION] = {}

@@ -1,0 +1,147 @@
+"""Turns at what only so many may do at a time: who waits is served round robin over callers, and never for ever."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+import anyio
+
+from batches_mcp.core.context import current
+from batches_mcp.core.errors import ErrorReport, Retry, UpstreamUnreachable
+
+log = logging.getLogger(__name__)
+
+_RETRY_AFTER_S = 5.0
+
+
+class _Outcome(Enum):
+    """What became of one that waited."""
+
+    TURN, CROWDED_OUT, CLOSED = auto(), auto(), auto()
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    caller: str
+    outcome: _Outcome | None = None
+    decided: anyio.Event = field(default_factory=anyio.Event)
+
+    def decide(self, outcome: _Outcome) -> None:
+        self.outcome = outcome
+        self.decided.set()
+
+
+class FairQueue:
+    """At most `most` have a turn at a time; `what` names them.
+
+    The others wait: first come, first served among those of one caller, and the callers one after another. Nobody waits
+    longer than `wait_s`, and there are at most `most_waiting`: beyond that, the last of the caller that has the most
+    of them makes room.
+    """
+
+    def __init__(self, what: str, most: int, most_waiting: int, wait_s: float = math.inf) -> None:
+        self.most = most
+        self.waiting = 0
+        self._what = what
+        self._most_waiting = most_waiting
+        self._wait_s = wait_s
+        self._held = 0
+        self._closed = False
+        # By caller; the one whose turn is next comes first. A caller is there only while it has somebody waiting.
+        self._callers: dict[str, deque[_Waiting]] = {}
+
+    @property
+    def all_taken(self) -> bool:
+        return self._held >= self.most
+
+    @asynccontextmanager
+    async def turn(self, within_s: float = math.inf) -> AsyncIterator[None]:
+        """Wait for a turn, for `within_s` at the most, and have it for the length of the block.
+
+        Raises:
+            UpstreamUnreachable: there is none: too many wait, for too long, or the server is shutting down.
+        """
+        if self._closed:
+            raise _shutting_down()
+        if self._held < self.most:
+            self._held += 1
+        else:
+            await self._wait(min(within_s, self._wait_s))
+        try:
+            yield
+        finally:
+            self._release()
+
+    def close(self) -> None:
+        """Give no more turns; those who have one keep it, those who wait are told."""
+        self._closed = True
+        for each in [each for queue in self._callers.values() for each in queue]:
+            self._remove(each, _Outcome.CLOSED)
+
+    async def _wait(self, wait_s: float) -> None:
+        call = current()
+        one = _Waiting(call.caller if call is not None else "")
+        log.debug("all %d turns for %s are taken; another one waits", self.most, self._what)
+        self._callers.setdefault(one.caller, deque()).append(one)
+        self.waiting += 1
+        if self.waiting > self._most_waiting:
+            # Of several with as many, the newcomer.
+            longest = max(self._callers.values(), key=lambda queue: (len(queue), queue[-1] is one))
+            self._remove(longest[-1], _Outcome.CROWDED_OUT)
+        try:
+            with anyio.move_on_after(wait_s):
+                await one.decided.wait()
+        except anyio.get_cancelled_exc_class():
+            if one.outcome is None:
+                self._remove(one)
+            elif one.outcome is _Outcome.TURN:
+                self._release()
+            raise
+        match one.outcome:
+            case None:
+                self._remove(one)
+                raise self._busy(f"no turn came within {wait_s:.3g} s")
+            case _Outcome.CROWDED_OUT:
+                raise self._busy(f"{self._most_waiting:,} more wait")
+            case _Outcome.CLOSED:
+                raise _shutting_down()
+            case _Outcome.TURN:
+                pass
+
+    def _release(self) -> None:
+        """Give a turn back, and to whoever is next."""
+        self._held -= 1
+        while self._callers and self._held < self.most:
+            caller, queue = next(iter(self._callers.items()))
+            one = queue[0]
+            self._remove(one, _Outcome.TURN)
+            self._held += 1
+            if (left := self._callers.pop(caller, None)) is not None:
+                self._callers[caller] = left
+
+    def _remove(self, one: _Waiting, outcome: _Outcome | None = None) -> None:
+        queue = self._callers[one.caller]
+        queue.remove(one)
+        self.waiting -= 1
+        if not queue:
+            del self._callers[one.caller]
+        if outcome is not None:
+            one.decide(outcome)
+
+    def _busy(self, why: str) -> UpstreamUnreachable:
+        message = f"this server is busy: {self.most:,} {self._what} are under way, and {why}. Nothing was sent."
+        next_step = "Wait as long as it says, then call again."
+        report = ErrorReport("server_busy", message, next_step, Retry.HELPS, _RETRY_AFTER_S, at_shell="Try again.")
+        return UpstreamUnreachable(report, maybe_accepted=False)
+
+
+def _shutting_down() -> UpstreamUnreachable:
+    message = "the server is shutting down, and nothing was sent."
+    next_step = "Call again when it is back."
+    return UpstreamUnreachable(ErrorReport("shutting_down", message, next_step, Retry.HELPS), maybe_accepted=False)
