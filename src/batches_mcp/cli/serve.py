@@ -86,6 +86,7 @@ _HTTP_DRAIN_S = 600.0
     help="How many calls of the API may be under way at a time; more wait, each caller in its turn.  [default: 100]",
 )
 @access_flags
+@flag("--metrics-address", metavar="HOST:PORT", help="Serve metrics for Prometheus there, to whoever asks.")
 @log_level
 @log_format
 def serve(
@@ -104,6 +105,7 @@ def serve(
     drain: float | None,
     upstream_calls: int | None,
     access: AccessSettings,
+    metrics_address: str | None,
     log_level: str,
     log_format: LogFormat,
 ) -> int:
@@ -135,16 +137,21 @@ def serve(
         prepared = stack.enter_context(found)
         if upstream_calls is not None:
             prepared = replace(prepared, limits=replace(prepared.limits, upstream_calls=upstream_calls))
+        callers: list[Callers] = []
+        if metrics_address is not None:
+            from batches_mcp.cli.observed import with_metrics
+
+            prepared = with_metrics(prepared, metrics_address, callers)
         if http is not None:
             doors = service.doors(access, teams, prepared) if access.given else None
-            number = _serve_http(prepared, http, batch, _HTTP_DRAIN_S if drain is None else drain, doors)
+            number = _serve_http(prepared, http, batch, _HTTP_DRAIN_S if drain is None else drain, doors, callers)
             stack.close()
             leave(128 + number if number else 0)
         from batches_mcp.serve import stdio
         from batches_mcp.serve.draining import Draining
 
         draining = Draining(_STDIO_DRAIN_S if drain is None else drain)
-        server = prepared.server(draining)
+        server = prepared.server(draining, callers.append)
 
         if sys.stdin.isatty():
             say("serving MCP over standard input, where a client is expected; Ctrl-D ends")
@@ -164,7 +171,12 @@ def _existing(folders: Sequence[Path]) -> list[Path]:
 
 
 def _serve_http(
-    prepared: Ready, settings: HttpSettings, batch: BatchSettings, drain_s: float, doors: service.Service | None
+    prepared: Ready,
+    settings: HttpSettings,
+    batch: BatchSettings,
+    drain_s: float,
+    doors: service.Service | None,
+    running: list[Callers],
 ) -> int:
     """Serve MCP, and REST if there is any, until a signal, whose number is returned."""
     from batches_mcp.serve import http, result_files
@@ -173,9 +185,8 @@ def _serve_http(
 
     if settings.token is None and doors is None:
         settings = replace(settings, admission=prepared.admission())
-    running: list[Callers] = []
     draining = Draining(drain_s)
-    readiness = Readiness(draining, {"state": prepared.state.check})
+    readiness = Readiness(draining, prepared.state.checks())
     server = prepared.server(draining, running.append, None if doors is None else doors.guard)
     rest = prepared.rest
     app: http.RestApp | None = None

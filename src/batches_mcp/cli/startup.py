@@ -34,9 +34,11 @@ from batches_mcp.core.state import StateFolder
 from batches_mcp.core.variables import Variables
 
 if TYPE_CHECKING:
+    from mcp.server.context import ServerMiddleware
     from mcp.server.lowlevel import Server
 
     from batches_mcp.access.teams import Teams
+    from batches_mcp.core.observe import Observer
     from batches_mcp.exchange.upstream import Clock, Upstream
     from batches_mcp.language.link import Linked
     from batches_mcp.sandbox.config import SandboxOptions
@@ -62,12 +64,14 @@ class Ready:
     rest: RestPlan | None = None
     limits: Limits = LIMITS
     clock: Clock | None = None
+    observers: tuple[Observer, ...] = ()
+    middleware: tuple[ServerMiddleware[Any], ...] = ()
 
     def upstream(self) -> Upstream:
         """The way to the upstream, not entered yet."""
         from batches_mcp.exchange.upstream import Upstream
 
-        return Upstream(self.limits, self.clock)
+        return Upstream(self.limits, self.clock, self.observers)
 
     def admission(self) -> Admission | None:
         """What the capability asks of callers over HTTP; None when it asks nothing.
@@ -115,6 +119,7 @@ class Ready:
             draining=draining,
             opened=opened,
             guard=guard,
+            middleware=self.middleware,
         )
 
 
@@ -221,7 +226,7 @@ def _secrets_of(database_url: SecretStr | None) -> list[SecretStr]:
     """
     if database_url is None:
         return []
-    with installed_for_teams():
+    with installed("--database-url", "team"):
         from batches_mcp.store.postgres import secrets_of
     return list(map(SecretStr, secrets_of(database_url.get_secret_value())))
 
@@ -242,14 +247,14 @@ def _state(folder: StateFolder, database_url: SecretStr | None, given: BatchSett
         raise UsageError(f"{other} shares the state with other servers, which needs {missing} as well")
     if not given.ledger:
         raise UsageError("--database-url is for the ledger; leave --no-ledger out")
-    with installed_for_teams():
+    with installed("--database-url", "team"):
         from batches_mcp.store.shared import open_shared
     return open_shared(folder, database_url.get_secret_value(), given.object_store)
 
 
 @contextmanager
-def installed_for_teams() -> Iterator[None]:
-    """Around imports of what only the extra `team` brings.
+def installed(what: str, extra: str) -> Iterator[None]:
+    """Around imports of what only an extra brings, and `what` needs.
 
     Raises:
         UsageError: it is not installed.
@@ -257,8 +262,8 @@ def installed_for_teams() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        advice = 'install "batches-mcp[team]"'
-        raise UsageError(f"--database-url needs packages that are not installed ({error}); {advice}") from error
+        advice = f'install "batches-mcp[{extra}]"'
+        raise UsageError(f"{what} needs packages that are not installed ({error}); {advice}") from error
 
 
 def _readable(roots: Sequence[Path]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -20,6 +20,7 @@ import httpx2
 from batches_mcp.core.context import current
 from batches_mcp.core.errors import Retry, UpstreamUnreachable
 from batches_mcp.core.limits import LIMITS, Limits
+from batches_mcp.core.observe import Observer
 from batches_mcp.core.redact import excerpt
 from batches_mcp.exchange.failure import retry_after_s, retry_of, time_of
 from batches_mcp.exchange.queue import FairQueue
@@ -43,11 +44,15 @@ class Clock:
 
 
 class Upstream:
-    """Owns the HTTP clients; an async context manager, entered once for a server's life."""
+    """Owns the HTTP clients; an async context manager, entered once for a server's life.
 
-    def __init__(self, limits: Limits = LIMITS, clock: Clock | None = None) -> None:
+    `wall_ahead_s` is by how much the upstream's time of day is ahead of this machine's, by the last `Date` it gave.
+    """
+
+    def __init__(self, limits: Limits = LIMITS, clock: Clock | None = None, observers: Sequence[Observer] = ()) -> None:
         self.limits = limits
         self.clock = clock or Clock()
+        self.observers = observers
         waiting = self.limits.waiting
         # Each of its own, so that quick calls do not wait for what takes long.
         self.calls = FairQueue("calls of the API", self.limits.upstream_calls, waiting, self.limits.waiting_s)
@@ -58,6 +63,7 @@ class Upstream:
         self._stack = AsyncExitStack()
         self._clients: dict[bool, httpx2.AsyncClient] = {}
         self._ahead_s: float | None = None
+        self.wall_ahead_s = 0.0
 
     def time_s(self) -> float:
         """The upstream's time of day (Unix time), by the last `Date` it gave; our own as long as there was none."""
@@ -67,6 +73,11 @@ class Upstream:
     def time_is_known(self) -> bool:
         """Whether the upstream has told its time."""
         return self._ahead_s is not None
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for their turn."""
+        return self.calls.waiting + self.uploads.waiting + self.downloads.waiting
 
     def load(self) -> None:
         """Import and make in advance, in any thread, what the first request would otherwise wait for."""
@@ -172,7 +183,7 @@ class Upstream:
         attempt = 1
         while True:
             async with nullcontext() if queue is None else queue.turn(deadline_s - self.clock.now_s()):
-                outcome = await self._attempt(request, exchange, repeatable)
+                outcome = await self._attempt(request, exchange, repeatable, attempt)
             if isinstance(outcome, Answer):
                 self._note(outcome)
             pause_s = None if attempt == most else self._pause_s(outcome, repeatable, settling, attempt)
@@ -187,6 +198,7 @@ class Upstream:
     def _note(self, answer: Answer) -> None:
         if (date_s := time_of(answer.headers.get("date"))) is not None:
             self._ahead_s = date_s - self.clock.now_s()
+            self.wall_ahead_s = date_s - self.clock.wall_s()
         if (call := current()) is not None:
             call.upstream_request_id = excerpt(answer.request_id, 100) if answer.request_id else None
 
@@ -211,6 +223,21 @@ class Upstream:
         return pause_s * (1 - 0.25 * self.clock.jitter())
 
     async def _attempt(
+        self, request: Request, exchange: Callable[[], Awaitable[Answer]], repeatable: bool, attempt: int
+    ) -> Answer | UpstreamUnreachable:
+        """One exchange, observed."""
+        if not self.observers:
+            return await self._exchanged(request, exchange, repeatable)
+        with ExitStack() as around:
+            told = [
+                around.enter_context(each.exchange(request.method, request.url, attempt)) for each in self.observers
+            ]
+            outcome = await self._exchanged(request, exchange, repeatable)
+            for tell in told:
+                tell(outcome.status if isinstance(outcome, Answer) else outcome.report.type)
+            return outcome
+
+    async def _exchanged(
         self, request: Request, exchange: Callable[[], Awaitable[Answer]], repeatable: bool
     ) -> Answer | UpstreamUnreachable:
         """One exchange; foreign exceptions end here."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import mcp.types as t
 from mcp.server.caching import CacheHint
-from mcp.server.context import ServerRequestContext
+from mcp.server.context import ServerMiddleware, ServerRequestContext
 from mcp.server.lowlevel import Server
 from pydantic import SecretStr
 
@@ -60,11 +61,13 @@ def build_server(
     draining: Draining | None = None,
     opened: Callable[[Callers], object] = lambda _: None,
     guard: Guard | None = None,
+    middleware: Sequence[ServerMiddleware[Any]] = (),
 ) -> Server[Calls]:
     """An MCP server for a compiled capability; `upstream` is entered and left with the server's own life.
 
     `ledger` and `account` are those of `running`. `draining` ends what it has under way. `opened` is told how calls
     are told apart, once there is anything that they share. With a `guard` every call must have passed a door.
+    `middleware` is around every message.
     """
     ending = draining or Draining(_DRAIN_S)
     listed = anyio.Event()
@@ -139,7 +142,7 @@ def build_server(
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
-    server.middleware.append(identify)
+    server.middleware += [identify, *middleware]
     shows_batches = dashboard.is_served(plan.tools)
     if shows_batches:
         server.extensions[dashboard.EXTENSION] = {}

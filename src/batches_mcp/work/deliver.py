@@ -142,6 +142,9 @@ async def _post(
         )
         raise UnusableAnswer(report)
     account.forward.recent.note(outgoing.tool.request, outgoing.arguments, shaped, upstream.clock.now_s())
+    caller, about = account.runtime.caller, outgoing.about
+    for observer in upstream.observers:
+        observer.submitted(None if caller is None else caller.team_name, about.rows, about.estimate_usd)
     return batch
 
 

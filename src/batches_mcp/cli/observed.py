@@ -1,0 +1,57 @@
+"""What an operator asked to watch a server by. Nothing of it is imported unless it was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from batches_mcp.cli.startup import Ready, installed, say
+from batches_mcp.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from batches_mcp.serve.callers import Callers
+    from batches_mcp.store.open_work import OpenWork
+
+_MOST_PORT = 65_535
+
+
+def with_metrics(prepared: Ready, address: str, callers: Sequence[Callers]) -> Ready:
+    """The same with metrics, which are served at an address from now on; `callers` has the server's once it runs.
+
+    Raises:
+        UsageError: it is no address, or what metrics need is not installed.
+        ServeError: the address cannot be bound.
+    """
+    host, port = _parsed(address)
+    with installed("--metrics-address", "team"):
+        from batches_mcp.serve.metrics import Gauges, Metrics
+    from batches_mcp.store.open_work import open_work
+
+    def open_now() -> OpenWork | None:
+        records = callers[-1].runtime.all_records if callers else None
+        if records is None:
+            return None
+        upstream = callers[-1].runtime.forward.upstream
+        return open_work(records, upstream.clock.wall_s() + upstream.wall_ahead_s)
+
+    def waiting() -> int:
+        return callers[-1].runtime.forward.upstream.waiting if callers else 0
+
+    gauges = Gauges(open_now, waiting, lambda: prepared.state.leases_lost)
+    metrics = Metrics(gauges, [tool.name for tool in prepared.plan.tools])
+    bound = metrics.listen(host, port)
+    say(f"serving metrics at http://{f'[{host}]' if ':' in host else host}:{bound}/metrics")
+    return replace(
+        prepared,
+        observers=(*prepared.observers, metrics),
+        middleware=(*prepared.middleware, metrics.measure),
+    )
+
+
+def _parsed(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdecimal() or int(port) > _MOST_PORT:
+        raise UsageError(f"--metrics-address: found {address!r}, expected HOST:PORT, such as 127.0.0.1:9464")
+    return host, int(port)
