@@ -151,6 +151,37 @@ def test_an_address_that_is_taken_is_named() -> None:
     assert f"cannot listen on 127.0.0.1 port {port}" in process.lines[-1]
 
 
+@pytest.mark.parametrize(
+    ("module", "arguments", "env", "code", "said"),
+    [
+        ("prometheus_client", ["serve", *ON], {}, 2, "--metrics-address needs packages that are not installed"),
+        (
+            "opentelemetry.sdk",
+            ["serve"],
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"},
+            0,
+            "no traces and metrics are sent: OTEL_EXPORTER_OTLP_ENDPOINT needs packages that are not installed",
+        ),
+    ],
+)
+def test_without_the_extra_it_is_said_what_to_install(
+    module: str, arguments: list[str], env: dict[str, str], code: int, said: str
+) -> None:
+    program = (
+        f"import sys; sys.modules[{module!r}] = None; from batches_mcp.cli import run; sys.exit(run(sys.argv[1:]))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env=environment("k", **env),
+        capture_output=True,
+        text=True,
+        input="",
+        timeout=60,
+    )
+    assert (found.returncode, said in found.stderr) == (code, True), found.stderr
+    assert 'install "batches-mcp[' in found.stderr
+
+
 def test_without_the_flag_nothing_of_it_is_imported() -> None:
     command = [sys.executable, "-X", "importtime", "-m", "batches_mcp", "serve"]
     done = subprocess.run(command, input="", capture_output=True, text=True, env=environment("test-key"), timeout=60)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from batches_mcp.cli.startup import Ready, installed, say
+from batches_mcp.core import telemetry
 from batches_mcp.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +48,32 @@ def with_metrics(prepared: Ready, address: str, callers: Sequence[Callers]) -> R
         prepared,
         observers=(*prepared.observers, metrics),
         middleware=(*prepared.middleware, metrics.measure),
+    )
+
+
+def with_telemetry(prepared: Ready, variables: Mapping[str, str], stack: ExitStack, *, over_http: bool) -> Ready:
+    """The same with traces and metrics over OTLP, if the variables OTEL_* ask for any; `stack` sends the last of them.
+
+    Hosts hand their own variables on to every server: what cannot be sent does not keep a server from starting.
+    """
+    wanted = telemetry.signals(variables)
+    if not wanted:
+        return prepared
+    if (protocol := telemetry.unknown_protocol(variables)) is not None:
+        say(f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}; only http/protobuf is spoken here, so that nothing is sent")
+        return prepared
+    try:
+        with installed("OTEL_EXPORTER_OTLP_ENDPOINT", "otel"):
+            from batches_mcp.serve.telemetry import Telemetry
+        sending = Telemetry(wanted, [tool.name for tool in prepared.plan.tools], one_session=not over_http)
+    except (UsageError, ValueError) as error:
+        say(f"no traces and metrics are sent: {error}")
+        return prepared
+    stack.callback(sending.close)
+    return replace(
+        prepared,
+        observers=(*prepared.observers, sending),
+        middleware=(*prepared.middleware, sending.around),
     )
 
 

@@ -138,6 +138,10 @@ def serve(
         if upstream_calls is not None:
             prepared = replace(prepared, limits=replace(prepared.limits, upstream_calls=upstream_calls))
         callers: list[Callers] = []
+        if any(name.startswith("OTEL_") for name in environment.values):
+            from batches_mcp.cli.observed import with_telemetry
+
+            prepared = with_telemetry(prepared, environment.values, stack, over_http=http is not None)
         if metrics_address is not None:
             from batches_mcp.cli.observed import with_metrics
 

@@ -201,6 +201,10 @@ def ready(
         secrets += [*([token] if token else []), *(teams.api_keys if teams else ())]
         database_url = given.database_url or environment.secret(DATABASE_URL)
         secrets += _secrets_of(database_url)
+        if any(name.startswith("OTEL_") for name in environment.values):
+            from batches_mcp.core import telemetry
+
+            secrets += map(SecretStr, telemetry.secrets_of(environment.values))
         redactor = Redactor.of(secret.get_secret_value() for secret in secrets)
         configure_logging(log_level, redactor, log_format)
         for uri in {_shown_base(call.request, variables) for call in calls}:

@@ -55,7 +55,7 @@ class Metrics(Observer):
     """Counts, and measures, until the end of the process."""
 
     def __init__(self, gauges: Gauges, tools: Collection[str]) -> None:
-        disable_created_metrics()  # a second series for each one, of which nobody makes use
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each one, of which nobody makes use
         self.registry = registry = CollectorRegistry()
         self._tools = frozenset(tools)
         self._operations = Histogram(
