@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -18,9 +17,9 @@ import pytest
 from tests.support.creates import requests
 from tests.support.held import chunk, chunked, held_upstream
 from tests.support.rest import BATCHES, raw, rest_server
-from tests.support.results import JsonHandler
+from tests.support.results import JsonHandler, serving
 from tests.support.servers import CREATE, RETRIEVE
-from tests.support.slow_creates import batch
+from tests.support.slow_creates import batch, slow_creates
 from tests.support.teams import Caller, service
 
 _WAIT_S = 60
@@ -64,22 +63,11 @@ def held_looks() -> Iterator[HeldLooks]:
             upstream.go.acquire(timeout=_WAIT_S)
             self.answer(batch(name))
 
-    class Server(ThreadingHTTPServer):
-        request_queue_size = 128
-
-        def handle_error(self, *_: Any) -> None:
-            pass  # a client that left
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        upstream.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
+    with serving(Handler) as upstream.url:
         try:
             yield upstream
         finally:
             upstream.go.release(1000)
-            server.shutdown()
-            thread.join(5)
 
 
 @pytest.mark.parametrize("over", ["mcp", "rest"])
@@ -111,6 +99,27 @@ def test_one_call_of_a_team_does_not_wait_for_all_of_another_ones(over: str, tmp
         assert {first, upstream.next_look()} == {many, one}
         upstream.go.release(100)
         assert all(each.result(_WAIT_S) for each in answers)
+
+
+def test_one_create_of_a_team_does_not_wait_for_all_of_another_ones(tmp_path: Path) -> None:
+    with (
+        slow_creates() as upstream,
+        service(upstream.url, tmp_path, "--log-level", "debug", key="k", limits='{"uploads": 1}') as served,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        answers = []
+        for number, (key, name) in enumerate(
+            (("search-key", "s0"), ("search-key", "s1"), ("search-key", "s2"), ("ads-key", "a"))
+        ):
+            answers.append(pool.submit(Caller(served, key).call, CREATE, requests=requests(1, f"{name}-")))
+            if number:
+                served.process.say_until("all 1 turns for creates are taken; another one waits")
+            else:
+                upstream.wait_for(1)
+        upstream.answered.set()
+        assert not any(each.result(_WAIT_S)[1] for each in answers)
+    ids = [json.loads(body)["requests"][0]["custom_id"] for body in upstream.bodies]
+    assert ids == ["s0-0", "s1-0", "a-0", "s2-0"]
 
 
 def test_who_finds_the_queue_full_is_told_when_to_come_again_and_nothing_is_sent(tmp_path: Path) -> None:

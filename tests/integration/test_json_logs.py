@@ -58,7 +58,7 @@ def test_a_call_over_http_is_found_by_the_id_that_its_client_gave(era: str) -> N
     assert tool["trace_id"] == TRACE
     assert tool["duration_s"] > 0
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", tool["time"])
-    assert found["batches_mcp.serve.requestids"]["http_status"] == 200
+    assert found["batches_mcp.serve.identified"]["http_status"] == 200
     assert all(each["level"] in ("debug", "info", "warning", "error") for each in records(served.process))
 
 
@@ -70,7 +70,7 @@ def test_an_id_that_could_do_harm_is_not_taken(given: str) -> None:
     assert re.fullmatch(r"req_own_[0-9a-f]{16}", own)
     # An error of ours is found by what its envelope says.
     assert json.loads(said.body)["request_id"] == own
-    assert "trace_id" not in of_request(served.process, own)["batches_mcp.serve.requestids"]
+    assert "trace_id" not in of_request(served.process, own)["batches_mcp.serve.identified"]
 
 
 def test_a_caller_of_a_service_is_in_its_lines_and_so_is_one_over_rest(tmp_path: Path) -> None:
@@ -83,9 +83,9 @@ def test_a_caller_of_a_service_is_in_its_lines_and_so_is_one_over_rest(tmp_path:
         refused = httpx2.get(served.url + BATCHES, headers={"x-request-id": "refused"} | bearer("no-key"), timeout=30)
     assert (said.headers["x-request-id"], refused.headers["x-request-id"]) == ("over-rest", "refused")
     for request_id, team, principal in (("over-mcp", "search", "search-key"), ("over-rest", "ads", "ads-key")):
-        line = of_request(served.process, request_id)["batches_mcp.serve.requestids"]
+        line = of_request(served.process, request_id)["batches_mcp.serve.identified"]
         assert (line["team"], line["principal"]) == (team, principal)
-    line = of_request(served.process, "refused")["batches_mcp.serve.requestids"]
+    line = of_request(served.process, "refused")["batches_mcp.serve.identified"]
     assert (line["http_status"], "team" in line) == (401, False)
 
 
@@ -122,7 +122,7 @@ def test_a_server_that_cannot_start_says_so_in_json(tmp_path: Path) -> None:
 def test_logs_are_text_unless_json_is_asked_for() -> None:
     with rest_server("http://127.0.0.1:9", "--log-level", "info") as served:
         assert raw(served, "GET", "/nowhere").status == 404
-        served.process.say_until("batches-mcp: INFO: batches_mcp.serve.requestids: GET /nowhere: 404")
+        served.process.say_until("batches-mcp: INFO: batches_mcp.serve.identified: GET /nowhere: 404")
 
 
 def test_probes_leave_no_line() -> None:

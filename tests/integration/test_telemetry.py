@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.e2e.test_stdio import Raw
 from tests.support.creates import requests
+from tests.support.results import JsonHandler, serving
 from tests.support.scripted import answer, failure, scripted_upstream
 from tests.support.servers import CREATE, RETRIEVE, running
 from tests.support.slow_creates import batch
@@ -26,11 +26,12 @@ from tests.support.teams import Caller, service
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CANARY = "canary-of-arguments"
 HEADER = "canary-of-the-collector"
+LOGS = ("--log-format", "json", "--log-level", "info")
 
 
 @dataclass(slots=True)
 class Receiver:
-    """A running one, and the bodies of what was sent to it; `busy` keeps it from taking anything."""
+    """A running one, and the bodies of what was sent to it."""
 
     url: str = ""
     traces: list[bytes] = field(default_factory=list)
@@ -75,27 +76,15 @@ def attributes(pairs: Any) -> dict[str, Any]:
 def receiver() -> Iterator[Receiver]:
     running_one = Receiver()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Handler(JsonHandler):
+        def do_POST(self) -> None:  # noqa: N802 - what the base looks for
             body = self.rfile.read(int(self.headers["content-length"]))
             running_one.headers.append(self.headers.get("x-collector", ""))
             (running_one.traces if self.path == "/v1/traces" else running_one.metrics).append(body)
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
+            self.answer({})
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        running_one.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield running_one
-        finally:
-            server.shutdown()
-            thread.join(5)
+    with serving(Handler) as running_one.url:
+        yield running_one
 
 
 def sending_to(url: str, **more: str) -> dict[str, str]:
@@ -161,13 +150,17 @@ def test_a_service_over_http_says_tcp_and_not_who_calls(tmp_path: Path) -> None:
     with (
         receiver() as collector,
         scripted_upstream(answer(200, batch("msgbatch_1"))) as upstream,
-        service(upstream.url, tmp_path, "--drain", "0", key="k", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as served,
+        service(
+            upstream.url, tmp_path, *LOGS, "--drain", "0", key="k", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url
+        ) as served,
     ):
         assert not Caller(served, "search-key").call(CREATE, requests=requests(1))[1]
         served.process.popen.terminate()
         served.process.popen.wait(30)
     span = collector.span(f"tools/call {CREATE}")
     assert attributes(span.attributes)["network.transport"] == "tcp"
+    [line] = [record for each in served.process.lines if (record := json.loads(each)).get("tool") == CREATE]
+    assert line["trace_id"] == span.trace_id.hex()
     assert [each["network.transport"] for each in collector.points("mcp.server.operation.duration")] == ["tcp"]
     assert not [body for body in [*collector.traces, *collector.metrics] if b"search" in body]
 

@@ -24,7 +24,8 @@ class Limits:
     upstream_calls: int = 100
     uploads: int = 16
     downloads: int = 16
-    # How many more may wait for their turn at each of these, and for how long: uploads and downloads for `upload_s`.
+    # How many more may wait for their turn at each of these, and how long a call may. What outlasts its call, as
+    # uploads and downloads do, waits for as long as it takes.
     waiting: int = 1_000
     waiting_s: float = 20.0
     # Bodies that are read whole, and what is handed on at a time of one that is relayed.

@@ -7,8 +7,7 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from enum import Enum, auto
+from typing import Literal, TypeAlias
 
 import anyio
 
@@ -20,17 +19,17 @@ log = logging.getLogger(__name__)
 _RETRY_AFTER_S = 5.0
 
 
-class _Outcome(Enum):
-    """What became of one that waited."""
-
-    TURN, CROWDED_OUT, CLOSED = auto(), auto(), auto()
+# What becomes of one that waits.
+_Outcome: TypeAlias = Literal["turn", "crowded out", "closed"]
 
 
-@dataclass(slots=True, eq=False)
 class _Waiting:
-    caller: str
-    outcome: _Outcome | None = None
-    decided: anyio.Event = field(default_factory=anyio.Event)
+    """One that waits; its outcome is None until it is decided."""
+
+    def __init__(self, caller: str) -> None:
+        self.caller = caller
+        self.outcome: _Outcome | None = None
+        self.decided = anyio.Event()
 
     def decide(self, outcome: _Outcome) -> None:
         self.outcome = outcome
@@ -82,7 +81,7 @@ class FairQueue:
         """Give no more turns; those who have one keep it, those who wait are told."""
         self._closed = True
         for each in [each for queue in self._callers.values() for each in queue]:
-            self._remove(each, _Outcome.CLOSED)
+            self._remove(each, "closed")
 
     async def _wait(self, wait_s: float) -> None:
         call = current()
@@ -93,25 +92,25 @@ class FairQueue:
         if self.waiting > self._most_waiting:
             # Of several with as many, the newcomer.
             longest = max(self._callers.values(), key=lambda queue: (len(queue), queue[-1] is one))
-            self._remove(longest[-1], _Outcome.CROWDED_OUT)
+            self._remove(longest[-1], "crowded out")
         try:
             with anyio.move_on_after(wait_s):
                 await one.decided.wait()
         except anyio.get_cancelled_exc_class():
             if one.outcome is None:
                 self._remove(one)
-            elif one.outcome is _Outcome.TURN:
+            elif one.outcome == "turn":
                 self._release()
             raise
         match one.outcome:
             case None:
                 self._remove(one)
                 raise self._busy(f"no turn came within {wait_s:.3g} s")
-            case _Outcome.CROWDED_OUT:
+            case "crowded out":
                 raise self._busy(f"{self._most_waiting:,} more wait")
-            case _Outcome.CLOSED:
+            case "closed":
                 raise _shutting_down()
-            case _Outcome.TURN:
+            case "turn":
                 pass
 
     def _release(self) -> None:
@@ -120,7 +119,7 @@ class FairQueue:
         while self._callers and self._held < self.most:
             caller, queue = next(iter(self._callers.items()))
             one = queue[0]
-            self._remove(one, _Outcome.TURN)
+            self._remove(one, "turn")
             self._held += 1
             if (left := self._callers.pop(caller, None)) is not None:
                 self._callers[caller] = left

@@ -56,8 +56,8 @@ class Upstream:
         waiting = self.limits.waiting
         # Each of its own, so that quick calls do not wait for what takes long.
         self.calls = FairQueue("calls of the API", self.limits.upstream_calls, waiting, self.limits.waiting_s)
-        self.uploads = FairQueue("creates", self.limits.uploads, waiting, self.limits.upload_s)
-        self.downloads = FairQueue("downloads", self.limits.downloads, waiting, self.limits.upload_s)
+        self.uploads = FairQueue("creates", self.limits.uploads, waiting)
+        self.downloads = FairQueue("downloads", self.limits.downloads, waiting)
         self._settings = ClientSettings(self.limits)
         self._transfers = Transfers(self.limits, self._settings)
         self._stack = AsyncExitStack()

@@ -36,9 +36,9 @@ from batches_mcp.serve.auth import HEALTH_PATH, PROBES, READY_PATH, Gate, host_n
 from batches_mcp.serve.connections import limited
 from batches_mcp.serve.doors import KEY_PATH, PATH, WELL_KNOWN, Access, Doors
 from batches_mcp.serve.envelope import failed, refusal
+from batches_mcp.serve.identified import Identified
 from batches_mcp.serve.open_requests import Ending, OpenRequests
 from batches_mcp.serve.readiness import Readiness
-from batches_mcp.serve.requestids import Identified
 from batches_mcp.serve.toolarge import MAX_BODY_BYTES, WaysOn, too_large
 from batches_mcp.store import files as results_files
 

@@ -6,7 +6,6 @@ No label has a value that callers choose freely: neither who they are nor which 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,13 +25,11 @@ from prometheus_client.registry import Collector
 
 from batches_mcp.core.errors import CallError, ServeError
 from batches_mcp.core.observe import Observer, Tell
-from batches_mcp.serve.operations import operation
+from batches_mcp.serve.operations import BUCKETS_S, Operation, measured
 from batches_mcp.store.open_work import OpenWork
 
 log = logging.getLogger(__name__)
 
-# Those that OpenTelemetry advises for MCP, in seconds.
-_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 _OPERATION_LABELS = (
     "mcp_method_name",
     "gen_ai_tool_name",
@@ -63,7 +60,7 @@ class Metrics(Observer):
             "How long MCP requests took.",
             _OPERATION_LABELS,
             registry=registry,
-            buckets=_BUCKETS,
+            buckets=BUCKETS_S,
         )
         self._requests = Counter(
             "batches_mcp_requests_submitted", "Requests in batches that were made.", ["team"], registry=registry
@@ -107,22 +104,12 @@ class Metrics(Observer):
 
     async def measure(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Middleware of MCP."""
-        began_s = time.monotonic()
-        result: HandlerResult = None
-        error: BaseException | None = None
-        try:
-            result = await call_next(ctx)
-        except BaseException as failure:
-            error = failure
-            raise
-        else:
-            return result
-        finally:
-            if ctx.request_id is not None:
-                found = operation(ctx, result, error, self._tools)
-                self._operations.labels(
-                    found.method, found.tool, found.error_type, found.transport, found.protocol_version
-                ).observe(time.monotonic() - began_s)
+
+        def record(found: Operation, duration_s: float) -> None:
+            labels = (found.method, found.tool, found.error_type, found.transport, found.protocol_version)
+            self._operations.labels(*labels).observe(duration_s)
+
+        return await measured(ctx, call_next, self._tools, record)
 
     def listen(self, host: str, port: int) -> int:
         """Answer `GET /metrics` from now on, in threads of its own; the port is returned.

@@ -5,16 +5,19 @@ https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 import mcp.types as t
-from mcp.server.context import HandlerResult, ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import SUPPORTED_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
+# For histograms of how long operations take, in seconds.
+BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 _OTHER = "_OTHER"
 
 
@@ -27,6 +30,27 @@ class Operation:
     error_type: str
     transport: str
     protocol_version: str
+
+
+async def measured(
+    ctx: ServerRequestContext[Any, Any],
+    call_next: CallNext,
+    tools: Collection[str],
+    record: Callable[[Operation, float], None],
+) -> HandlerResult:
+    """What comes of a message; if it was a request, `record` is told how long that took, in seconds."""
+    began_s = time.monotonic()
+    result: HandlerResult = None
+    error: BaseException | None = None
+    try:
+        result = await call_next(ctx)
+    except BaseException as failure:
+        error = failure
+        raise
+    finally:
+        if ctx.request_id is not None:
+            record(operation(ctx, result, error, tools), time.monotonic() - began_s)
+    return result
 
 
 def operation(

@@ -29,10 +29,9 @@ from batches_mcp import __version__
 from batches_mcp.core.context import current
 from batches_mcp.core.observe import Observer, Tell
 from batches_mcp.core.telemetry import Signals
-from batches_mcp.serve.operations import operation, transport_of
+from batches_mcp.serve.operations import BUCKETS_S, Operation, measured, transport_of
 
 _SCOPE = "batches-mcp"
-_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 _ERROR_STATUS = 400
 # What is left to be sent when the server ends gets this long.
 _LAST_EXPORT_S = 3.0
@@ -65,13 +64,13 @@ class Telemetry(Observer):
         meter, described = metrics.get_meter(_SCOPE, __version__), "How long MCP requests took."
         self._tracer = trace.get_tracer(_SCOPE, __version__)
         self._operations = meter.create_histogram(
-            "mcp.server.operation.duration", "s", described, explicit_bucket_boundaries_advisory=_BUCKETS
+            "mcp.server.operation.duration", "s", described, explicit_bucket_boundaries_advisory=BUCKETS_S
         )
         self._sessions = meter.create_histogram(
             "mcp.server.session.duration",
             "s",
             "How long MCP sessions took.",
-            explicit_bucket_boundaries_advisory=_BUCKETS,
+            explicit_bucket_boundaries_advisory=BUCKETS_S,
         )
 
     async def around(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
@@ -80,28 +79,18 @@ class Telemetry(Observer):
         span.set_attribute("network.transport", transport_of(ctx))
         if (call := current()) is not None and call.trace_id is None and span.get_span_context().is_valid:
             call.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
-        began_s = time.monotonic()
-        result: HandlerResult = None
-        error: BaseException | None = None
-        try:
-            result = await call_next(ctx)
-        except BaseException as failure:
-            error = failure
-            raise
-        else:
-            return result
-        finally:
-            if ctx.request_id is not None:
-                found = operation(ctx, result, error, self._tools)
-                attributes = {
-                    "mcp.method.name": found.method,
-                    "gen_ai.tool.name": found.tool,
-                    "error.type": found.error_type,
-                    "network.transport": found.transport,
-                    "mcp.protocol.version": found.protocol_version,
-                }
-                given = {name: value for name, value in attributes.items() if value}
-                self._operations.record(time.monotonic() - began_s, given)
+
+        def record(found: Operation, duration_s: float) -> None:
+            attributes = {
+                "mcp.method.name": found.method,
+                "gen_ai.tool.name": found.tool,
+                "error.type": found.error_type,
+                "network.transport": found.transport,
+                "mcp.protocol.version": found.protocol_version,
+            }
+            self._operations.record(duration_s, {name: value for name, value in attributes.items() if value})
+
+        return await measured(ctx, call_next, self._tools, record)
 
     @contextmanager
     def exchange(self, method: str, url: str, attempt: int) -> Iterator[Tell]:
