@@ -21,6 +21,11 @@ class CallContext:
     upstream_request_id: str | None = None
 
     @property
+    def is_known(self) -> bool:
+        """Whether it is known whose call it is."""
+        return bool(self.team or self.principal)
+
+    @property
     def caller(self) -> str:
         """With whom it shares its turns: its team, else its principal, else its client's address."""
         return self.team or self.principal or self.address or ""

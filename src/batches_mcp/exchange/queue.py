@@ -18,16 +18,16 @@ log = logging.getLogger(__name__)
 
 _RETRY_AFTER_S = 5.0
 
-
 # What becomes of one that waits.
 _Outcome: TypeAlias = Literal["turn", "crowded out", "closed"]
 
 
 class _Waiting:
-    """One that waits; its outcome is None until it is decided."""
+    """One that waits, of a caller that may have `share` turns; its outcome is None until it is decided."""
 
-    def __init__(self, caller: str) -> None:
+    def __init__(self, caller: str, share: int) -> None:
         self.caller = caller
+        self.share = share
         self.outcome: _Outcome | None = None
         self.decided = anyio.Event()
 
@@ -39,9 +39,10 @@ class _Waiting:
 class FairQueue:
     """At most `most` have a turn at a time; `what` names them.
 
-    The others wait: first come, first served among those of one caller, and the callers one after another. Nobody waits
-    longer than `wait_s`, and there are at most `most_waiting`: beyond that, the last of the caller that has the most
-    of them makes room.
+    The others wait: first come, first served among those of one caller, and the callers one after another. A caller
+    that is known by name has three quarters of the turns at the most, so that what it is stuck in leaves the others
+    some. Nobody waits longer than `wait_s`, and there are at most `most_waiting`: beyond that, the last of the caller
+    that has the most of them makes room.
     """
 
     def __init__(self, what: str, most: int, most_waiting: int, wait_s: float = math.inf) -> None:
@@ -50,14 +51,11 @@ class FairQueue:
         self._what = what
         self._most_waiting = most_waiting
         self._wait_s = wait_s
-        self._held = 0
+        self._under_way = 0
+        self._held: dict[str, int] = {}  # by caller
         self._closed = False
         # By caller; the one whose turn is next comes first. A caller is there only while it has somebody waiting.
         self._callers: dict[str, deque[_Waiting]] = {}
-
-    @property
-    def all_taken(self) -> bool:
-        return self._held >= self.most
 
     @asynccontextmanager
     async def turn(self, within_s: float = math.inf) -> AsyncIterator[None]:
@@ -68,14 +66,18 @@ class FairQueue:
         """
         if self._closed:
             raise _shutting_down()
-        if self._held < self.most:
-            self._held += 1
+        call = current()
+        known = call is not None and call.is_known
+        caller = "" if call is None else call.caller
+        share = max(1, self.most * 3 // 4) if known else self.most
+        if self._may(caller, share):
+            self._take(caller)
         else:
-            await self._wait(min(within_s, self._wait_s))
+            await self._wait(_Waiting(caller, share), min(within_s, self._wait_s))
         try:
             yield
         finally:
-            self._release()
+            self._release(caller)
 
     def close(self) -> None:
         """Give no more turns; those who have one keep it, those who wait are told."""
@@ -83,10 +85,15 @@ class FairQueue:
         for each in [each for queue in self._callers.values() for each in queue]:
             self._remove(each, "closed")
 
-    async def _wait(self, wait_s: float) -> None:
-        call = current()
-        one = _Waiting(call.caller if call is not None else "")
-        log.debug("all %d turns for %s are taken; another one waits", self.most, self._what)
+    def _may(self, caller: str, share: int) -> bool:
+        return self._under_way < self.most and self._held.get(caller, 0) < share
+
+    def _take(self, caller: str) -> None:
+        self._under_way += 1
+        self._held[caller] = self._held.get(caller, 0) + 1
+
+    async def _wait(self, one: _Waiting, wait_s: float) -> None:
+        log.debug("%d %s are under way; another one waits", self._under_way, self._what)
         self._callers.setdefault(one.caller, deque()).append(one)
         self.waiting += 1
         if self.waiting > self._most_waiting:
@@ -100,7 +107,7 @@ class FairQueue:
             if one.outcome is None:
                 self._remove(one)
             elif one.outcome == "turn":
-                self._release()
+                self._release(one.caller)
             raise
         match one.outcome:
             case None:
@@ -113,16 +120,21 @@ class FairQueue:
             case "turn":
                 pass
 
-    def _release(self) -> None:
+    def _release(self, caller: str) -> None:
         """Give a turn back, and to whoever is next."""
-        self._held -= 1
-        while self._callers and self._held < self.most:
-            caller, queue = next(iter(self._callers.items()))
-            one = queue[0]
-            self._remove(one, "turn")
-            self._held += 1
-            if (left := self._callers.pop(caller, None)) is not None:
-                self._callers[caller] = left
+        self._under_way -= 1
+        self._held[caller] -= 1
+        if not self._held[caller]:
+            del self._held[caller]
+        if not self._callers:
+            return
+        ahead = (queue[0] for queue in self._callers.values())
+        following = next((each for each in ahead if self._may(each.caller, each.share)), None)
+        if following is not None:
+            self._remove(following, "turn")
+            self._take(following.caller)
+            if (left := self._callers.pop(following.caller, None)) is not None:
+                self._callers[following.caller] = left
 
     def _remove(self, one: _Waiting, outcome: _Outcome | None = None) -> None:
         queue = self._callers[one.caller]
@@ -134,7 +146,7 @@ class FairQueue:
             one.decide(outcome)
 
     def _busy(self, why: str) -> UpstreamUnreachable:
-        message = f"this server is busy: {self.most:,} {self._what} are under way, and {why}. Nothing was sent."
+        message = f"this server is busy: {self._under_way:,} {self._what} are under way, and {why}. Nothing was sent."
         next_step = "Wait as long as it says, then call again."
         report = ErrorReport("server_busy", message, next_step, Retry.HELPS, _RETRY_AFTER_S, at_shell="Try again.")
         return UpstreamUnreachable(report, maybe_accepted=False)

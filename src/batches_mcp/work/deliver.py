@@ -209,7 +209,7 @@ async def watch(account: Account, delivery: Delivery, progress: Progress) -> Non
     uploads = account.upstream.uploads
 
     def words(sent: int, total: int) -> str:
-        if not delivery.begun and uploads.all_taken:
+        if not delivery.begun and uploads.waiting:
             return f"waiting for its turn: {uploads.most} creates are sent at a time"
         return f"{sent:,} of {total:,} bytes sent" if sent < total else "waiting for the answer"
 

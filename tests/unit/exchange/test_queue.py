@@ -67,14 +67,26 @@ async def test_callers_are_served_in_turn_and_each_ones_calls_in_order() -> None
 
 async def test_the_single_call_of_another_caller_waits_for_one_of_two_hundred() -> None:
     async with anyio.create_task_group() as tasks:
-        crowd = Crowd(tasks, 10)
+        crowd = Crowd(tasks, 8)
         for number in range(200):
             await crowd.come(f"many-{number}", "many")
-        await crowd.come("one", "one")
+        assert len(crowd.begun) == 6
+        for number in range(3):
+            await crowd.come(f"one-{number}", "one")
+        assert crowd.begun[6:] == ["one-0", "one-1"]
         await crowd.end("many-0")
+        assert crowd.begun[8:] == ["many-6"]
         await crowd.end("many-1")
-        assert "one" in crowd.begun
-        assert len(crowd.begun) == 12
+        assert crowd.begun[9:] == ["one-2"]
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_caller_without_a_name_may_have_all_turns() -> None:
+    async with anyio.create_task_group() as tasks:
+        crowd = Crowd(tasks, 8)
+        for number in range(9):
+            await crowd.come(str(number), "")
+        assert len(crowd.begun) == 8
         tasks.cancel_scope.cancel()
 
 
