@@ -140,3 +140,13 @@ def test_a_client_that_takes_nothing_of_its_answer_is_left() -> None:
         # More than sockets hold on the way; the server hangs up, for nobody takes it.
         with pytest.raises(ConnectionError):
             upstream.sendall(chunk(b"1" * (256 << 20)))
+
+
+def test_a_request_for_a_web_socket_is_one_like_any_other_for_the_gate() -> None:
+    asked = b"GET /mcp HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+    key = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    with rest_server("http://127.0.0.1:9", BATCHES_MCP_TOKEN="a-token-of-32-characters-or-so-00") as served:
+        for url in (served.mcp, served.url):
+            with connected(url) as connection:
+                connection.sendall(asked + key)
+                assert connection.recv(12) == b"HTTP/1.1 401"

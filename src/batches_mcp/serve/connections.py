@@ -57,7 +57,7 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._writing is None:
-            self._writing = self.loop.call_later(self.limits.unread_s, self._give_up, "it does not take its answer")
+            self._writing = self.loop.call_later(self.limits.unread_s, self._unread)
 
     def resume_writing(self) -> None:
         if self._writing is not None:
@@ -98,10 +98,10 @@ class Connection(H11Protocol):
         self._reading = None
         in_head = self.conn.their_state is h11.IDLE
         asked = bool(self.conn.trailing_data[0]) if in_head else not self.cycle.response_started
+        log.debug("a connection is closed: %s does not come", what)
         if not asked:
-            self._give_up(f"{what} does not come")
+            self.transport.close()
             return
-        log.info("a connection was closed: %s took too long", what)
         if not in_head:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -116,8 +116,8 @@ class Connection(H11Protocol):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
-    def _give_up(self, why: str) -> None:
-        log.debug("a connection was closed: %s", why)
+    def _unread(self) -> None:
+        log.debug("a connection is closed: its client does not take what is sent to it")
         self.transport.abort()
 
 

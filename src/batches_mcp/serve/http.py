@@ -215,6 +215,7 @@ async def _serve(application: ASGIApp, listeners: list[socket.socket], requests:
     config = uvicorn.Config(
         application,
         http=limited(limits),
+        ws="none",  # which would go past the gate
         log_config=None,
         access_log=False,
         server_header=False,
