@@ -66,6 +66,7 @@ def value(values: Values, name: str, **labels: str) -> float | None:
     return values.get((name, frozenset(labels.items())))
 
 
+@pytest.mark.both_states
 def test_a_service_counts_what_it_does(sandbox: Sandbox, key: str, tmp_path: Path) -> None:
     with service(sandbox.url, tmp_path, *ON, key=key) as served:
         url = metrics_of(served)

@@ -31,11 +31,10 @@ def with_metrics(prepared: Ready, address: str, callers: Sequence[Callers]) -> R
     from batches_mcp.store.open_work import open_work
 
     def open_now() -> OpenWork | None:
-        records = callers[-1].runtime.all_records if callers else None
-        if records is None:
+        if not callers or not prepared.batch.ledger:
             return None
         upstream = callers[-1].runtime.forward.upstream
-        return open_work(records, upstream.clock.wall_s() + upstream.wall_ahead_s)
+        return open_work(prepared.state, upstream.clock.wall_s() + upstream.wall_ahead_s)
 
     def waiting() -> int:
         return callers[-1].runtime.forward.upstream.waiting if callers else 0

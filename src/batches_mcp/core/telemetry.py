@@ -33,15 +33,17 @@ def signals(variables: Mapping[str, str]) -> Signals:
 
 
 def secrets_of(variables: Mapping[str, str]) -> list[str]:
-    """What must not be shown of the variables: the headers that spans and metrics are sent with."""
-    pairs = [
-        pair
-        for name, value in variables.items()
-        if name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("HEADERS")
-        for pair in value.split(",")
-    ]
-    values = [unquote(pair.partition("=")[2].strip()) for pair in pairs]
-    return [each for value in values for each in (value, value.rpartition(" ")[2]) if each]
+    """What must not be shown of the variables: the headers that spans and metrics are sent with, passwords in URLs."""
+    found: list[str] = []
+    for name, value in variables.items():
+        if not name.startswith("OTEL_EXPORTER_OTLP_"):
+            continue
+        if name.endswith("HEADERS"):
+            headers = [unquote(pair.partition("=")[2].strip()) for pair in value.split(",")]
+            found += [each for header in headers for each in (header, header.rpartition(" ")[2])]
+        elif name.endswith("ENDPOINT"):
+            found.append(value.partition("://")[2].rpartition("@")[0].partition(":")[2])
+    return list(filter(None, found))
 
 
 def unknown_protocol(variables: Mapping[str, str]) -> str | None:

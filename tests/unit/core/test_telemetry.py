@@ -47,9 +47,11 @@ def test_what_headers_hold_is_secret() -> None:
     variables = {
         "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20abc-def, x=1",
         "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "k=v=w",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://me:pass@word@collector:4318/v1",
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://collector:4318",
         "OTEL_SERVICE_NAME": "name=shown",
     }
-    assert secrets_of(variables) == ["Bearer abc-def", "abc-def", "1", "1", "v=w", "v=w"]
+    assert secrets_of(variables) == ["Bearer abc-def", "abc-def", "1", "1", "v=w", "v=w", "pass@word"]
 
 
 @given(st.text())
