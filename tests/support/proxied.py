@@ -108,6 +108,7 @@ def proxied(base_url: str, api_key: str, postgres: str, folder: Path) -> Iterato
             own = variables | {
                 "BATCHES_MCP_REST_PORT": str(port),
                 "BATCHES_MCP_STATE_DIR": str(folder / f"state-{number}"),
+                "BATCHES_MCP_METRICS_ADDRESS": "127.0.0.1:0",
             }
             flags = ["serve", "--transport", "http", "--port", str(port), "--base-url", base_url]
             replica = stack.enter_context(running(flags, None, **own))
