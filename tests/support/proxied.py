@@ -197,12 +197,6 @@ def until_listening(port: int, process: subprocess.Popen[bytes]) -> None:
         assert process.poll() is None, "nginx ended at once"
 
 
-def until_closed(port: int) -> None:
-    """Wait until a server that was told to stop takes no more connections."""
-    while is_open(port):
-        pass
-
-
 def is_open(port: int) -> bool:
     with socket.socket() as trying:
         return trying.connect_ex(("127.0.0.1", port)) == 0
