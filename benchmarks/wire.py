@@ -22,7 +22,7 @@ MODERN: Final[Era] = "2026-07-28"
 ERAS: Final[tuple[Era, ...]] = (LEGACY, MODERN)
 RETRIEVE: Final = "anthropic-retrieve-message-batch"
 
-_ANSWER_S = 30.0
+_ANSWER_S = 120.0
 _CLIENT = {"name": "benchmark", "version": "1"}
 
 
