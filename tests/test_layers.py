@@ -25,7 +25,7 @@ PACKAGES: tuple[tuple[str, ...], ...] = (
     ("store",),  # what is kept on disk: ledger, kept requests, spooled results
     ("work",),  # the account: creates sent once, results fetched once, rows sent again
     ("tools",),  # what each behaviour answers
-    ("job", "serve"),  # a whole job from a shell; a server
+    ("job", "serve", "cluster"),  # a whole job from a shell; a server; jobs that several machines work on
     ("cli",),  # commands
 )
 LEVEL = {package: level for level, row in enumerate(PACKAGES) for package in row}
@@ -49,6 +49,8 @@ DOORS = {
     "rich": ("cli.",),
     "psycopg": ("store.postgres",),
     "obstore": ("store.objects",),
+    "duckdb": ("cluster.tables",),
+    "procrastinate": ("cluster.engine",),
 }
 
 # Start-up and the middle, with all that they import: no I/O and no event loop, so that they can be tested as plain
