@@ -23,7 +23,7 @@ VERSION = duckdb.__version__
 """The version of DuckDB: another one may read the same file otherwise."""
 
 # The first is enough for most files. A page of a file that DuckDB wrote may have 100 MB, for which more is taken.
-_MEMORY = ("128MB", "384MB", "2GB")
+_MEMORY = ("128MB", "256MB", "512MB", "2GB")
 # A group of rows is in memory while it is written; with the default of 122,880 rows it may have hundreds of MB.
 _GROUP_ROWS = 10_240
 _FETCHED_ROWS = 1_024

@@ -75,7 +75,7 @@ def text_of(request: Any) -> str:
 # Parts
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     values=st.lists(st.none() | st.text(max_size=30), max_size=40),
     most_requests=st.integers(1, 9),
