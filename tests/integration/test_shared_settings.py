@@ -108,7 +108,7 @@ def test_without_the_extra_it_is_said_what_to_install(module: str, url: str, obj
 
 
 def test_one_machine_imports_nothing_of_it() -> None:
-    code = "import sys; from batches_mcp.cli import run; run(['jobs']); print([n for n in sys.modules if n.split('.')[0] in ('psycopg', 'obstore')])"
+    code = "import sys; from batches_mcp.cli import run; run(['jobs']); print([n for n in sys.modules if n.split('.')[0] in ('psycopg', 'obstore', 'duckdb', 'procrastinate')])"
     found = subprocess.run(
         [sys.executable, "-c", code], env=environment("k"), capture_output=True, text=True, timeout=60
     )

@@ -116,6 +116,8 @@ def _planned(table: Table, shard: Shard, template: Template, around: Frame, limi
     faults = list(_faults(template, table))
     if faults:
         return msgspec.structs.replace(whole, problems=tuple(_of_shard(shard.url, each) for each in faults))
+    # A column that no request needs is written beside the answers, which will have been paid by then.
+    table.check(rows)
     left_out = _FirstLeftOut()
     found = Scan(around.rules, f"{shard.url} row {{}}".format, template, refused=left_out.add, unique_ids=True)
     # Rows with errors belong to the part before them, the first of all to the first part.

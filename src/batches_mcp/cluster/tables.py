@@ -91,6 +91,23 @@ class Table:
             except _OutOfMemory:
                 self._database.take_more_memory()
 
+    def check(self, count: int) -> None:
+        """Read every value of the first rows, so that what is damaged shows now.
+
+        Raises:
+            UnreadableFile: something is.
+        """
+        if not self.columns:
+            return
+        values = ", ".join(_name(column.name) for column in self.columns)
+        query = f"SELECT bit_xor(hash({values})) FROM {self._range(0, count)}"  # noqa: S608 - quoted
+        while True:
+            try:
+                list(self._database.rows(query))
+                return
+            except _OutOfMemory:
+                self._database.take_more_memory()
+
     def write(self, path: Path, first: int, count: int, lines: Path, added: Sequence[Column]) -> None:
         """Write a Parquet file of rows from `first` on: the columns of the table, then those that are added.
 

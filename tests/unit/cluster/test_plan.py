@@ -270,6 +270,20 @@ def test_a_template_that_cannot_be_meant(given: dict[str, Any], words: str, file
     assert (found.unusable, found.parts, problem.where) == (True, (), [str(path)])
 
 
+def test_a_column_that_is_damaged_though_no_request_needs_it(files: ShardFiles, tmp_path: Path) -> None:
+    query = "SELECT i AS id, 'text' AS body, md5(i::VARCHAR) AS more FROM range(20_000) t(i)"
+    path = parquet.made(tmp_path / "in.parquet", query, group_rows=20_000)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2  # of the last column, which is the longest
+    content[middle : middle + 5_000] = bytes(5_000)
+    path.write_bytes(content)
+    assert [row["body"] for row in parquet.read(path, "body")] == ["text"] * 20_000
+    found = plan(files, shard_of(path), template("{{body}}"), AROUND)
+    [problem] = found.problems
+    assert problem.message.startswith("cannot be read: ")
+    assert found.unusable
+
+
 def test_a_column_that_duckdb_has_as_well(files: ShardFiles, tmp_path: Path) -> None:
     path = parquet.made(tmp_path / "in.parquet", "SELECT 1 AS file_row_number")
     [problem] = plan(files, shard_of(path), template("{{file_row_number}}"), AROUND).problems
