@@ -74,7 +74,7 @@ def test_parquet_to_answers(sandbox: Sandbox, key: str, bucket: str, tmp_path: P
     assert [each.text() for each in problems_of(plans)] == [
         "s3://bucket/in/a.parquet row 1: has no value in column 'body', which the template names"
     ]
-    written = []
+    written: list[WrittenPart] = []
     for shard, planned in zip(found, plans, strict=True):
         for part in planned.parts:
             drafts, number = Temporary(), len(written)

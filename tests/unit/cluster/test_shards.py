@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from batches_mcp.cluster import shards
 from batches_mcp.core.errors import InvalidArguments, StateUnusable, UsageError
+from tests.support.clouds import cloud
 from tests.support.objects import object_server
 
 NAMES = (
@@ -42,6 +44,36 @@ def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-s3")
     return "s3://bucket"
+
+
+@pytest.fixture
+def google(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    with cloud() as url:
+        account = {
+            "gcs_base_url": url,
+            "disable_oauth": True,
+            "client_email": "",
+            "private_key": "",
+            "private_key_id": "",
+        }
+        (tmp_path / "account.json").write_text(json.dumps(account))
+        monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(tmp_path / "account.json"))
+        monkeypatch.setenv("GOOGLE_ALLOW_HTTP", "true")
+        yield "gs://bucket"
+
+
+@pytest.fixture
+def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with cloud() as url:
+        settings = {
+            "STORAGE_ENDPOINT": url,
+            "STORAGE_ACCOUNT_NAME": "a",
+            "SKIP_SIGNATURE": "true",
+            "ALLOW_HTTP": "true",
+        }
+        for name, value in settings.items():
+            monkeypatch.setenv(f"AZURE_{name}", value)
+        yield "az://container"
 
 
 @pytest.fixture
@@ -150,3 +182,26 @@ def test_an_object_is_put_and_read(place: str, request: pytest.FixtureRequest, t
     shards.put(f"{out}/", "_SUCCESS", b"")
     assert (shards.read(out, "part-00000.parquet"), shards.read(out, "_SUCCESS")) == (b"content", b"")
     assert [each.url for each in shards.find(out)] == [f"{out}/part-00000.parquet"]
+
+
+@pytest.mark.parametrize("place", ["google", "azure"])
+def test_other_clouds(place: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    base = request.getfixturevalue(place)
+    for name in NAMES:
+        shards.put(f"{base}/in", name, name.encode())
+    found = shards.find(f"{base}/in/**/*.parquet")
+    assert [each.url for each in found] == [
+        f"{base}/in/{name}" for name in ("a/10.parquet", "a/9.parquet", "b/2.parquet")
+    ]
+    assert shards.fetch(found[0], tmp_path / "copy").read_text() == "a/10.parquet"
+    assert shards.find(f"{base}/in/b/2.parquet")[0].version == found[2].version
+    assert shards.read(f"{base}/in", "nothing") is None
+    shards.put(f"{base}/in/b", "2.parquet", b"another")
+    with pytest.raises(InvalidArguments, match=r"/in/b/2\.parquet changed since"):
+        shards.fetch(found[2], tmp_path / "again")
+
+
+def test_a_cloud_whose_settings_lack_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    with pytest.raises(StateUnusable, match=r"the object store az://container cannot be used: .*[Aa]ccount"):
+        shards.find("az://container/*.parquet")
