@@ -52,7 +52,8 @@ class PartResult(msgspec.Struct, frozen=True):
 
     `outcomes` counts them by the outcomes of the API, `left_out` and `missing`; `needs_attention` those that succeeded
     and whose answers are not finished, as `run` does. `causes` are why rows failed, that of most rows first. Batches of
-    other parts may be among `batches`, which are to be counted once: the same requests are sent once.
+    other parts may be among `batches`, which are to be counted once: the same requests are sent once. `failures` tells
+    that the rows that failed were written on their own as well.
     """
 
     rows: int
@@ -60,6 +61,7 @@ class PartResult(msgspec.Struct, frozen=True):
     needs_attention: dict[str, int] = {}
     causes: tuple[Cause, ...] = ()
     batches: tuple[BatchUse, ...] = ()
+    failures: bool = False
 
     @property
     def succeeded(self) -> int:
@@ -110,21 +112,26 @@ def collect(
     result = tally.result(part.rows, spools)
     if failures is not None and result.failed:
         _write_failures(path, failures, table.columns, added)
+        return msgspec.structs.replace(result, failures=True)
     return result
 
 
 class _Places:
-    """Where the result is of each row of a part, counted from 0: the number of its spool and its number there."""
+    """Where the result is of each row of a part, counted from 0: the number of its spool and its number there.
+
+    `mark` is what the ids of the shard's requests end with.
+    """
 
     def __init__(self, part: PartPlan, spools: Sequence[Spool]) -> None:
-        self.spools = spools
+        self.spools, self.mark = spools, ""
         self._spools = array("i", [-1]) * part.rows
         self._numbers = array("I", [0]) * part.rows
         for at, spool in enumerate(spools):
             for number, line in enumerate(spool.lines(range(len(spool)))):
                 found = read_row(line)
                 row = None if found is None else row_of(found.custom_id)
-                if row is not None and 0 <= row - part.first_row < part.rows:
+                if found is not None and row is not None and 0 <= row - part.first_row < part.rows:
+                    self.mark = found.custom_id.removeprefix(custom_id(row))
                     self._spools[row - part.first_row] = at
                     self._numbers[row - part.first_row] = number
 
@@ -176,7 +183,7 @@ def _cells(
                 tally.add(spool.kind(number), row)
                 yield [None if value is None else str(value) for value in values(row, line)]
                 continue
-        name = custom_id(part.first_row + index)
+        name = custom_id(part.first_row + index) + places.mark
         outcome, message = (LEFT_OUT, left_out[index]) if index in left_out else (MISSING, missing)
         tally.add_without(name, outcome, message)
         yield [name, outcome, None, None, message, None, None, None]

@@ -119,7 +119,7 @@ def _part(part: WrittenPart) -> dict[str, Any]:
     result = part.result
     return {
         "object": part_key(part.number),
-        "failures": failures_key(part.number) if result.failed else None,
+        "failures": failures_key(part.number) if result.failures else None,
         "shard": part.shard,
         "first_row": part.first_row,
         "rows": result.rows,

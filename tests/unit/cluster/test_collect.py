@@ -82,7 +82,7 @@ class Job:
         result = collect(
             self.files, self.shard, planned, TEMPLATE, self.around, spools, out, failures, "the batch was canceled"
         )
-        assert failures.exists() == bool(result.failed)
+        assert failures.exists() == bool(result.failed) == result.failures
         assert sorted(path.suffix for path in self.folder.iterdir() if path.is_file()) == [
             ".parquet" for path in self.folder.glob("*.parquet")
         ]

@@ -49,7 +49,7 @@ def cause(varies: str, count: int, custom_id: str) -> Cause:
 
 
 PARTS = [
-    WrittenPart(2, 1, 0, PartResult(4, {"succeeded": 2, "errored": 1, "left_out": 1}, {}, (cause("7", 1, "r1"),), (use("b3"),))),
+    WrittenPart(2, 1, 0, PartResult(4, {"succeeded": 2, "errored": 1, "left_out": 1}, {}, (cause("7", 1, "r1"),), (use("b3"),), True)),
     WrittenPart(0, 0, 0, PartResult(3, {"succeeded": 1, "errored": 2}, {"truncated": 1}, (cause("…", 2, "r2"),), (use("b1"), use("b2")))),
     WrittenPart(1, 0, 3, PartResult(2, {"succeeded": 2}, {}, (), (use("b1"),))),
 ]  # fmt: skip
@@ -107,7 +107,7 @@ def test_the_manifest_tells_what_was_made_of_what(tmp_path: Path) -> None:
         "left_out": 1,
     }
     assert [(each["object"], each["failures"], each["rows"], each["batches"]) for each in found["parts"]] == [
-        ("part-00000.parquet", "_failures/part-00000.parquet", 3, ["b1", "b2"]),
+        ("part-00000.parquet", None, 3, ["b1", "b2"]),
         ("part-00001.parquet", None, 2, ["b1"]),
         ("part-00002.parquet", "_failures/part-00002.parquet", 4, ["b3"]),
     ]
