@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -36,22 +37,24 @@ _WILDCARDS = "*?["
 
 @dataclass(frozen=True, slots=True)
 class ShardFiles:
-    """The shards that a worker has, in a folder that processes may share."""
+    """The shards that a worker has, in a folder that processes may share. One is open at a time: that bounds memory."""
 
     folder: Path
     most_bytes: int = MOST_BYTES
     now_s: Callable[[], float] = time.time
+    _turn: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
     @contextmanager
     def opened(self, shard: Shard) -> Iterator[Table]:
-        """Open a shard as a table, which has its columns and rows whatever its format is.
+        """Open a shard as a table, which has its columns and rows whatever its format is; other threads wait meanwhile.
 
         Raises:
             UnreadableFile: it cannot be read as Parquet, JSONL or CSV; the message begins with its URL.
             InvalidArguments: it is not what it was when it was found.
             StateUnusable: its store or the folder cannot be used.
         """
-        with tables.opened(self._file(shard), shard.url) as table:
+        file = self._file(shard)
+        with self._turn, tables.opened(file, shard.url) as table:
             yield table
         shards.check_unchanged(shard)
 
@@ -80,7 +83,8 @@ class ShardFiles:
         """A file with the shard in Parquet: the shard itself, or one of the two that are named."""
         file = shards.fetch(shard, fetched)
         if not _is_parquet(file, shard.url):
-            _convert(file, shard.url, fetched.with_suffix(".lines"), made)
+            with self._turn:
+                _convert(file, shard.url, fetched.with_suffix(".lines"), made)
             return made
         if file == shard.local and any(mark in str(file) for mark in _WILDCARDS):
             return Path(shutil.copyfile(file, fetched))
