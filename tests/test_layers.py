@@ -49,7 +49,7 @@ DOORS = {
     "rich": ("cli.",),
     "psycopg": ("store.postgres",),
     "obstore": ("store.objects",),
-    "duckdb": ("cluster.tables",),
+    "duckdb": ("cluster.database",),
     "procrastinate": ("cluster.engine",),
 }
 

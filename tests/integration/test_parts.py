@@ -13,11 +13,11 @@ import pytest
 from batches_mcp.api.body import Frame
 from batches_mcp.cluster import shards
 from batches_mcp.cluster.collect import collect
+from batches_mcp.cluster.database import VERSION
 from batches_mcp.cluster.local import ShardFiles
 from batches_mcp.cluster.manifest import Facts, WrittenPart, failures_key, finish, part_key
 from batches_mcp.cluster.plan import plan, problems_of
 from batches_mcp.cluster.prepare import prepare
-from batches_mcp.cluster.tables import VERSION
 from batches_mcp.core.limits import Limits
 from batches_mcp.sandbox import Sandbox
 from batches_mcp.store.spool import Spool

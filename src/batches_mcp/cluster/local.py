@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from batches_mcp.cluster import shards, tables
+from batches_mcp.cluster import columns, shards, tables
 from batches_mcp.cluster.shards import Shard
 from batches_mcp.cluster.tables import Table
 from batches_mcp.core.errors import InvalidArguments, UnreadableFile
@@ -129,7 +129,7 @@ class _Read(msgspec.Struct):
 
 
 class _Line(msgspec.Struct):
-    """A row for `tables.write_lines`."""
+    """A row for `columns.write_lines`."""
 
     row: msgspec.Raw | None = None
     problem: str | None = None
@@ -147,7 +147,7 @@ def _convert(source: Path, url: str, lines: Path, path: Path) -> None:
                 copy.write(msgspec.json.encode(line) + b"\n")
     except InvalidArguments as error:
         raise UnreadableFile(error.report.message.removesuffix(".")) from error
-    tables.write_lines(lines, path, url)
+    columns.write_lines(lines, path, url)
 
 
 def _is_parquet(path: Path, url: str) -> bool:

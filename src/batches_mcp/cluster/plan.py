@@ -14,10 +14,11 @@ from typing import Any
 import msgspec
 
 from batches_mcp.api.body import Frame
+from batches_mcp.cluster.database import VERSION
 from batches_mcp.cluster.local import ShardFiles
 from batches_mcp.cluster.requests import OWN_IDS, requests
 from batches_mcp.cluster.shards import Shard
-from batches_mcp.cluster.tables import VERSION, Column, Table
+from batches_mcp.cluster.tables import Column, Table
 from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.errors import InvalidArguments, UnreadableFile
 from batches_mcp.requests.cost import estimate

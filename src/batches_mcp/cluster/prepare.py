@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from batches_mcp.api.body import Frame
+from batches_mcp.cluster.database import VERSION
 from batches_mcp.cluster.local import ShardFiles
 from batches_mcp.cluster.plan import PartPlan
 from batches_mcp.cluster.requests import requests
 from batches_mcp.cluster.shards import Shard
-from batches_mcp.cluster.tables import VERSION
 from batches_mcp.core.errors import ErrorReport, InvalidArguments
 from batches_mcp.requests.source import Source
 from batches_mcp.requests.template import Template

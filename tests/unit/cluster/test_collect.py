@@ -66,12 +66,12 @@ def spooled(folder: Path, batch_id: str, results: Sequence[Mapping[str, Any]]) -
 class Job:
     """A file of a shard, and what was planned for it."""
 
-    def __init__(self, folder: Path, path: Path, around: Frame = AROUND) -> None:
+    def __init__(self, folder: Path, path: Path, around: Frame = AROUND, limit: int | None = None) -> None:
         self.folder, self.around = folder, around
         (folder / "shards").mkdir()
         self.files = ShardFiles(folder / "shards")
         [self.shard] = shards.find(str(path))
-        self.plan = plan(self.files, self.shard, TEMPLATE, around)
+        self.plan = plan(self.files, self.shard, TEMPLATE, around, limit)
 
     def collected(
         self, part: int, batches: Sequence[Sequence[Mapping[str, Any]]]
@@ -221,6 +221,68 @@ def test_rows_of_lines_are_joined_by_their_order(name: str, content: str, tmp_pa
     assert found[2][:2] == ("b", "2")
     assert found[2][3:] == ("succeeded", "of b")
     assert found[1][3] != "succeeded"
+
+
+def test_keys_of_lines_become_columns_with_types(tmp_path: Path) -> None:
+    lines = [
+        {
+            "body": "a",
+            "n": 1,
+            "N": 2,
+            "big": 2**63,
+            "x": 1,
+            "s": {"k": None, "when": "2024-01-01"},
+            "": 1,
+            "mixed": "a",
+        },
+        {"body": "b", "n": -1, "x": 1.5, "list": [1, {"y": 2}], "s": {"K": [1]}, "mixed": {"z": 1}, "quote \"'": "q"},
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    job = Job(tmp_path, tmp_path / "in.jsonl")
+    out = tmp_path / "out.parquet"
+    collect(job.files, job.shard, job.plan.parts[0], TEMPLATE, AROUND, [], out)
+    own = {name: kind for name, kind in parquet.types(out).items() if name not in RESULTS}
+    assert own == {
+        "body": "VARCHAR",
+        "n": "DECIMAL(38,0)",
+        "big": "UBIGINT",
+        "x": "DOUBLE",
+        "s": "JSON",
+        "mixed": "JSON",
+        "list": "JSON[]",
+        "quote \"'": "VARCHAR",
+    }
+    assert [(row["n"], row["big"], row["x"], row["mixed"]) for row in parquet.read(out)] == [
+        (1, 2**63, 1.0, '"a"'),
+        (-1, None, 1.5, '{"z":1}'),
+    ]
+
+
+def test_whole_numbers_of_lines_are_what_readers_expect(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"body": "a 1234567890123456789", "n": 1, "m": 5}\n{"body": "b", "n": -1}\n')
+    job = Job(tmp_path, tmp_path / "in.jsonl")
+    out = tmp_path / "out.parquet"
+    collect(job.files, job.shard, job.plan.parts[0], TEMPLATE, AROUND, [], out)
+    assert [parquet.types(out)[name] for name in ("n", "m")] == ["BIGINT", "BIGINT"]
+    assert parquet.read(out, "n, m") == [{"n": 1, "m": 5}, {"n": -1, "m": None}]
+
+
+def test_a_folder_that_is_not_there(job: Job, tmp_path: Path) -> None:
+    out = tmp_path / "gone" / "part.parquet"
+    with pytest.raises(OSError, match="No such file"):
+        collect(job.files, job.shard, job.plan.parts[0], TEMPLATE, AROUND, [], out)
+    (tmp_path / "part.parquet").mkdir()
+    with pytest.raises(OSError, match=r"part\.parquet"):
+        collect(job.files, job.shard, job.plan.parts[0], TEMPLATE, AROUND, [], tmp_path / "part.parquet")
+
+
+def test_a_file_with_large_pages_takes_more_memory(tmp_path: Path) -> None:
+    """DuckDB itself writes pages of up to 100 MB, each of which takes 128 MiB at once."""
+    query = "SELECT i AS id, repeat('lorem ipsum ', 60) || i AS body FROM range(122_880) t(i)"
+    job = Job(tmp_path, parquet.made(tmp_path / "in.parquet", query, group_rows=122_880), limit=10)
+    _, rows = job.collected(0, [[answered(9, "nine")]])
+    assert [row["id"] for row in rows] == list(range(10))
+    assert rows[9]["answer"] == "nine"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
