@@ -14,7 +14,7 @@ import msgspec
 
 from batches_mcp.core.errors import ErrorReport, InvalidArguments, UsageError
 from batches_mcp.core.redact import excerpt
-from batches_mcp.store.objects import DATA, Objects
+from batches_mcp.store.objects import DATA, Listed, Objects
 
 # What is read in a folder that is named as a whole.
 ENDINGS = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
@@ -133,21 +133,28 @@ def _in_cloud(url: str) -> Iterator[_Found]:
     bucket, *parts = rest.rstrip("/").split("/")
     fixed, pattern = _split(parts)
     base = "/".join([f"{scheme}://{bucket}", *fixed])
-    if pattern or rest.endswith("/"):
-        yield from _listed(base, pattern)
-        return
     parent, _, name = base.rpartition("/")
-    single = Objects(parent, DATA).find(name) if fixed else None
+    single = Objects(parent, DATA).find(name) if fixed and not pattern and not rest.endswith("/") else None
     if single is not None:
         yield base, single.size_bytes, single.version
-    else:
-        yield from _listed(base, pattern)
-
-
-def _listed(base: str, pattern: Sequence[str]) -> Iterator[_Found]:
-    for each in Objects(base, DATA).all():
+        return
+    for each in _listed(Objects(base, DATA), "", pattern or [_ANY_DEPTH]):
         if _wanted(each.key.split("/"), pattern):
             yield f"{base}/{each.key}", each.size_bytes, each.version
+
+
+def _listed(store: Objects, below: str, pattern: Sequence[str]) -> Iterator[Listed]:
+    """The objects that may match: no more is listed than has to be, since a bucket may hold anything."""
+    if pattern[0] == _ANY_DEPTH:
+        yield from store.all(below)
+        return
+    objects, folders = store.level(below)
+    if len(pattern) == 1:
+        yield from objects
+        return
+    for each in folders:
+        if fnmatchcase(each.rpartition("/")[2], pattern[0]):
+            yield from _listed(store, each, pattern[1:])
 
 
 def _in_files(path: Path, as_folder: bool) -> Iterator[_Found]:
@@ -157,7 +164,7 @@ def _in_files(path: Path, as_folder: bool) -> Iterator[_Found]:
         return
     fixed, pattern = _split(path.parts)
     base = Path(*fixed)
-    for each in base.rglob("*"):
+    for each in base.glob("/".join(pattern) or "**/*"):
         with suppress(FileNotFoundError):  # removed meanwhile, or a link to nothing
             if _wanted(each.relative_to(base).parts, pattern) and each.is_file():
                 yield _file(each)
@@ -171,7 +178,7 @@ def _file(path: Path) -> _Found:
 def _split(parts: Sequence[str]) -> tuple[list[str], list[str]]:
     """The folders before the first wildcard, and the rest."""
     first = next((at for at, part in enumerate(parts) if any(mark in part for mark in _WILDCARDS)), len(parts))
-    pattern = list(parts[first:])
+    pattern = [part if part == _ANY_DEPTH else part.replace(_ANY_DEPTH, "*") for part in parts[first:]]
     return list(parts[:first]), [*pattern, "*"] if pattern[-1:] == [_ANY_DEPTH] else pattern
 
 

@@ -175,6 +175,14 @@ class Objects:
         except (BaseError, OSError) as error:
             raise self._unusable(error) from error
 
+    def level(self, below: str = "") -> tuple[list[Listed], list[str]]:
+        """The objects in a folder, and the folders in it by their keys; nothing that is deeper."""
+        try:
+            found = obstore.list_with_delimiter(self._store, below or None)
+        except (BaseError, OSError) as error:
+            raise self._unusable(error) from error
+        return [_listed(each) for each in found["objects"]], list(found["common_prefixes"])
+
     def find(self, key: str) -> Listed | None:
         """What there is under a key; None when there is nothing."""
         try:

@@ -90,6 +90,8 @@ PATTERNS = [
     ("in/*/*.parquet", ["a/10.parquet", "a/9.parquet", "b/2.parquet"]),
     ("in/**/*.parquet", ["a/10.parquet", "a/9.parquet", "b/2.parquet"]),
     ("in/a/?.parquet", ["a/9.parquet"]),
+    ("in/**a/9*", ["a/9.parquet"]),
+    ("*/?/[29].*", ["a/9.parquet", "b/2.parquet"]),
     ("in/a/[!1]*.parquet", ["a/9.parquet"]),
     ("in/a/_x/*", ["a/_x/3.parquet"]),
     ("in/a/_*", ["a/_SUCCESS"]),
