@@ -101,14 +101,20 @@ def plan(
 def problems_of(plans: Sequence[ShardPlan]) -> list[Problem]:
     """What is wrong with an input: the problems of all its shards by cause, errors first, and columns that differ.
 
-    At most `MOST_SHOWN`, each with the first places that have it.
+    At most `MOST_SHOWN`, each with the first places that have it; the last stands for all that are not told.
     """
     found: dict[tuple[Severity, str], Problem] = {}
     for each in [problem for plan in plans for problem in plan.problems] + list(_columns_that_differ(plans)):
         known = found.setdefault((each.severity, each.message), replace(each, count=0, where=[]))
         known.count += each.count
         known.where += [place for place in each.where if place not in known.where][: _MOST_PLACES - len(known.where)]
-    return sorted(found.values(), key=lambda problem: problem.severity is Severity.WARNING)[:MOST_SHOWN]
+    problems = sorted(found.values(), key=lambda problem: problem.severity is Severity.WARNING)
+    if len(problems) <= MOST_SHOWN:
+        return problems
+    rest = problems[MOST_SHOWN - 1 :]
+    count = sum(problem.count for problem in rest)
+    message = f"{rest[0].message} (and {count - rest[0].count:,} other problems)"
+    return [*problems[: MOST_SHOWN - 1], replace(rest[0], count=count, message=message)]
 
 
 def _planned(table: Table, shard: Shard, template: Template, around: Frame, limit: int | None) -> ShardPlan:

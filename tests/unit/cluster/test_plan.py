@@ -23,6 +23,7 @@ from batches_mcp.cluster.shards import Shard
 from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.errors import InvalidArguments
 from batches_mcp.core.limits import Limits
+from batches_mcp.requests.problems import MOST_SHOWN, Problem
 from batches_mcp.work.intake import Temporary
 from tests.support import parquet
 
@@ -224,6 +225,18 @@ def test_everything_wrong_with_the_shards_is_told_at_once(files: ShardFiles, tmp
         ),
     ]
     assert [each.row for each in plans[0].first_left_out] == [3, 53]
+
+
+def test_many_problems_are_counted() -> None:
+    def problem(number: int, severity: Severity = Severity.ERROR) -> Problem:
+        return Problem(severity, f"is wrong in way {number}", 2, [f"s3://in/{number} row 1"])
+
+    plans = [ShardPlan(n, f"s3://in/{n}", problems=(problem(n), problem(7, Severity.WARNING))) for n in range(60)]
+    found = problems_of(plans)
+    assert len(found) == MOST_SHOWN
+    assert sum(each.count for each in found) == 60 * 4
+    assert found[-1].text() == "s3://in/49 row 1: is wrong in way 49 (and 140 other problems)"
+    assert problems_of(plans[:1] * 5)[0].count == 10
 
 
 @pytest.mark.parametrize(
