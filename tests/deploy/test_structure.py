@@ -26,7 +26,7 @@ LIBRARIES = {
 }  # fmt: skip
 SECRETS = {f"{API_KEY}_FILE", f"{DATABASE_URL}_FILE"}
 REPLICAS = ("replica-1", "replica-2")
-PORT = "9090"
+PORT, METRICS_PORT = "9090", "9464"
 
 
 def twins(name: str) -> set[str]:
@@ -93,8 +93,8 @@ def test_the_image_has_what_it_is_built_from_and_no_rights() -> None:
     carried = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     needed = {source.split("/")[0] for source in carried} | {project["project"]["readme"]}
     assert needed <= set(copied)
-    extras = re.findall(r"/src\[(\w+)\]", deployed.DOCKERFILE.read_text())
-    assert extras == ["team"]
+    [extras] = [each.split(",") for each in re.findall(r"/src\[([\w,]+)\]", deployed.DOCKERFILE.read_text())]
+    assert extras == ["otel", "team"]
     assert set(extras) <= set(project["project"]["optional-dependencies"])
 
 
@@ -107,7 +107,8 @@ def test_ports_agree() -> None:
     upstream = [each[1] for each in directives if each[0] == "server" and len(each) > 1]
     assert upstream == [f"{name}:{PORT}" for name in REPLICAS]
     for name in REPLICAS:
-        assert services[name]["expose"] == [PORT]
+        assert services[name]["expose"] == [PORT, METRICS_PORT]
+        assert services[name]["environment"]["BATCHES_MCP_METRICS_ADDRESS"] == f"0.0.0.0:{METRICS_PORT}"
         assert services[name]["environment"]["BATCHES_MCP_REST_PORT"] == PORT
     listened = {each[1] for each in directives if each[0] == "listen"}
     assert {port.split(":")[1] for port in services["nginx"]["ports"]} == listened == {"8443"}
@@ -115,6 +116,10 @@ def test_ports_agree() -> None:
     assert passed == {"http://replicas", f"http://idp:{services['idp']['environment']['PORT']}"}
     chart = (deployed.CHART / "templates" / "deployment.yaml").read_text()
     assert re.findall(r"containerPort: (\d+)", chart) == [PORT]
+    assert str(yaml.safe_load((deployed.CHART / "values.yaml").read_text())["metrics"]["port"]) == METRICS_PORT
+    # Who reaches the service reaches no metrics.
+    assert "metrics" not in (deployed.CHART / "templates" / "service.yaml").read_text()
+    assert METRICS_PORT not in deployed.NGINX.read_text()
     assert f'BATCHES_MCP_REST_PORT, value: "{PORT}"' in chart
 
 

@@ -22,7 +22,7 @@ NOWHERE = ("--base-url", "http://127.0.0.1:9")
 def test_a_server_is_ready_and_needs_no_credential_to_say_so() -> None:
     with http_server(*NOWHERE, "--rest", "--rest-port", "0", BATCHES_MCP_TOKEN=TOKEN) as url:
         answer = httpx2.get(url.replace("/mcp", "/readyz"))
-    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    assert (answer.status_code, answer.json()["status"], answer.json()["checks"]) == (200, "ready", {"state": "ok"})
     assert answer.headers["cache-control"] == "no-store"
     assert not list(Path(os.environ[STATE_DIR]).glob("ready*"))
 
@@ -42,6 +42,7 @@ def test_a_state_folder_that_cannot_be_used_is_named_without_its_path(tmp_path: 
             assert answer.json() == {
                 "status": "not ready",
                 "not_ready": {"state": "it cannot be used; the server's log has the details"},
+                "checks": {"state": "it cannot be used; the server's log has the details"},
             }
         process.say_until(f"not ready: state: .*{folder}")
         assert httpx2.get(f"{url}/healthz").status_code == 200

@@ -203,7 +203,7 @@ def test_creates_that_wait_for_their_turn_are_not_sent(transport: str) -> None:
         answers = [server.call(CREATE, {"requests": requests(1, f"c{number}-")}) for number in range(18)]
         upstream.wait_for(16)
         for _ in range(2):
-            server.process.say_until("all 16 turns are taken; another one waits")
+            server.process.say_until("16 creates are under way; another one waits")
         server.process.popen.send_signal(signal.SIGTERM)
         server.process.say_until(UNDER_WAY)
         upstream.answered.set()

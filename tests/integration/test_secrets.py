@@ -73,7 +73,8 @@ async def test_an_unexpected_exception_reaches_no_client_and_no_log_in_clear(
     assert SECRET not in result.model_dump_json()
     assert "RuntimeError" not in result.model_dump_json()
     logged = capsys.readouterr().err
-    reference = text_of(result).partition("(reference ")[2][:8]
+    reference = text_of(result).partition("(reference ")[2].partition(")")[0]
+    assert reference
     assert f"(reference {reference})" in logged
     assert "RuntimeError: connecting with ***" in logged
     assert SECRET not in logged

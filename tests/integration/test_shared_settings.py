@@ -17,7 +17,7 @@ from batches_mcp.store.migrations import LATEST
 from tests.support.creates import agent, create, end, requests
 from tests.support.objects import object_server
 from tests.support.postgres import PASSWORD, fresh_schema, fresh_url, url_of
-from tests.support.servers import RESULTS, command, environment
+from tests.support.servers import RESULTS, command, environment, running
 from tests.support.states import OBJECT_STORE
 
 
@@ -157,3 +157,25 @@ def test_a_bucket_that_is_not_there_is_said_at_the_start(url: str, aws: dict[str
     assert "the object store s3://nowhere/x cannot be used" in said
     assert "look at that store and the rights to it" in said
     assert "secret-of-s3" not in said
+
+
+def test_readiness_looks_at_every_place_of_the_state(url: str, objects: str, tmp_path: Path) -> None:
+    flags = ("--database-url", url, "--object-store", objects, "--base-url", "http://127.0.0.1:9")
+    mark = tmp_path / "objects" / "batches-mcp.json"
+    with running(["serve", "--transport", "http", "--port", "0", *flags]) as process:
+        ready = process.say_until(r"serving MCP at (http://\S+)/mcp")[1] + "/readyz"
+        mark.rename(tmp_path / "away")
+        said = httpx2.get(ready)
+        assert said.status_code == 503
+        assert said.json()["not_ready"] == {"object_store": "it cannot be used; the server's log has the details"}
+        checks = {
+            "state": "ok",
+            "database": "ok",
+            "object_store": said.json()["not_ready"]["object_store"],
+            "lease": "ok",
+        }
+        assert said.json()["checks"] == checks
+        process.say_until("not ready: object_store: the object store file://.*batches-mcp.json is no longer there")
+        (tmp_path / "away").rename(mark)
+        assert (httpx2.get(ready).status_code, httpx2.get(ready).json()["checks"]["object_store"]) == (200, "ok")
+    assert not [line for line in process.lines if PASSWORD in line]

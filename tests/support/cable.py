@@ -1,19 +1,19 @@
-"""A way to a database that can be cut: connections break, and new ones are refused until it is mended."""
+"""A way to a server that can be cut: connections break, and new ones are refused until it is mended."""
 
 from __future__ import annotations
 
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Cable:
-    """From a port of this machine to a PostgreSQL server's socket."""
+    """From a port of this machine to a server: the path of its socket, or its port here."""
 
-    target: str
+    target: str | int
     port: int = 0
     _whole: threading.Event = field(default_factory=threading.Event)
     _open: set[socket.socket] = field(default_factory=set)
@@ -36,11 +36,17 @@ class Cable:
             if not self._whole.is_set():
                 near.close()
                 continue
-            far = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            far.connect(self.target)
+            far = self._connected()
             self._open |= {near, far}
             for source, sink in ((near, far), (far, near)):
                 threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    def _connected(self) -> socket.socket:
+        if isinstance(self.target, int):
+            return socket.create_connection(("127.0.0.1", self.target))
+        far = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        far.connect(self.target)
+        return far
 
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
@@ -53,10 +59,15 @@ class Cable:
             each.close()
 
 
+def cable_to(host: str) -> AbstractContextManager[Cable]:
+    """A cable to the PostgreSQL server whose socket is in that folder."""
+    return laid(f"{host}/.s.PGSQL.5432")
+
+
 @contextmanager
-def cable_to(host: str) -> Iterator[Cable]:
-    """A cable to the server whose socket is in that folder."""
-    cable = Cable(f"{host}/.s.PGSQL.5432")
+def laid(target: str | int) -> Iterator[Cable]:
+    """A cable to a server, as long as the block lasts."""
+    cable = Cable(target)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         cable.port = listener.getsockname()[1]
         cable.mend()

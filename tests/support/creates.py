@@ -98,9 +98,16 @@ def end(sandbox: Sandbox, batch_id: str) -> None:
 def existing(url: str, key: str) -> list[str]:
     """The ids of the batches that exist upstream, newest first."""
     headers = {"x-api-key": key, "anthropic-version": "2023-06-01"}
+    found: list[str] = []
     with httpx2.Client(trust_env=False) as client:
-        page = client.get(f"{url}/v1/messages/batches", params={"limit": 1000}, headers=headers).json()
-    return [batch["id"] for batch in page["data"]]
+        more = True
+        while more:
+            after = {"after_id": found[-1]} if found else {}
+            asked: dict[str, str | int] = {"limit": 1000, **after}
+            page = client.get(f"{url}/v1/messages/batches", params=asked, headers=headers).json()
+            found += [batch["id"] for batch in page["data"]]
+            more = page["has_more"]
+    return found
 
 
 def made_by_another(url: str, key: str, count: int, name: str = "r") -> str:

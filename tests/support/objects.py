@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +20,8 @@ def object_server() -> Iterator[str]:
         assert process.stderr is not None
         try:
             found = next(match for line in process.stderr if (match := re.search(r"http://127\.0\.0\.1:\d+", line)))
+            # It says a line for each request, and would wait for somebody to read them.
+            threading.Thread(target=deque, args=(process.stderr, 0), daemon=True).start()
             yield found[0]
         finally:
             process.kill()

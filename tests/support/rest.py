@@ -30,10 +30,16 @@ class Served:
 
 
 @contextmanager
-def rest_server(base_url: str, *flags: str, key: str | None = "test-key", **env: str) -> Iterator[Served]:
+def rest_server(
+    base_url: str,
+    *flags: str,
+    key: str | None = "test-key",
+    limits: str | None = None,
+    **env: str,
+) -> Iterator[Served]:
     """Our server over HTTP on free ports, with REST."""
     serve = ["serve", "--transport", "http", "--port", "0", "--rest", "--rest-port", "0", "--base-url", base_url]
-    with running([*serve, *flags], key, **env) as process:
+    with running([*serve, *flags], key, limits=limits, **env) as process:
         said = process.say_until(r"serving MCP at (http://\S+) and REST at (http://\S+)")
         yield Served(said[1], said[2], process)
 

@@ -161,11 +161,19 @@ class Process:
 
 @contextmanager
 def running(
-    arguments: Sequence[str], key: str | None = "test-key", cwd: Path | str | None = None, **env: str
+    arguments: Sequence[str],
+    key: str | None = "test-key",
+    cwd: Path | str | None = None,
+    limits: str | None = None,
+    **env: str,
 ) -> Iterator[Process]:
-    """Run our program until the end of the block, then see to it that it ends."""
+    """Run our program until the end of the block, then see to it that it ends; `limits`, in JSON, replace its own."""
+    program = command(*arguments)
+    if limits is not None:
+        program = [sys.executable, "-m", "tests.support.limited", limits, *arguments]
+        env["PYTHONPATH"] = str(ROOT)
     popen = subprocess.Popen(
-        command(*arguments),
+        program,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

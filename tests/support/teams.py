@@ -41,10 +41,17 @@ def teams_file(folder: Path, teams: Mapping[str, Any] | None = None, **more: Any
 
 @contextmanager
 def service(
-    base_url: str, folder: Path, *flags: str, key: str | None, teams: Mapping[str, Any] | None = None, **env: str
+    base_url: str,
+    folder: Path,
+    *flags: str,
+    key: str | None,
+    teams: Mapping[str, Any] | None = None,
+    limits: str | None = None,
+    **env: str,
 ) -> Iterator[Served]:
     """A service with teams, over MCP and REST."""
-    with rest_server(base_url, "--teams", str(teams_file(folder, teams)), *flags, key=key, **env) as served:
+    file = teams_file(folder, teams)
+    with rest_server(base_url, "--teams", str(file), *flags, key=key, limits=limits, **env) as served:
         yield served
 
 

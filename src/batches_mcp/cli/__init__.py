@@ -15,6 +15,7 @@ from batches_mcp.cli.examples import epilog
 from batches_mcp.core.diagnostics import did_you_mean
 from batches_mcp.core.errors import BatchesMcpError, CapabilityError, TeamsError, UnreadableFile, UsageError
 from batches_mcp.core.limits import LIMITS, Limits
+from batches_mcp.core.logs import written_as_json
 from batches_mcp.core.redact import printable
 
 if TYPE_CHECKING:
@@ -148,5 +149,6 @@ def run(arguments: list[str] | None = None, limits: Limits = LIMITS, clock: Cloc
 
 
 def _failed(text: str, code: int) -> int:
-    click.echo("\n".join(map(printable, text.split("\n"))), err=True)
+    if not written_as_json(text, logging.ERROR):
+        click.echo("\n".join(map(printable, text.split("\n"))), err=True)
     return code

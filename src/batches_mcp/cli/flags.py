@@ -87,6 +87,14 @@ log_level = flag(
     help="How much is logged to standard error.",
 )
 
+log_format = flag(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: one object a line, for programs that collect logs.",
+)
+
 capability = flag(
     "--capability",
     type=click.Path(path_type=Path),

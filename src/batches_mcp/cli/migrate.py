@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from batches_mcp.cli.flags import database_url_flag
-from batches_mcp.cli.startup import installed_for_teams, say
+from batches_mcp.cli.startup import installed, say
 from batches_mcp.core.errors import UsageError
 from batches_mcp.core.settings import DATABASE_URL, Environment
 
@@ -21,7 +21,7 @@ def migrate(*, database_url: str | None) -> None:
     url = database_url or (found.get_secret_value() if found else None)
     if url is None:
         raise UsageError(f"migrate: which database? Give --database-url, or set {DATABASE_URL}")
-    with installed_for_teams():
+    with installed("--database-url", "team"):
         from batches_mcp.store import migrations
         from batches_mcp.store.postgres import Postgres
     database = Postgres(url)

@@ -14,10 +14,12 @@ import click
 
 from batches_mcp.cli import service
 from batches_mcp.cli.access import AccessSettings, access_flags
-from batches_mcp.cli.flags import HomePath, batch_flags, flag, folders, log_level, upstream_flags
-from batches_mcp.cli.startup import Ready, ready, say
+from batches_mcp.cli.flags import HomePath, batch_flags, flag, folders, log_format, log_level, upstream_flags
+from batches_mcp.cli.startup import Ready, configure_logging, ready, say
 from batches_mcp.core.errors import ServeError, UsageError
+from batches_mcp.core.logs import LogFormat
 from batches_mcp.core.plan import BehaviorName
+from batches_mcp.core.redact import Redactor
 from batches_mcp.core.settings import (
     TOKEN,
     BatchSettings,
@@ -77,8 +79,16 @@ _HTTP_DRAIN_S = 600.0
     metavar="SECONDS",
     help="How long creates under way may take to end when the server is told to stop.  [default: 10, over HTTP 600]",
 )
+@flag(
+    "--upstream-calls",
+    type=click.IntRange(1, 1_000),
+    metavar="N",
+    help="How many calls of the API may be under way at a time; more wait, each caller in its turn.  [default: 100]",
+)
 @access_flags
+@flag("--metrics-address", metavar="HOST:PORT", help="Serve metrics for Prometheus there, to whoever asks.")
 @log_level
+@log_format
 def serve(
     *,
     transport: Transport,
@@ -93,8 +103,11 @@ def serve(
     confirm_over: float | None,
     protocol: Protocol,
     drain: float | None,
+    upstream_calls: int | None,
     access: AccessSettings,
+    metrics_address: str | None,
     log_level: str,
+    log_format: LogFormat,
 ) -> int:
     """Serve the capability's tools over MCP. File arguments may read in DIR, as with --root.
 
@@ -104,6 +117,8 @@ def serve(
     """
     from batches_mcp.core.signals import leave
 
+    if log_format == "json":
+        configure_logging(log_level, Redactor.of(()), log_format)  # the secrets are not known yet, nor used
     if rest and transport != "http":
         raise UsageError("--rest is served over HTTP only; add --transport http")
     if rest_port is not None and not rest:
@@ -118,18 +133,29 @@ def serve(
     with ExitStack() as stack:
         root = default_root(environment) if http is None and not more_roots else None
         batch = replace(batch, roots=(*batch.roots, *_existing(more_roots)), confirm_over_usd=confirm_over)
-        found = ready(upstream, environment, log_level, batch, root, with_rest=rest, teams=teams)
+        found = ready(upstream, environment, log_level, batch, root, with_rest=rest, teams=teams, log_format=log_format)
         prepared = stack.enter_context(found)
+        if upstream_calls is not None:
+            prepared = replace(prepared, limits=replace(prepared.limits, upstream_calls=upstream_calls))
+        callers: list[Callers] = []
+        if any(name.startswith("OTEL_") for name in environment.values):
+            from batches_mcp.cli.observed import with_telemetry
+
+            prepared = with_telemetry(prepared, environment.values, stack, over_http=http is not None)
+        if metrics_address is not None:
+            from batches_mcp.cli.observed import with_metrics
+
+            prepared = with_metrics(prepared, metrics_address, callers)
         if http is not None:
             doors = service.doors(access, teams, prepared) if access.given else None
-            number = _serve_http(prepared, http, batch, _HTTP_DRAIN_S if drain is None else drain, doors)
+            number = _serve_http(prepared, http, batch, _HTTP_DRAIN_S if drain is None else drain, doors, callers)
             stack.close()
             leave(128 + number if number else 0)
         from batches_mcp.serve import stdio
         from batches_mcp.serve.draining import Draining
 
         draining = Draining(_STDIO_DRAIN_S if drain is None else drain)
-        server = prepared.server(draining)
+        server = prepared.server(draining, callers.append)
 
         if sys.stdin.isatty():
             say("serving MCP over standard input, where a client is expected; Ctrl-D ends")
@@ -149,7 +175,12 @@ def _existing(folders: Sequence[Path]) -> list[Path]:
 
 
 def _serve_http(
-    prepared: Ready, settings: HttpSettings, batch: BatchSettings, drain_s: float, doors: service.Service | None
+    prepared: Ready,
+    settings: HttpSettings,
+    batch: BatchSettings,
+    drain_s: float,
+    doors: service.Service | None,
+    running: list[Callers],
 ) -> int:
     """Serve MCP, and REST if there is any, until a signal, whose number is returned."""
     from batches_mcp.serve import http, result_files
@@ -158,9 +189,8 @@ def _serve_http(
 
     if settings.token is None and doors is None:
         settings = replace(settings, admission=prepared.admission())
-    running: list[Callers] = []
     draining = Draining(drain_s)
-    readiness = Readiness(draining, {"state": prepared.state.check})
+    readiness = Readiness(draining, prepared.state.checks())
     server = prepared.server(draining, running.append, None if doors is None else doors.guard)
     rest = prepared.rest
     app: http.RestApp | None = None
@@ -176,7 +206,7 @@ def _serve_http(
         return await result_files.find(running[-1], tools, request, account, name)
 
     access = None if doors is None else doors.access
-    return http.run(server, settings, tools, find, port, say, ways, readiness, app, access)
+    return http.run(server, settings, tools, find, port, say, ways, readiness, app, access, prepared.limits)
 
 
 def _ways_on(prepared: Ready) -> WaysOn:

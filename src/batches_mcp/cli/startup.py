@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,8 +15,9 @@ from pydantic import SecretStr
 
 from batches_mcp.core.errors import CallError, UsageError
 from batches_mcp.core.limits import LIMITS, Limits
+from batches_mcp.core.logs import LogFormat, configure, written_as_json
 from batches_mcp.core.plan import BehaviorName, RequestPlan, credential_templates
-from batches_mcp.core.redact import RedactingFilter, Redactor, printable
+from batches_mcp.core.redact import Redactor, printable
 from batches_mcp.core.server_plan import RestPlan, ServerPlan
 from batches_mcp.core.settings import (
     DATABASE_URL,
@@ -34,9 +34,11 @@ from batches_mcp.core.state import StateFolder
 from batches_mcp.core.variables import Variables
 
 if TYPE_CHECKING:
+    from mcp.server.context import ServerMiddleware
     from mcp.server.lowlevel import Server
 
     from batches_mcp.access.teams import Teams
+    from batches_mcp.core.observe import Observer
     from batches_mcp.exchange.upstream import Clock, Upstream
     from batches_mcp.language.link import Linked
     from batches_mcp.sandbox.config import SandboxOptions
@@ -62,12 +64,14 @@ class Ready:
     rest: RestPlan | None = None
     limits: Limits = LIMITS
     clock: Clock | None = None
+    observers: tuple[Observer, ...] = ()
+    middleware: tuple[ServerMiddleware[Any], ...] = ()
 
     def upstream(self) -> Upstream:
         """The way to the upstream, not entered yet."""
         from batches_mcp.exchange.upstream import Upstream
 
-        return Upstream(self.limits, self.clock)
+        return Upstream(self.limits, self.clock, self.observers)
 
     def admission(self) -> Admission | None:
         """What the capability asks of callers over HTTP; None when it asks nothing.
@@ -115,12 +119,14 @@ class Ready:
             draining=draining,
             opened=opened,
             guard=guard,
+            middleware=self.middleware,
         )
 
 
 def say(text: str) -> None:
     """A line for the person who started the program; standard output is not ours to write to."""
-    click.echo(f"batches-mcp: {printable(text)}", err=True)
+    if not written_as_json(text):
+        click.echo(f"batches-mcp: {printable(text)}", err=True)
 
 
 @contextmanager
@@ -134,6 +140,7 @@ def ready(
     with_rest: bool = False,
     sandbox: SandboxOptions | None = None,
     teams: Teams | None = None,
+    log_format: LogFormat = "text",
 ) -> Iterator[Ready]:
     """Compile the capability file that the settings name; an embedded sandbox lives as long as the context.
 
@@ -194,8 +201,12 @@ def ready(
         secrets += [*([token] if token else []), *(teams.api_keys if teams else ())]
         database_url = given.database_url or environment.secret(DATABASE_URL)
         secrets += _secrets_of(database_url)
+        if any(name.startswith("OTEL_") for name in environment.values):
+            from batches_mcp.core import telemetry
+
+            secrets += map(SecretStr, telemetry.secrets_of(environment.values))
         redactor = Redactor.of(secret.get_secret_value() for secret in secrets)
-        configure_logging(log_level, redactor)
+        configure_logging(log_level, redactor, log_format)
         for uri in {_shown_base(call.request, variables) for call in calls}:
             if origin_of(uri) not in known_origins() and not settings.sandbox:
                 say(f"requests go to {origin_of(uri)}")
@@ -219,7 +230,7 @@ def _secrets_of(database_url: SecretStr | None) -> list[SecretStr]:
     """
     if database_url is None:
         return []
-    with installed_for_teams():
+    with installed("--database-url", "team"):
         from batches_mcp.store.postgres import secrets_of
     return list(map(SecretStr, secrets_of(database_url.get_secret_value())))
 
@@ -240,14 +251,14 @@ def _state(folder: StateFolder, database_url: SecretStr | None, given: BatchSett
         raise UsageError(f"{other} shares the state with other servers, which needs {missing} as well")
     if not given.ledger:
         raise UsageError("--database-url is for the ledger; leave --no-ledger out")
-    with installed_for_teams():
+    with installed("--database-url", "team"):
         from batches_mcp.store.shared import open_shared
     return open_shared(folder, database_url.get_secret_value(), given.object_store)
 
 
 @contextmanager
-def installed_for_teams() -> Iterator[None]:
-    """Around imports of what only the extra `team` brings.
+def installed(what: str, extra: str) -> Iterator[None]:
+    """Around imports of what only an extra brings, and `what` needs.
 
     Raises:
         UsageError: it is not installed.
@@ -255,8 +266,8 @@ def installed_for_teams() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        advice = 'install "batches-mcp[team]"'
-        raise UsageError(f"--database-url needs packages that are not installed ({error}); {advice}") from error
+        advice = f'install "batches-mcp[{extra}]"'
+        raise UsageError(f"{what} needs packages that are not installed ({error}); {advice}") from error
 
 
 def _readable(roots: Sequence[Path]) -> str:
@@ -282,12 +293,9 @@ def _rest(linked: Linked, base_url: str | None, environment: Mapping[str, str]) 
     return compile_rest(linked, base_url, environment)
 
 
-def configure_logging(level: str, redactor: Redactor) -> None:
+def configure_logging(level: str, redactor: Redactor, log_format: LogFormat = "text") -> None:
     """Log to standard error, with secrets masked in every record."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("batches-mcp: %(levelname)s: %(name)s: %(message)s"))
-    handler.addFilter(RedactingFilter(redactor))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    configure(level, redactor, sys.stderr, log_format)
 
 
 @contextmanager

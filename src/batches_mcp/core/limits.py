@@ -21,8 +21,13 @@ class Limits:
     first_pause_s: float = 0.5
     longest_pause_s: float = 8.0
     # At a time. Each upload holds 256 MB of disk at the most until it is answered, each download a thread.
+    upstream_calls: int = 100
     uploads: int = 16
     downloads: int = 16
+    # How many more may wait for their turn at each of these, and how long a call may. What outlasts its call, as
+    # uploads and downloads do, waits for as long as it takes.
+    waiting: int = 1_000
+    waiting_s: float = 20.0
     # Bodies that are read whole, and what is handed on at a time of one that is relayed.
     answer_bytes: int = 16_000_000
     error_bytes: int = 64_000
@@ -35,6 +40,13 @@ class Limits:
     # One request may be as large as the Messages API takes: 32 MB. Files are read in pieces of `read_bytes`.
     row_bytes: int = 32_000_000
     read_bytes: int = 1 << 18
+
+    # A client over HTTP: for the head of a request; for its body, and how fast that must come on the whole beside that;
+    # for taking what is sent to it. Links that are slow, but alive, are faster.
+    head_s: float = 20.0
+    body_s: float = 30.0
+    body_bytes_per_s: float = 1_000.0
+    unread_s: float = 300.0
 
     # Before each look for the batch of a create that got no answer: it may take a moment to be listed. In all 30 s.
     look_pauses_s: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0)

@@ -19,7 +19,7 @@ import httpx2
 from batches_mcp.core.limits import Limits
 from batches_mcp.exchange.relayed import Relayed
 from batches_mcp.exchange.request import Request
-from batches_mcp.exchange.result import Answer
+from batches_mcp.exchange.result import Answer, is_jsonl
 from batches_mcp.exchange.transport import Body, ClientSettings, no_answer
 
 
@@ -62,7 +62,7 @@ class Transfers:
                 response.close()
 
         try:
-            return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=self._limiter)
+            return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=self._downloading)
         finally:
             stopped.set()
 
@@ -84,14 +84,15 @@ class Transfers:
             return body.answer()
 
         try:
-            return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=self._limiter)
+            return await anyio.to_thread.run_sync(exchange, abandon_on_cancel=True, limiter=self._quick)
         except anyio.get_cancelled_exc_class():
             opened.give_up()
             raise
 
     def relayed(self, request: Request, head: Answer, opened: Opened) -> Relayed:
         """The answer that was opened, to be read once."""
-        return opened.relayed(request, head, self._limits, self._limiter)
+        long = is_jsonl(head.media_type, declared=False) and head.succeeded
+        return opened.relayed(request, head, self._limits, self._relaying if long else self._quick)
 
     def close(self) -> None:
         """Close the connections that are kept."""
@@ -102,13 +103,24 @@ class Transfers:
     def _shared_client(self) -> httpx2.Client:
         if self._client is None:
             timeout = self._settings.timeout(self._limits.call_s)
-            self._client = httpx2.Client(**self._settings.options(), timeout=timeout)
+            # Threads are what bounds its connections.
+            limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
+            self._client = httpx2.Client(**self._settings.options(), limits=limits, timeout=timeout)
         return self._client
 
+    # Long downloads must not use up the threads that all else runs in, nor those of each other's kind.
+
     @cached_property
-    def _limiter(self) -> anyio.CapacityLimiter:
-        """Long downloads must not use up the threads that all else runs in."""
+    def _downloading(self) -> anyio.CapacityLimiter:
         return anyio.CapacityLimiter(self._limits.downloads)
+
+    @cached_property
+    def _relaying(self) -> anyio.CapacityLimiter:
+        return anyio.CapacityLimiter(self._limits.downloads)
+
+    @cached_property
+    def _quick(self) -> anyio.CapacityLimiter:
+        return anyio.CapacityLimiter(self._limits.upstream_calls)
 
 
 def _hand_over(chunks: Iterator[bytes], take: Callable[[bytes], bool]) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -17,16 +17,18 @@ import anyio
 import anyio.to_thread
 import httpx2
 
+from batches_mcp.core.context import current
 from batches_mcp.core.errors import Retry, UpstreamUnreachable
 from batches_mcp.core.limits import LIMITS, Limits
+from batches_mcp.core.observe import Observer
 from batches_mcp.core.redact import excerpt
 from batches_mcp.exchange.failure import retry_after_s, retry_of, time_of
+from batches_mcp.exchange.queue import FairQueue
 from batches_mcp.exchange.relayed import Relayed
 from batches_mcp.exchange.request import Request, Upload, invalid
 from batches_mcp.exchange.result import Answer
 from batches_mcp.exchange.transfer import Opened, Transfers
 from batches_mcp.exchange.transport import Body, ClientSettings, no_answer
-from batches_mcp.exchange.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +44,26 @@ class Clock:
 
 
 class Upstream:
-    """Owns the HTTP clients; an async context manager, entered once for a server's life."""
+    """Owns the HTTP clients; an async context manager, entered once for a server's life.
 
-    def __init__(self, limits: Limits = LIMITS, clock: Clock | None = None) -> None:
+    `wall_ahead_s` is by how much the upstream's time of day is ahead of this machine's, by the last `Date` it gave.
+    """
+
+    def __init__(self, limits: Limits = LIMITS, clock: Clock | None = None, observers: Sequence[Observer] = ()) -> None:
         self.limits = limits
         self.clock = clock or Clock()
-        self.uploads = Turns(self.limits.uploads)
+        self.observers = observers
+        waiting = self.limits.waiting
+        # Each of its own, so that quick calls do not wait for what takes long.
+        self.calls = FairQueue("calls of the API", self.limits.upstream_calls, waiting, self.limits.waiting_s)
+        self.uploads = FairQueue("creates", self.limits.uploads, waiting)
+        self.downloads = FairQueue("downloads", self.limits.downloads, waiting)
         self._settings = ClientSettings(self.limits)
         self._transfers = Transfers(self.limits, self._settings)
         self._stack = AsyncExitStack()
         self._clients: dict[bool, httpx2.AsyncClient] = {}
         self._ahead_s: float | None = None
+        self.wall_ahead_s = 0.0
 
     def time_s(self) -> float:
         """The upstream's time of day (Unix time), by the last `Date` it gave; our own as long as there was none."""
@@ -62,6 +73,11 @@ class Upstream:
     def time_is_known(self) -> bool:
         """Whether the upstream has told its time."""
         return self._ahead_s is not None
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for their turn."""
+        return self.calls.waiting + self.uploads.waiting + self.downloads.waiting
 
     def load(self) -> None:
         """Import and make in advance, in any thread, what the first request would otherwise wait for."""
@@ -89,19 +105,18 @@ class Upstream:
 
         A `repeatable` request is sent again after any failure that may pass; another one only when the upstream
         certainly did not accept it, and one that is sent `once` not at all. JSONL is read just as far as one result
-        can hold. `settling` tells that what the request names was made just now, so that a 404 may pass as well. An
-        upload waits for its turn among `uploads` before its first byte is sent.
+        can hold. `settling` tells that what the request names was made just now, so that a 404 may pass as well. Each
+        attempt waits for its turn among `calls`, an upload as a whole among `uploads`.
 
         Raises:
-            UpstreamUnreachable: there was no answer within the time of a call, or of an upload; or there are no more
-                turns for uploads.
+            UpstreamUnreachable: there was no answer within the time of a call, or of an upload; or no turn.
             UnusableAnswer: the answer is larger than anything one result could be made of.
             InvalidArguments: the request cannot be sent at all.
         """
         if isinstance(request.body, Upload):
             upload = partial(self._exchange, request, repeatable, declared_jsonl)
             async with self.uploads.turn():
-                return await self._until_answered(request, upload, repeatable=repeatable, settling=settling)
+                return await self._until_answered(request, upload, None, repeatable=repeatable, settling=settling)
         deadline_s = self.clock.now_s() + self.limits.call_s
 
         async def exchange() -> Answer:
@@ -110,7 +125,7 @@ class Upstream:
 
         attempts = 1 if once else self.limits.attempts
         return await self._until_answered(
-            request, exchange, repeatable=repeatable, settling=settling, attempts=attempts
+            request, exchange, self.calls, repeatable=repeatable, settling=settling, attempts=attempts
         )
 
     async def download(self, request: Request, take: Callable[[bytes], bool], *, settling: bool = False) -> Answer:
@@ -126,9 +141,10 @@ class Upstream:
             UnusableAnswer: the answer is not JSONL.
             InvalidArguments: the request cannot be sent at all.
         """
-        return await self._until_answered(
-            request, lambda: self._transfers.download(request, take), repeatable=True, settling=settling
-        )
+        async with self.downloads.turn():
+            return await self._until_answered(
+                request, lambda: self._transfers.download(request, take), None, repeatable=True, settling=settling
+            )
 
     @asynccontextmanager
     async def relay(self, request: Request, *, settling: bool = False) -> AsyncIterator[Relayed]:
@@ -143,7 +159,7 @@ class Upstream:
         """
         opened = Opened()
         head = await self._until_answered(
-            request, lambda: self._transfers.open(request, opened), repeatable=True, settling=settling
+            request, lambda: self._transfers.open(request, opened), self.calls, repeatable=True, settling=settling
         )
         relayed = self._transfers.relayed(request, head, opened)
         try:
@@ -155,19 +171,21 @@ class Upstream:
         self,
         request: Request,
         exchange: Callable[[], Awaitable[Answer]],
+        queue: FairQueue | None,
         *,
         repeatable: bool,
         settling: bool,
         attempts: int | None = None,
     ) -> Answer:
-        """The outcome of the first exchange after which there is to be no other."""
+        """The outcome of the first exchange after which there is to be no other; each waits for its turn in `queue`."""
         deadline_s = self.clock.now_s() + self.limits.call_s
         most = attempts or self.limits.attempts
         attempt = 1
         while True:
-            outcome = await self._attempt(request, exchange, repeatable)
-            if isinstance(outcome, Answer) and (date_s := time_of(outcome.headers.get("date"))) is not None:
-                self._ahead_s = date_s - self.clock.now_s()
+            async with nullcontext() if queue is None else queue.turn(deadline_s - self.clock.now_s()):
+                outcome = await self._attempt(request, exchange, repeatable, attempt)
+            if isinstance(outcome, Answer):
+                self._note(outcome)
             pause_s = None if attempt == most else self._pause_s(outcome, repeatable, settling, attempt)
             if pause_s is None or self.clock.now_s() + pause_s >= deadline_s:
                 if isinstance(outcome, UpstreamUnreachable):
@@ -176,6 +194,13 @@ class Upstream:
             log.info("%r: trying again in %.1f s", request, pause_s)
             await self.clock.sleep(pause_s)
             attempt += 1
+
+    def _note(self, answer: Answer) -> None:
+        if (date_s := time_of(answer.headers.get("date"))) is not None:
+            self._ahead_s = date_s - self.clock.now_s()
+            self.wall_ahead_s = date_s - self.clock.wall_s()
+        if (call := current()) is not None:
+            call.upstream_request_id = excerpt(answer.request_id, 100) if answer.request_id else None
 
     def _pause_s(
         self, outcome: Answer | UpstreamUnreachable, repeatable: bool, settling: bool, attempt: int
@@ -198,6 +223,21 @@ class Upstream:
         return pause_s * (1 - 0.25 * self.clock.jitter())
 
     async def _attempt(
+        self, request: Request, exchange: Callable[[], Awaitable[Answer]], repeatable: bool, attempt: int
+    ) -> Answer | UpstreamUnreachable:
+        """One exchange, observed."""
+        if not self.observers:
+            return await self._exchanged(request, exchange, repeatable)
+        with ExitStack() as around:
+            told = [
+                around.enter_context(each.exchange(request.method, request.url, attempt)) for each in self.observers
+            ]
+            outcome = await self._exchanged(request, exchange, repeatable)
+            for tell in told:
+                tell(outcome.status if isinstance(outcome, Answer) else outcome.report.type)
+            return outcome
+
+    async def _exchanged(
         self, request: Request, exchange: Callable[[], Awaitable[Answer]], repeatable: bool
     ) -> Answer | UpstreamUnreachable:
         """One exchange; foreign exceptions end here."""
@@ -236,7 +276,8 @@ class Upstream:
         accepted. A request that must not be sent twice therefore gets a connection of its own.
         """
         if keep_alive not in self._clients:
-            limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20 if keep_alive else 0)
+            most = self.limits.upstream_calls + self.limits.uploads
+            limits = httpx2.Limits(max_connections=most, max_keepalive_connections=20 if keep_alive else 0)
             client = httpx2.AsyncClient(**self._settings.options(), limits=limits, timeout=self._settings.timeout(None))
             self._clients[keep_alive] = await self._stack.enter_async_context(client)
         return self._clients[keep_alive]

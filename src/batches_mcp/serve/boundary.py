@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -11,6 +10,7 @@ from mcp.shared.exceptions import MCPError
 from starlette.requests import ClientDisconnect
 
 from batches_mcp.core.errors import CallError, ErrorReport
+from batches_mcp.serve.requestids import request_id
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ async def attempt(what: str, answer: Awaitable[Answer]) -> Answer | ErrorReport:
         raise
     except Exception:
         # The SDK would hand the exception's text to clients of the 2025 revisions.
-        reference = secrets.token_hex(4)
+        reference = request_id()
         log.exception("%s failed unexpectedly (reference %s)", what, reference)
         return ErrorReport(
             "internal_error",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from starlette.requests import Request
 
 from batches_mcp.core.diagnostics import did_you_mean
 from batches_mcp.core.errors import ErrorReport
+from batches_mcp.core.logs import FIELDS
 from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.redact import Redactor, excerpt
 from batches_mcp.exchange import result
@@ -24,6 +26,8 @@ from batches_mcp.tools.admit import admit
 from batches_mcp.tools.behaviors import Behavior
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.confirm import Ask, nobody
+
+log = logging.getLogger(__name__)
 
 ERROR_META = "batches-mcp/error"
 
@@ -61,7 +65,11 @@ class Calls:
         if name not in self.tools:
             hint = did_you_mean(name, list(self.tools))
             raise MCPError(t.INVALID_PARAMS, "; ".join(filter(None, [f"Unknown tool: {excerpt(name, 100)}", hint])))
+        clock = self.callers.runtime.forward.upstream.clock
+        began_s = clock.now_s()
         found = await attempt(f"tool {name}", self.content(*self.tools[name], arguments, progress, request, ask))
+        if log.isEnabledFor(logging.INFO):
+            _told(name, found.type if isinstance(found, ErrorReport) else None, clock.now_s() - began_s)
         return self._failure(found) if isinstance(found, ErrorReport) else self._success(found)
 
     async def content(
@@ -113,3 +121,10 @@ class Calls:
             is_error=True,
             _meta={ERROR_META: self.redactor.json(report.data())},
         )
+
+
+def _told(tool: str, error_type: str | None, duration_s: float) -> None:
+    fields: dict[str, Any] = {"tool": tool, "duration_s": round(duration_s, 6)}
+    if error_type is not None:
+        fields["error_type"] = error_type
+    log.info("tool %s: %s", tool, error_type or "answered", extra={FIELDS: fields})

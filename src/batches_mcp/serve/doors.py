@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from batches_mcp.access.keys import NamedKey, holder
 from batches_mcp.access.principal import READ, SCOPES, WRITE, Principal, needed
+from batches_mcp.core.context import current
 from batches_mcp.serve.callers import SCOPE_KEY
 
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ class Doors:
         if isinstance(found, _Refusal):
             await self._refused(path, found, _ASKED)(scope, receive, send)
             return
+        if (call := current()) is not None:
+            call.team, call.principal = found.team_name, found.name
         lacking, receive = await self._lacking(found, scope, receive)
         if lacking:
             named = " and ".join(sorted(lacking))

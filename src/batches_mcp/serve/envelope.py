@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -10,6 +9,7 @@ from starlette.responses import JSONResponse
 
 from batches_mcp.core.errors import ErrorReport, Retry
 from batches_mcp.serve.incoming import ALLOW_DUPLICATE
+from batches_mcp.serve.requestids import request_id
 
 # https://platform.claude.com/docs/en/api/errors
 _TYPES = {
@@ -23,6 +23,8 @@ _TYPES = {
     504: "timeout_error",
     529: "overloaded_error",
 }
+# What Anthropic calls those of our own errors that it knows another name for.
+_ANTHROPICS = {"server_busy": "overloaded_error"}
 _SERVER_FAULT = 500
 # Of our own errors, by their type; what else was wrong was the request.
 _STATUS = {
@@ -33,6 +35,7 @@ _STATUS = {
     "cost_unknown": 402,
     "rate_limited": 429,
     "shutting_down": 503,
+    "server_busy": 503,
     "timeout": 504,
     "connection_error": 502,
     "unusable_answer": 502,
@@ -46,10 +49,8 @@ _STATUS = {
 
 
 def refusal(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """An error of ours, with an id of its own."""
-    return _response(
-        status, _TYPES.get(status) or _by_class(status), message, f"req_own_{secrets.token_hex(8)}", headers
-    )
+    """An error of ours, with the id by which the log knows the request."""
+    return _response(status, _TYPES.get(status) or _by_class(status), message, request_id(), headers)
 
 
 def failed(report: ErrorReport) -> JSONResponse:
@@ -65,7 +66,8 @@ def failed(report: ErrorReport) -> JSONResponse:
     message = f"{report.message} {_next_step(report)}".strip()
     if report.status is not None and report.request_id:
         return _response(status, report.type, message, report.request_id, headers)
-    return refusal(status, message, headers)
+    kind = _ANTHROPICS.get(report.type) or _TYPES.get(status) or _by_class(status)
+    return _response(status, kind, message, request_id(), headers)
 
 
 def _next_step(report: ErrorReport) -> str:

@@ -27,13 +27,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batches_mcp import __version__
 from batches_mcp.core.errors import CallError, ServeError
+from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.settings import Admission, HttpSettings
 from batches_mcp.core.signals import watch_signals
 from batches_mcp.serve import dashboard
 from batches_mcp.serve.auth import HEALTH_PATH, PROBES, READY_PATH, Gate, host_names
+from batches_mcp.serve.connections import limited
 from batches_mcp.serve.doors import KEY_PATH, PATH, WELL_KNOWN, Access, Doors
 from batches_mcp.serve.envelope import failed, refusal
+from batches_mcp.serve.identified import Identified
 from batches_mcp.serve.open_requests import Ending, OpenRequests
 from batches_mcp.serve.readiness import Readiness
 from batches_mcp.serve.toolarge import MAX_BODY_BYTES, WaysOn, too_large
@@ -116,6 +119,7 @@ def run(
     ready: Readiness,
     rest: RestApp | None = None,
     access: Access | None = None,
+    limits: Limits = LIMITS,
 ) -> int:
     """Serve until a signal, whose number is returned; `port` counts when the settings name none.
 
@@ -176,7 +180,7 @@ def run(
                     from batches_mcp.access.keyset import verifier as of_rules
 
                     verifiers.append(await entered.enter_async_context(of_rules(access.rules)))
-                return await _serve(application, listeners, requests)
+                return await _serve(Identified(application), listeners, requests, limits)
 
         return anyio.run(serve)
 
@@ -207,9 +211,11 @@ def _url(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-async def _serve(application: ASGIApp, listeners: list[socket.socket], requests: OpenRequests) -> int:
+async def _serve(application: ASGIApp, listeners: list[socket.socket], requests: OpenRequests, limits: Limits) -> int:
     config = uvicorn.Config(
         application,
+        http=limited(limits),
+        ws="none",  # which would go past the gate
         log_config=None,
         access_log=False,
         server_header=False,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import mcp.types as t
 from mcp.server.caching import CacheHint
-from mcp.server.context import ServerRequestContext
+from mcp.server.context import ServerMiddleware, ServerRequestContext
 from mcp.server.lowlevel import Server
 from pydantic import SecretStr
 
@@ -26,6 +27,7 @@ from batches_mcp.serve.calls import Calls
 from batches_mcp.serve.draining import Draining
 from batches_mcp.serve.identity import ICON, WEBSITE_URL
 from batches_mcp.serve.questions import AnswerNeeded, Questions
+from batches_mcp.serve.requestids import identify
 from batches_mcp.store.state import State
 from batches_mcp.tools.behaviors import Behavior
 from batches_mcp.tools.behaviors import load as load_answers
@@ -59,11 +61,13 @@ def build_server(
     draining: Draining | None = None,
     opened: Callable[[Callers], object] = lambda _: None,
     guard: Guard | None = None,
+    middleware: Sequence[ServerMiddleware[Any]] = (),
 ) -> Server[Calls]:
     """An MCP server for a compiled capability; `upstream` is entered and left with the server's own life.
 
     `ledger` and `account` are those of `running`. `draining` ends what it has under way. `opened` is told how calls
     are told apart, once there is anything that they share. With a `guard` every call must have passed a door.
+    `middleware` is around every message.
     """
     ending = draining or Draining(_DRAIN_S)
     listed = anyio.Event()
@@ -138,6 +142,7 @@ def build_server(
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
+    server.middleware += [identify, *middleware]
     shows_batches = dashboard.is_served(plan.tools)
     if shows_batches:
         server.extensions[dashboard.EXTENSION] = {}

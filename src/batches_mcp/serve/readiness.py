@@ -37,12 +37,16 @@ class Readiness:
     _found: dict[str, str | None] = field(default_factory=dict)
 
     async def __call__(self, _: Request) -> JSONResponse:
-        """200, or 503 with `not_ready`: what is not ready, and why."""
+        """200, or 503 with `not_ready`: what is not ready, and why. `checks` says of each check how it went."""
         headers = {"cache-control": "no-store"}
-        not_ready = {"server": "it is shutting down"} if self.draining.begun.is_set() else await self._not_ready()
+        if self.draining.begun.is_set():
+            not_ready, checked = {"server": "it is shutting down"}, {}
+        else:
+            not_ready = await self._not_ready()
+            checked = {name: not_ready.get(name, "ok") for name in self.checks}
         if not_ready:
-            return JSONResponse({"status": "not ready", "not_ready": not_ready}, 503, headers)
-        return JSONResponse({"status": "ready", "version": __version__}, headers=headers)
+            return JSONResponse({"status": "not ready", "not_ready": not_ready, "checks": checked}, 503, headers)
+        return JSONResponse({"status": "ready", "version": __version__, "checks": checked}, headers=headers)
 
     async def _not_ready(self) -> dict[str, str]:
         found: dict[str, str] = {}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,8 +96,12 @@ class FolderState:
             Spools(path / SPOOLS).remove_expired(now_s)
             ResultFiles(path / FOLDER).remove_expired(now_s)
 
-    def check(self) -> None:
-        check_writable(self.local)
+    @property
+    def leases_lost(self) -> int:
+        return 0
+
+    def checks(self) -> Mapping[str, Callable[[], None]]:
+        return {"state": partial(check_writable, self.local)}
 
     def close(self) -> None:
         pass

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable
 
-from batches_mcp.core.errors import StateUnusable
+from batches_mcp.core.errors import ErrorReport, Retry, StateUnusable
 from batches_mcp.store.postgres import Postgres
 
 log = logging.getLogger(__name__)
@@ -28,12 +28,16 @@ _UNTIL = f"clock_timestamp() + interval '{TERM_S:g} seconds'"
 
 
 class Lease:
-    """One process's lease, for all its accounts; `now_s` is a clock that only goes forward."""
+    """One process's lease, for all its accounts; `now_s` is a clock that only goes forward.
+
+    `lost` is how often it had run out when it was to be renewed.
+    """
 
     def __init__(self, database: Postgres, now_s: Callable[[], float] = time.monotonic) -> None:
         self.name = uuid.uuid4().hex
         self._database = database
         self._now_s = now_s
+        self.lost = 0
         self._renewed_s: float | None = None
         self._turn = threading.Lock()
         self._left = threading.Event()
@@ -79,6 +83,13 @@ class Lease:
             if self._renewed_s is not None:
                 self._renew()
 
+    def check(self) -> None:
+        """Raise StateUnusable when a lease was taken that this process may no longer act by."""
+        if self._renewed_s is not None and self.left_s <= 0:
+            message = f"the lease of this server could not be renewed for {ACT_FOR_S:g} s, so that it starts no create."
+            next_step = "Look at the database, and at the way to it."
+            raise StateUnusable(ErrorReport("state_unusable", message, next_step, Retry.HELPS, at_shell=next_step))
+
     def alive(self, name: str) -> bool:
         with self._database.transaction() as db:
             return bool(
@@ -104,6 +115,7 @@ class Lease:
         if renewed:
             self._renewed_s = began_s
         else:
+            self.lost += 1
             log.warning("the lease of this server had run out; what it had under way may be another's by now")
             self._take()
 

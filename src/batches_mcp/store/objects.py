@@ -6,8 +6,10 @@ One of them keeps the state that servers share; others hold what jobs read and w
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 
 # Written when a server starts, which shows that it may write there.
 _MARK = "batches-mcp.json"
+_LOOK_EVERY_S = 10.0
 _PIECE_BYTES = 1 << 20
 _PART_BYTES = 16 << 20
 _PARTS_AT_ONCE = 4
@@ -80,7 +83,8 @@ class Listed:
 
 
 class Objects:
-    """Objects by their keys; `name` is how messages call the store. Credentials come from the clouds' own settings.
+    """Objects by their keys; `name` is how messages call the store. Credentials come from the clouds' own settings;
+    `now_s` is a clock that only goes forward.
 
     Every method but `forget` raises StateUnusable when the store cannot be used.
 
@@ -89,9 +93,11 @@ class Objects:
         StateUnusable: the settings of its cloud lack something.
     """
 
-    def __init__(self, url: str, purpose: Purpose = STATE) -> None:
+    def __init__(self, url: str, purpose: Purpose = STATE, now_s: Callable[[], float] = time.monotonic) -> None:
         parts = urlsplit(url)
         self.name, self._purpose = url, purpose
+        self._now_s = now_s
+        self._answered_s = -math.inf
         self._folder: Path | None = None
         if parts.username or parts.password or parts.query or parts.fragment:
             raise UsageError(
@@ -109,6 +115,13 @@ class Objects:
     def check(self) -> None:
         """See whether the store is there and can be written to."""
         self.put(_MARK, f'{{"version": "{__version__}"}}\n'.encode())
+
+    def look(self) -> None:
+        """See whether the store answers; one that just did so is not asked again, for it may bill each question."""
+        if self._now_s() - self._answered_s > _LOOK_EVERY_S:
+            if self.read(_MARK) is None:
+                raise self._unusable(FileNotFoundError(_MARK), f"{_MARK} is no longer there")
+            self._answered_s = self._now_s()
 
     def put(self, key: str, content: bytes | Path, *, new: bool = False) -> bool:
         """Write an object, which is there wholly or not at all; false when a `new` one is there already."""

@@ -142,6 +142,7 @@ class AllRecords:
     limits: Limits = LIMITS
     stopping: threading.Event = field(default_factory=threading.Event)
     _open: dict[str, Records] = field(default_factory=dict)
+    _opening: threading.Lock = field(default_factory=threading.Lock)
 
     def of(self, account: str) -> Records:
         """The records of an account.
@@ -149,11 +150,12 @@ class AllRecords:
         Raises:
             StateUnusable: the state cannot be used.
         """
-        if account not in self._open:
-            state = self.state.account(account)
-            ledger = Ledger(state.database(self.limits.busy_s))
-            self._open[account] = Records(ledger, state.kept_requests(), state.presence(), state.answers())
-        return self._open[account]
+        with self._opening:
+            if account not in self._open:
+                state = self.state.account(account)
+                ledger = Ledger(state.database(self.limits.busy_s))
+                self._open[account] = Records(ledger, state.kept_requests(), state.presence(), state.answers())
+            return self._open[account]
 
     def begun(self, account: str) -> bool:
         """Whether there is anything to remember of an account."""

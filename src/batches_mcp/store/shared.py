@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from batches_mcp.api.batch import RESULTS_KEPT_S
@@ -153,8 +154,19 @@ class SharedState:
                 if now_s - written_s > kept_s:
                     self.objects.forget(key)
 
-    def check(self) -> None:
-        check_writable(self.local)
+    @property
+    def leases_lost(self) -> int:
+        return self.lease.lost
+
+    def checks(self) -> Mapping[str, Callable[[], None]]:
+        return {
+            "state": partial(check_writable, self.local),
+            "database": self._check_database,
+            "object_store": self.objects.look,
+            "lease": self.lease.check,
+        }
+
+    def _check_database(self) -> None:
         with self.database.transaction() as db:
             db.execute("SELECT 1")
 

@@ -6,7 +6,7 @@ of machines share (`shared`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -127,11 +127,14 @@ class State(Protocol):
             OSError: the folder cannot be read.
         """
 
-    def check(self) -> None:
-        """See that something can be kept now; one caller at a time.
+    @property
+    def leases_lost(self) -> int:
+        """How often this process was late to show that it lives."""
 
-        Raises:
-            StateUnusable: nothing can.
+    def checks(self) -> Mapping[str, Callable[[], None]]:
+        """Looks at the places that it is in, by their names, each for one caller at a time.
+
+        A look raises StateUnusable when nothing can be kept there now.
         """
 
     def close(self) -> None:

@@ -142,6 +142,9 @@ async def _post(
         )
         raise UnusableAnswer(report)
     account.forward.recent.note(outgoing.tool.request, outgoing.arguments, shaped, upstream.clock.now_s())
+    caller, about = account.runtime.caller, outgoing.about
+    for observer in upstream.observers:
+        observer.submitted(None if caller is None else caller.team_name, about.rows, about.estimate_usd)
     return batch
 
 
@@ -206,7 +209,7 @@ async def watch(account: Account, delivery: Delivery, progress: Progress) -> Non
     uploads = account.upstream.uploads
 
     def words(sent: int, total: int) -> str:
-        if not delivery.begun and uploads.all_taken:
+        if not delivery.begun and uploads.waiting:
             return f"waiting for its turn: {uploads.most} creates are sent at a time"
         return f"{sent:,} of {total:,} bytes sent" if sent < total else "waiting for the answer"
 

@@ -106,7 +106,11 @@ def _note_cost(account: Account, spool: Spool) -> None:
     try:
         records = account.begun_records()
         if records is not None and cost_usd is not None:
+            entry = records.ledger.find(spool.head.batch_id)
             records.ledger.cost(spool.head.batch_id, cost_usd)
+            if entry is not None and entry.cost_usd is None:
+                for observer in account.upstream.observers:
+                    observer.cost(entry.team, cost_usd)
     except CallError as error:
         log.warning("the cost of batch %s could not be written down: %s", spool.head.batch_id, error)
 

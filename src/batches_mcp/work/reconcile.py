@@ -81,7 +81,7 @@ async def confirm(account: Account, records: Records, entry: Entry) -> bool | No
     candidate = entry.last_seen
     ours = await _is_ours(account, records, entry, candidate)
     if ours is True:
-        await anyio.to_thread.run_sync(records.ledger.adopted, entry.key, candidate)
+        await _adopted(account, records, entry, candidate)
     elif ours is False:
         log.warning("batch %s has other custom_ids than the create it might have been of", entry.batch_id)
         await anyio.to_thread.run_sync(records.ledger.candidate, entry.key, None)
@@ -125,9 +125,17 @@ async def _look_once(account: Account, records: Records, entry: Entry) -> Verdic
                 pass
     alike = await anyio.to_thread.run_sync(records.ledger.alike, entry)
     found = evidence.verdict(ours, possible, await _doubt_left_s(account, records, entry, answer), alike)
-    if isinstance(found, Adopt) and not await anyio.to_thread.run_sync(records.ledger.adopted, entry.key, found.batch):
+    if isinstance(found, Adopt) and not await _adopted(account, records, entry, found.batch):
         return Candidates([found.batch])
     return found
+
+
+async def _adopted(account: Account, records: Records, entry: Entry, batch: Batch) -> bool:
+    """Whether a batch is an entry's from now on."""
+    adopted = await anyio.to_thread.run_sync(records.ledger.adopted, entry.key, batch)
+    for observer in account.upstream.observers if adopted else ():
+        observer.submitted(entry.team, entry.rows, entry.estimate_usd)
+    return adopted
 
 
 async def _doubt_left_s(account: Account, records: Records, entry: Entry, answer: Answer) -> float:

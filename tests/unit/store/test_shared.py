@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -14,6 +15,7 @@ from batches_mcp.store import migrations
 from batches_mcp.store.entry import Baseline, Begun, ClaimRules, Draft
 from batches_mcp.store.lease import ACT_FOR_S, Lease
 from batches_mcp.store.ledger import Ledger
+from batches_mcp.store.objects import Objects
 from batches_mcp.store.postgres import Postgres, secrets_of, shown
 from batches_mcp.store.shared import AccountDatabase, DatabaseNames
 from tests.support.cable import cable_to
@@ -187,6 +189,22 @@ def test_what_is_shown_of_a_url() -> None:
     assert secrets_of(url) == [url, "pass word"]
 
 
+def test_a_store_that_answered_is_not_asked_again_for_a_while(tmp_path: Path) -> None:
+    clock = Clock()
+    objects = Objects((tmp_path / "objects").as_uri(), now_s=clock)
+    objects.check()
+    objects.look()
+    mark = tmp_path / "objects" / "batches-mcp.json"
+    mark.unlink()
+    objects.look()
+    clock.now_s += 11
+    for _ in range(2):
+        with pytest.raises(StateUnusable, match=r"batches-mcp.json is no longer there"):
+            objects.look()
+    objects.check()
+    objects.look()
+
+
 # Leases
 
 
@@ -227,6 +245,7 @@ def test_a_holder_acts_for_20_s_after_the_beginning_of_its_last_renewal(database
     clock = Clock()
     lease = Lease(database, clock)
     assert lease.left_s == 0
+    lease.check()  # who never took one may take it when it is needed
     lease.enter()
     assert lease.left_s == ACT_FOR_S
     clock.now_s += 15
@@ -235,8 +254,11 @@ def test_a_holder_acts_for_20_s_after_the_beginning_of_its_last_renewal(database
     assert lease.left_s == ACT_FOR_S
     clock.now_s += 21
     assert lease.left_s == 0
+    with pytest.raises(StateUnusable, match="could not be renewed for 20 s, so that it starts no create"):
+        lease.check()
     lease.enter()
-    assert lease.left_s == ACT_FOR_S
+    lease.check()
+    assert (lease.left_s, lease.lost) == (ACT_FOR_S, 0)
     lease.leave()
 
 
@@ -246,7 +268,7 @@ def test_who_renewed_too_late_gets_another_name(url: str, database: Postgres) ->
     name = lease.name
     run_out(url)
     lease.renew()
-    assert lease.name != name
+    assert (lease.name != name, lease.lost) == (True, 1)
     assert not lease.alive(name)
     assert lease.alive(lease.name)
     lease.leave()

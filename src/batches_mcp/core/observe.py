@@ -1,0 +1,24 @@
+"""What an operator may watch: told by whoever does it, and heard by nobody unless metrics or traces were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Tell = Callable[[int | str], None]
+"""Takes the outcome of an exchange: the status of its answer, or the type of the error."""
+
+
+class Observer:
+    """Hears of what is done; each kind of them overrides what it wants to hear. Methods may be called in any thread."""
+
+    @contextmanager
+    def exchange(self, method: str, url: str, attempt: int) -> Iterator[Tell]:  # noqa: ARG002
+        """Around one exchange with the upstream, the `attempt`-th for the same request."""
+        yield lambda _: None
+
+    def submitted(self, team: str | None, requests: int, reserved_usd: float | None) -> None:
+        """A batch was made, which may cost what is reserved for it."""
+
+    def cost(self, team: str | None, actual_usd: float) -> None:
+        """It became known what a batch really cost."""
