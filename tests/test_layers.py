@@ -65,11 +65,12 @@ PURE = (
     "access.allowance", "access.keys", "access.principal", "access.teams",
     "requests.checks", "requests.cost", "requests.demand", "requests.kinds", "requests.known", "requests.models",
     "requests.parts", "requests.problems", "requests.scan", "requests.shape", "requests.template", "requests.tokens",
-    "store.causes", "store.entry", "store.rows",
+    "store.causes", "store.entry", "store.job", "store.rows",
     "api.batch", "api.ended", "api.headers", "api.links", "api.operations", "api.outcomes",
     "work.evidence", "work.refusals", "work.retryable",
     "tools.about", "tools.asked", "tools.cursor", "tools.page", "tools.totals", "tools.view",
     "job.steps",
+    "cluster.steps",
     "serve.incoming", "serve.openapi",
     "hosts.jsonc", "hosts.launch",
 )  # fmt: skip

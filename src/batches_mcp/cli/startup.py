@@ -270,6 +270,20 @@ def installed(what: str, extra: str) -> Iterator[None]:
         raise UsageError(f"{what} needs packages that are not installed ({error}); {advice}") from error
 
 
+@contextmanager
+def installed_for_jobs() -> Iterator[None]:
+    """Around imports of what only the extra `cluster` brings.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        advice = 'pip install "batches-mcp[cluster]"'
+        raise UsageError(f"jobs need packages that are not installed ({error}); {advice}") from error
+
+
 def _readable(roots: Sequence[Path]) -> str:
     """Which files a create may name, for the model."""
     if not roots:

@@ -19,6 +19,7 @@ from batches_mcp.cluster import shards
 from batches_mcp.cluster.local import ShardFiles
 from batches_mcp.cluster.plan import ShardPlan, plan, problems_of
 from batches_mcp.cluster.prepare import prepare
+from batches_mcp.cluster.requests import row_of
 from batches_mcp.cluster.shards import Shard
 from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.errors import InvalidArguments
@@ -73,6 +74,25 @@ def text_of(request: Any) -> str:
     return str(request["params"]["messages"][0]["content"])
 
 
+# Ids
+
+
+def test_the_ids_of_other_rows_or_of_another_template_are_others(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    files = ShardFiles(tmp_path / "shards")
+
+    def ids(name: str, values: list[str | None], asks: str = "Say {{a}}") -> list[str]:
+        shard = shard_of(parquet.made_of(tmp_path / f"{name}.parquet", "a", values))
+        [sent] = bodies(files, shard, plan(files, shard, template(asks), AROUND), template(asks), AROUND)
+        return [each["custom_id"] for each in sent]
+
+    first = ids("first", ["x", "y"])
+    assert [row_of(each) for each in first] == [0, 1]
+    assert ids("same", ["x", "y"]) == first
+    others = [ids("other", ["x", "z"]), ids("more", ["x", "y", "z"]), ids("first", ["x", "y"], "Tell {{a}}")]
+    assert not set(first) & {each for other in others for each in other}
+
+
 # Parts
 
 
@@ -107,7 +127,7 @@ def test_every_row_is_in_exactly_one_part_in_order(
             assert len(requests) == part.requests <= most_requests
             mine = range(part.first_row, part.first_row + part.rows)
             wanted = [(f"r{number:09}", f"Say {values[number]}") for number in mine if values[number] is not None]
-            assert [(each["custom_id"], text_of(each)) for each in requests] == wanted
+            assert [(each["custom_id"].partition("-")[0], text_of(each)) for each in requests] == wanted
         assert msgspec.json.decode(msgspec.json.encode(found), type=ShardPlan) == found
 
 
