@@ -374,6 +374,8 @@ def test_a_trial_is_a_job_of_its_own(cluster: Cluster) -> None:
     cluster.table("b", 12)
     trial, second = cluster.submit("--limit", "14", out="trial"), cluster.submit()
     assert trial != second
+    # The place of one is no place for the other.
+    assert cluster.submit("--limit", "14", code=2) == ""
     with cluster.worker("one"):
         assert cluster.until(trial, "done")["succeeded"] == 14
         assert cluster.until(second, "done")["succeeded"] == 24

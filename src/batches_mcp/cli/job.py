@@ -100,8 +100,8 @@ def submit(
     if found is not None and team not in found.teams:
         raise UsageError(f"--team: there is no team {team} in {teams}; it has {', '.join(found.teams)}")
     settings = JobSettings(
-        url=url,
-        out=out,
+        url=_absolute(url),
+        out=_absolute(out.rstrip("/") or out),
         template=params,
         part_rows=queue_requests,
         queue_requests=queue_requests,
@@ -115,6 +115,11 @@ def submit(
     )
     with ready(upstream, environment, log_level, batch, teams=found) as prepared, errors_at_shell(prepared):
         return anyio.run(partial(_submit, prepared, settings, found, as_json))
+
+
+def _absolute(url: str) -> str:
+    """A URL, or a path as workers in other folders know it."""
+    return url if "://" in url else str(Path(url).expanduser().absolute())
 
 
 async def _submit(prepared: Ready, settings: JobSettings, teams: Teams | None, as_json: bool) -> int:

@@ -52,6 +52,7 @@ async def submitted(tasks: Tasks, settings: JobSettings, *, as_json: bool) -> in
             return 1
         _tell_plan(settings, shards)
         await submission.check_caps(tasks, job, parts)
+        await submission.claim_output(tasks, job)
     elif job.state is JobState.DONE:
         say(f"job {job.id} was done before; nothing is sent")
     else:

@@ -23,7 +23,7 @@ from batches_mcp.cluster.plan import PartPlan
 from batches_mcp.cluster.prepare import prepare as written
 from batches_mcp.cluster.shards import Shard
 from batches_mcp.cluster.steps import poll_after_s
-from batches_mcp.core.errors import CallError, InvalidArguments
+from batches_mcp.core.errors import CallError, ErrorReport, InvalidArguments, Retry
 from batches_mcp.core.plan import Feed, ToolPlan
 from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.requests.reading import unpacked
@@ -224,7 +224,9 @@ async def _create(work: PartWork, body: Body, parent: str | None) -> Batch:
             # Some of what is counted may have ended, of which nobody has asked.
             await learn(account, (await account.batches.page(_LIST_LIMIT)).batches)
         raise
-    assert sent.batch is not None  # noqa: S101 - a create that is certain ends with its batch, or an error
+    if sent.batch is None:
+        message = "the create was taken, and there is no batch of it yet."
+        raise CallError(ErrorReport("create_pending", message, "Ask again.", Retry.HELPS, account.limits.ask_again_s))
     return sent.batch
 
 

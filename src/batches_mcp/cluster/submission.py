@@ -15,11 +15,12 @@ import anyio.to_thread
 import msgspec
 
 from batches_mcp.api.body import Frame
+from batches_mcp.cluster.manifest import MANIFEST
 from batches_mcp.cluster.plan import ShardPlan, problems_of
-from batches_mcp.cluster.shards import Shard
+from batches_mcp.cluster.shards import Shard, put, read
 from batches_mcp.cluster.steps import Action, Task
 from batches_mcp.cluster.tasks import Tasks
-from batches_mcp.core.errors import CallError, ErrorReport
+from batches_mcp.core.errors import CallError, ErrorReport, UsageError
 from batches_mcp.requests.cost import dollars
 from batches_mcp.store.job import STANDING_STILL, Job, JobPart, JobSettings, JobShard, JobState
 from batches_mcp.work.ownership import caps_of
@@ -163,6 +164,37 @@ async def check_caps(tasks: Tasks, job: Job, parts: Sequence[JobPart]) -> None:
             window, spender, name = in_words(cap)
             came_to = f"; {window} came to {dollars(spent_usd)} USD, and {spender} may spend {dollars(cap.usd)} USD"
             raise _over(most_usd, f"what is left under {name}{came_to}", f"have {name} raised")
+
+
+async def claim_output(tasks: Tasks, job: Job) -> None:
+    """See that the output is the job's own and can be written to, before anything is spent.
+
+    Raises:
+        UsageError: it is another job's, or its URL cannot be used.
+        StateUnusable: its store cannot be used.
+    """
+    out = job.settings.out
+    jobs = await anyio.to_thread.run_sync(tasks.jobs.all)
+    sent = (each for each in jobs if each.state not in (JobState.PLANNING, JobState.REFUSED))
+    other = next((each.id for each in sent if each.settings.out == out and each.id != job.id), None)
+    content = await anyio.to_thread.run_sync(read, out, MANIFEST)
+    if content is not None and other is None:
+        try:
+            known = msgspec.json.decode(content, type=_Claim).job
+        except msgspec.DecodeError:
+            known = "of another program"
+        other = known if known != job.id else None
+    if other is not None:
+        raise UsageError(f"--out: {out} has the results of job {other}; name another folder")
+    if content is None:
+        await anyio.to_thread.run_sync(put, out, MANIFEST, msgspec.json.encode(_Claim(job.id)))
+
+
+class _Claim(msgspec.Struct):
+    """What stands in the place of a manifest until the job has ended."""
+
+    job: str
+    complete: bool = False
 
 
 async def start(tasks: Tasks, job: Job, parts: Sequence[JobPart]) -> None:
