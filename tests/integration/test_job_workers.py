@@ -13,15 +13,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from batches_mcp.cluster import engine
+from batches_mcp.cluster import api
 from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
-from batches_mcp.store import migrations
-from batches_mcp.store.postgres import Postgres
 from tests.support.cable import cable_to
-from tests.support.job_cluster import Cluster
+from tests.support.job_cluster import TEMPLATE, Cluster
 from tests.support.job_process import STEPS
 from tests.support.parquet import made
-from tests.support.postgres import fresh_schema, url_of
+from tests.support.postgres import url_of
 
 KEYS = ["id", "state", "rows", "succeeded", "failed", "parts", "batches", "estimate_usd", "cost_usd"]
 
@@ -41,23 +39,13 @@ def slow_sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def schema(postgres: str) -> str:
-    name = fresh_schema(postgres)
-    database = Postgres(url_of(postgres, name))
-    migrations.migrate(database)
-    engine.migrate(database)
-    database.close()
-    return name
+def cluster(quick_sandbox: Sandbox, key: str, postgres: str, job_schema: str, tmp_path: Path) -> Cluster:
+    return Cluster(tmp_path, quick_sandbox, key, url_of(postgres, job_schema))
 
 
 @pytest.fixture
-def cluster(quick_sandbox: Sandbox, key: str, postgres: str, schema: str, tmp_path: Path) -> Cluster:
-    return Cluster(tmp_path, quick_sandbox, key, url_of(postgres, schema))
-
-
-@pytest.fixture
-def slow(slow_sandbox: Sandbox, key: str, postgres: str, schema: str, tmp_path: Path) -> Cluster:
-    return Cluster(tmp_path, slow_sandbox, key, url_of(postgres, schema))
+def slow(slow_sandbox: Sandbox, key: str, postgres: str, job_schema: str, tmp_path: Path) -> Cluster:
+    return Cluster(tmp_path, slow_sandbox, key, url_of(postgres, job_schema))
 
 
 def leases_run_out(cluster: Cluster) -> None:
@@ -177,11 +165,11 @@ def test_tasks_that_run_twice_at_the_same_time_send_once(cluster: Cluster) -> No
 
 @pytest.mark.shared
 def test_a_database_that_is_lost_for_a_while_is_waited_for(
-    quick_sandbox: Sandbox, key: str, postgres: str, schema: str, tmp_path: Path
+    quick_sandbox: Sandbox, key: str, postgres: str, job_schema: str, tmp_path: Path
 ) -> None:
-    direct = Cluster(tmp_path, quick_sandbox, key, url_of(postgres, schema))
+    direct = Cluster(tmp_path, quick_sandbox, key, url_of(postgres, job_schema))
     with cable_to(postgres) as cable:
-        remote = Cluster(tmp_path, quick_sandbox, key, url_of("127.0.0.1", schema, cable.port))
+        remote = Cluster(tmp_path, quick_sandbox, key, url_of("127.0.0.1", job_schema, cable.port))
         remote.table("a", 30, "'a ' || i")
         remote.table("b", 30, "'b ' || i")
         job_id = direct.submit()
@@ -415,3 +403,27 @@ def test_what_jobs_need_is_named_where_it_is_missing(cluster: Cluster) -> None:
     (hidden / "procrastinate" / "__init__.py").write_text("raise ImportError('No module named procrastinate')")
     done = cluster.run("worker", code=2, path=hidden)
     assert 'pip install "batches-mcp[cluster]"' in done.err
+
+
+@pytest.mark.shared
+def test_jobs_are_submitted_waited_for_and_collected_from_python(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in cluster.environment("shell").items():
+        monkeypatch.setenv(name, value)
+    url, out = cluster.table("a", 12, "'a ' || i").parent.as_posix(), f"{cluster.folder}/out"
+    with pytest.raises(api.JobError, match="names no column"):
+        api.submit(url, template={**TEMPLATE, "messages": [{"role": "user", "content": "Say"}]}, out=out)
+    job_id = api.submit(url, template=TEMPLATE, out=out, label="from Python")
+    assert api.submit(url, template=TEMPLATE, out=out) == job_id
+    assert api.wait(job_id, timeout_s=0.0).state == "running"
+    with pytest.raises(api.JobError, match=f"job {job_id} is running"):
+        api.collect(job_id)
+    with cluster.worker("one"):
+        assert api.wait(job_id, timeout_s=60.0, poll_s=0.1).state == "done"
+    assert api.collect(job_id) == api.Results(
+        job_id, (f"{out}/part-00000.parquet",), 12, 12, 0, api.status(job_id).cost_usd
+    )
+    assert not api.cancel(job_id)
+    with pytest.raises(api.JobError, match="there is no job none"):
+        api.status("none")

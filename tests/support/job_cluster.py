@@ -61,7 +61,7 @@ class Cluster:
         done = subprocess.run(
             self._command("-", *arguments),
             cwd=self.folder,
-            env=self._environment("shell") | ({"PYTHONPATH": f"{path}:{ROOT}"} if path else {}),
+            env=self.environment("shell") | ({"PYTHONPATH": f"{path}:{ROOT}"} if path else {}),
             capture_output=True,
             timeout=100,
             check=False,
@@ -78,7 +78,7 @@ class Cluster:
         process = subprocess.Popen(
             self._command(die, "worker", *more),
             cwd=self.folder,
-            env=self._environment(machine),
+            env=self.environment(machine),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -158,7 +158,8 @@ class Cluster:
     def _command(self, step: str, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "tests.support.job_process", str(self.rows_per_batch), step, *arguments]
 
-    def _environment(self, machine: str) -> dict[str, str]:
+    def environment(self, machine: str) -> dict[str, str]:
+        """The settings of a machine."""
         shared = {DATABASE_URL: self.database_url, OBJECT_STORE: self.store or f"file://{self.folder}/store"}
         more = {"BATCHES_MCP_BASE_URL": self.sandbox.url, "PYTHONPATH": str(ROOT)}
         return environment(self.key, **shared, **more, **{STATE_DIR: str(self.folder / machine)})
