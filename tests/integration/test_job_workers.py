@@ -406,6 +406,18 @@ def test_what_jobs_need_is_named_where_it_is_missing(cluster: Cluster) -> None:
 
 
 @pytest.mark.shared
+def test_a_part_that_cannot_be_worked_on_keeps_no_other_from_being_done(cluster: Cluster) -> None:
+    cluster.table("a", 12)
+    job_id = cluster.submit()
+    with psycopg.connect(cluster.database_url) as connection:
+        connection.execute("UPDATE job_parts SET plan = '{}' WHERE number = 0")
+    with cluster.worker("one"):
+        found = cluster.until_it(job_id, lambda found: found["parts"].get("done") == 2)
+    assert (found["state"], found["succeeded"]) == ("running", 7)
+    assert "part 1    internal error (ValidationError)" in cluster.run("job", "status", job_id, code=0).out.decode()
+
+
+@pytest.mark.shared
 def test_jobs_are_submitted_waited_for_and_collected_from_python(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,7 @@ from batches_mcp.core.errors import CallError, ErrorReport, InvalidArguments, Re
 from batches_mcp.core.plan import Feed, ToolPlan
 from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.requests.reading import unpacked
-from batches_mcp.store.entry import DOUBT_S, Entry
+from batches_mcp.store.entry import DOUBT_S
 from batches_mcp.store.job import Job, JobPart, JobShard, JobState, PartBatch, PartState
 from batches_mcp.store.jobs import Jobs
 from batches_mcp.store.kept import Copy, KeptRequests
@@ -258,27 +258,23 @@ async def _withdraw(work: PartWork) -> float:
         CallError: that is not known yet.
     """
     ledger, content, team = work.records.ledger, work.plan.content, work.job.settings.team
-    entry = await anyio.to_thread.run_sync(ledger.standing, content, 0, team)
-    if entry is not None:
-        await _submitted(work, str(entry.batch_id), entry)
-        return 0.0
-    entry = await anyio.to_thread.run_sync(ledger.unsettled, content, team)
+    made = await anyio.to_thread.run_sync(ledger.standing, content, 0, team)
+    batch_id = None if made is None else str(made.batch_id)
+    entry = None if made is not None else await anyio.to_thread.run_sync(ledger.unsettled, content, team)
     if entry is not None:
         presence = work.records.presence
         at_work = entry.owner is not None and await anyio.to_thread.run_sync(presence.alive, entry.owner)
         verdict = InDoubt(DOUBT_S) if at_work else await look(work.account, work.records, entry)
         if isinstance(verdict, Adopt):
-            await _submitted(work, verdict.batch.id, entry)
-            return 0.0
-        if not isinstance(verdict, NoneFound):
+            batch_id = verdict.batch.id
+        elif not isinstance(verdict, NoneFound):
             raise unsettled(entry, verdict, work.account.limits)
-    await work.advance(PartState.PREPARED, state=PartState.CANCELED)
+    if batch_id is None:
+        await work.advance(PartState.PREPARED, state=PartState.CANCELED)
+    else:
+        batches = (PartBatch(batch_id, work.plan.requests),)
+        await work.advance(PartState.PREPARED, state=PartState.SUBMITTED, batches=batches)
     return 0.0
-
-
-async def _submitted(work: PartWork, batch_id: str, entry: Entry) -> None:
-    batches = (PartBatch(batch_id, entry.rows),)
-    await work.advance(PartState.PREPARED, state=PartState.SUBMITTED, batches=batches)
 
 
 async def _cancel(work: PartWork, batch_id: str) -> None:

@@ -71,7 +71,7 @@ async def plan(tasks: Tasks, job: Job, tell: Callable[[int, int], object]) -> li
     """
     if job.settings.limit is not None:
         return await _plan_first(tasks, job, job.settings.limit)
-    queue = plan_queue_of(job.queue)
+    queue, before = plan_queue_of(job.queue), None
     while True:
         shards = await anyio.to_thread.run_sync(tasks.jobs.shards, job.id)
         missing = [shard for shard in shards if shard.plan is None]
@@ -79,6 +79,10 @@ async def plan(tasks: Tasks, job: Job, tell: Callable[[int, int], object]) -> li
         if not missing:
             return shards
         pending = await tasks.engine.pending(queue)
+        if missing == before and not pending:
+            # Nobody is at work on it: here, what is in the way is raised.
+            await tasks.planned(job, missing[0], None)
+        before = missing
         for shard in missing:
             task = Task(Action.PLAN, job.id, shard.number)
             if task not in pending:

@@ -27,12 +27,14 @@ from batches_mcp.store.job import Job, JobPart, JobShard, JobState, PartState
 from batches_mcp.store.jobs import Jobs
 from batches_mcp.store.shared import SharedState
 from batches_mcp.work.account import Account
-from batches_mcp.work.refusals import QUEUE_FULL
+from batches_mcp.work.refusals import COST_CAP, QUEUE_FULL
 from batches_mcp.work.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
 _CLIENT = "batches-mcp job"
+# What waits for the budget of the day is tried as if it had failed so often.
+_WAITS = 10
 _STEPS: Mapping[Action, Callable[[PartWork], Awaitable[float]]] = {
     Action.PREPARE: parts.prepare,
     Action.SUBMIT: parts.send,
@@ -90,7 +92,18 @@ class Tasks:
         return cast("dict[str, Any]", msgspec.to_builtins(found))
 
     async def perform(self, task: Task) -> None:
-        """Carry out a task, as far as its job still wants it, and have what follows done."""
+        """Carry out a task, as far as its job still wants it, and have what follows done.
+
+        The boundary of a worker: what goes wrong here is told, and `look_after` has it done again.
+        """
+        try:
+            await self._perform(task)
+        except CallError as error:
+            log.warning("job %s, %s: %s", task.job, task.action, self.redactor.text(error.report.what()))
+        except Exception as error:  # noqa: BLE001 - the boundary
+            log.error("job %s, %s: %s", task.job, task.action, _internal(error))
+
+    async def _perform(self, task: Task) -> None:
         job = await anyio.to_thread.run_sync(self.jobs.get, task.job)
         if job is None or job.state.final or (job.settings.team is not None and job.settings.team not in self.teams):
             return
@@ -176,10 +189,17 @@ class Tasks:
             note = self.redactor.text(report.what())
             if is_permanent(report):
                 return await self._give_up(job, part, note)
-            level = logging.INFO if report.type == QUEUE_FULL else logging.WARNING
-            log.log(level, "job %s, part %d: %s", job.id, part.number + 1, note)
-            await anyio.to_thread.run_sync(self.jobs.failed, part, note)
-            return pause_s(part.failures + 1, report.retry_after_s, self.runtime.limits.job_pause_s)
+            asked_s = report.retry_after_s
+            if report.type in (QUEUE_FULL, COST_CAP):
+                log.info("job %s, part %d: %s", job.id, part.number + 1, note)
+                await anyio.to_thread.run_sync(self.jobs.waits, part, note)
+                return pause_s(_WAITS, asked_s, self.runtime.limits.job_pause_s)
+            log.warning("job %s, part %d: %s", job.id, part.number + 1, note)
+        except Exception as error:  # noqa: BLE001 - as in `perform`; its part says so as well
+            note, asked_s = _internal(error), None
+            log.error("job %s, part %d: %s", job.id, part.number + 1, note)
+        await anyio.to_thread.run_sync(self.jobs.failed, part, note)
+        return pause_s(part.failures + 1, asked_s, self.runtime.limits.job_pause_s)
 
     async def _give_up(self, job: Job, part: JobPart, note: str) -> float:
         log.error("job %s, part %d: %s", job.id, part.number + 1, note)
@@ -216,3 +236,8 @@ class Tasks:
         failed = next((part for part in found if part.state is PartState.FAILED), None)
         error_text = None if failed is None else f"part {failed.number + 1}: {failed.note}"
         await anyio.to_thread.run_sync(self.jobs.move, job.id, [job.state], final, error_text)
+
+
+def _internal(error: Exception) -> str:
+    log.debug("internal error", exc_info=error)
+    return f"internal error ({type(error).__name__}); --log-level debug shows more"

@@ -12,6 +12,8 @@ from batches_mcp.store.job import Job, JobPart, JobSettings, JobShard, JobState,
 from batches_mcp.store.postgres import Postgres, Transaction
 
 _FINAL = f"'{PartState.DONE}', '{PartState.FAILED}', '{PartState.CANCELED}'"
+# Of those that something is wrong with, bodies are written so many times as far ahead at the most.
+_MOST_PREPARED = 4
 # Columns that hold JSON, and what it is read as.
 _AS_JSON: Mapping[str, Any] = {
     "settings": JobSettings,
@@ -123,12 +125,17 @@ class Jobs:
             return _select(db, JobPart, "job_parts", "job = ? ORDER BY number", job_id)
 
     def next_parts(self, job_id: str, ahead: int) -> list[JobPart]:
-        """The parts that something is to be done for: those begun, and the first others, so many `ahead` of sending."""
+        """The parts that something is to be done for: those begun, and the first others, so many `ahead` of sending.
+
+        Parts that something is wrong with do not keep others waiting, as long as they are a few.
+        """
         with self.database.transaction() as db:
             begun = f"job = ? AND state NOT IN ({_FINAL}, '{PartState.WAITING}') ORDER BY number"
             found = _select(db, JobPart, "job_parts", begun, job_id)
-            room = max(0, ahead - sum(part.state is PartState.PREPARED for part in found))
-            waiting = f"job = ? AND state = '{PartState.WAITING}' ORDER BY number LIMIT ?"
+            prepared = [part for part in found if part.state is PartState.PREPARED]
+            sound = sum(not part.failures for part in prepared)
+            room = max(0, min(ahead - sound, _MOST_PREPARED * ahead - len(prepared)))
+            waiting = f"job = ? AND state = '{PartState.WAITING}' ORDER BY failures > 0, number LIMIT ?"
             return found + _select(db, JobPart, "job_parts", waiting, job_id, room)
 
     def advance(self, part: JobPart, before: Collection[PartState], **changes: Any) -> bool:
@@ -147,9 +154,16 @@ class Jobs:
 
     def failed(self, part: JobPart, note: str) -> None:
         """Note what went wrong with a step that is to be tried again."""
+        self._note(part, note, 1)
+
+    def waits(self, part: JobPart, note: str) -> None:
+        """Note what a part waits for, with which nothing is wrong."""
+        self._note(part, note, 0)
+
+    def _note(self, part: JobPart, note: str, failures: int) -> None:
         with self.database.transaction() as db:
-            update = "UPDATE job_parts SET failures = failures + 1, note = ? WHERE job = ? AND number = ?"
-            db.execute(update, (note, part.job, part.number))
+            update = "UPDATE job_parts SET failures = failures + ?, note = ? WHERE job = ? AND number = ?"
+            db.execute(update, (failures, note, part.job, part.number))
 
     def committed_usd(self, job_id: str) -> float:
         """What a job has cost, or may cost as far as that is not known."""

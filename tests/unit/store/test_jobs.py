@@ -96,6 +96,18 @@ def test_what_is_next_are_the_parts_begun_and_a_few_others(started: Jobs) -> Non
     assert [each.number for each in started.next_parts("j1", 9)] == [1, 0, 3]
 
 
+def test_parts_with_which_something_is_wrong_keep_no_others_waiting(started: Jobs) -> None:
+    started.failed(part(0), "its table cannot be read now")
+    assert [each.number for each in started.next_parts("j1", 2)] == [1, 2]
+    for number in (1, 2):
+        started.advance(part(number), [PartState.WAITING], state=PartState.PREPARED)
+    assert [each.number for each in started.next_parts("j1", 2)] == [1, 2]
+    started.waits(part(1), "the queue is full")
+    assert [each.number for each in started.next_parts("j1", 2)] == [1, 2]
+    started.failed(part(1), "in doubt")
+    assert [each.number for each in started.next_parts("j1", 2)] == [1, 2, 3]
+
+
 def test_a_failure_is_noted_until_the_next_step_went_well(started: Jobs) -> None:
     started.failed(part(0), "no room")
     started.failed(part(0), "no access")
