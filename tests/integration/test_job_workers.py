@@ -7,17 +7,20 @@ import re
 import signal
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import psycopg
 import pytest
 
-from batches_mcp.cluster import api
+from batches_mcp.cluster import api, shards
 from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
 from tests.support.cable import cable_to
 from tests.support.job_cluster import TEMPLATE, Cluster
 from tests.support.job_process import STEPS
+from tests.support.objects import object_server
 from tests.support.parquet import made
 from tests.support.postgres import url_of
 
@@ -141,6 +144,33 @@ def test_a_worker_that_is_killed_at_any_step_leaves_nothing_paid_twice(cluster: 
 
 
 @pytest.mark.shared
+def test_tables_in_a_bucket_become_tables_in_a_bucket(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    with object_server() as url:
+        httpx2.put(f"{url}/bucket").raise_for_status()
+        aws = {"AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"}
+        aws |= {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret-of-s3"}
+        for name, value in aws.items():
+            monkeypatch.setenv(name, value)
+        for name in ("a", "b"):
+            shards.put("s3://bucket/in", f"{name}.parquet", cluster.table(name, 12, f"'{name} ' || i"))
+        remote = replace(cluster, store="s3://bucket/state", more=aws)
+        job_id = remote.submit(url="s3://bucket/in/*.parquet", out="s3://bucket/out/")
+        with remote.worker("one", die="answered") as one:
+            assert one.wait(60) == -signal.SIGKILL
+        leases_run_out(remote)
+        with remote.worker("two"), remote.worker("three"):
+            assert done(remote, job_id)["succeeded"] == 24
+        assert remote.creates == 6
+        found = shards.find("s3://bucket/out/*.parquet")
+        assert [each.url for each in found] == [f"s3://bucket/out/part-0000{number}.parquet" for number in range(6)]
+        for each in found:
+            (cluster.folder / "out").mkdir(exist_ok=True)
+            shards.fetch(each, cluster.folder / "out" / each.url.rpartition("/")[2])
+        (cluster.folder / "out" / "_SUCCESS").write_bytes(shards.read("s3://bucket/out", "_SUCCESS") or b"")
+        whole(cluster, 24)
+
+
+@pytest.mark.shared
 def test_tasks_that_run_twice_at_the_same_time_send_once(cluster: Cluster) -> None:
     cluster.table("a", 30, "'a ' || i")
     cluster.table("b", 30, "'b ' || i")
@@ -218,6 +248,21 @@ def test_a_create_that_is_not_answered_is_found_and_not_sent_again(slow: Cluster
     assert (found["succeeded"], found["batches"]) == (10, 2)
     assert len(slow.batches()) == 2
     whole(slow, 10)
+
+
+@pytest.mark.shared
+def test_a_create_that_is_in_doubt_is_followed_when_its_job_is_canceled(slow: Cluster) -> None:
+    slow.table("a", 10)
+    slow.sandbox.faults.add("reset_after", on="create", key=slow.key)
+    job_id = slow.submit("--queue-requests", "5")
+    with slow.worker("one"):
+        slow.until_logged("It may have made a batch")
+        slow.run("job", "cancel", job_id, code=0)
+        [batch] = slow.batches()
+        slow.sandbox.end(batch["id"])
+        found = slow.until(job_id, "canceled")
+    assert found["parts"] == {"canceled": 1, "done": 1}
+    assert (found["succeeded"], found["batches"], len(slow.batches())) == (5, 1, 1)
 
 
 @pytest.mark.shared

@@ -6,9 +6,9 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,10 @@ TEMPLATE = {
 
 @dataclass(frozen=True)
 class Cluster:
-    """Machines that share a database and a store, with a sandbox and a key; batches hold `rows_per_batch` requests."""
+    """Machines that share a database and a store, with a sandbox and a key; batches hold `rows_per_batch` requests.
+
+    `more` are further settings of all of them.
+    """
 
     folder: Path
     sandbox: Sandbox
@@ -43,16 +46,18 @@ class Cluster:
     database_url: str
     rows_per_batch: int = 5
     store: str = ""
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def table(self, name: str, rows: int, body: str = "'row ' || i") -> Path:
         """A table of the input, whose rows say a text."""
         return made(self.folder / "in" / f"{name}.parquet", f"SELECT i AS id, {body} AS body FROM range({rows}) t(i)")  # noqa: S608 - a test's own
 
-    def submit(self, *more: str, out: str = "out", code: int = 0) -> str:
+    def submit(self, *more: str, url: str | None = None, out: str = "out", code: int = 0) -> str:
         """Submit the tables as a job; its id."""
         (self.folder / "template.json").write_text(json.dumps(TEMPLATE))
-        flags = ("--template", "template.json", "--out", str(self.folder / out), "--queue-requests", "1000")
-        done = self.run("job", "submit", str(self.folder / "in/*.parquet"), *flags, *more)
+        place = out if "://" in out else str(self.folder / out)
+        flags = ("--template", "template.json", "--out", place, "--queue-requests", "1000")
+        done = self.run("job", "submit", url or str(self.folder / "in/*.parquet"), *flags, *more)
         assert done.code == code, done.err
         return done.out.decode().strip()
 
@@ -161,5 +166,5 @@ class Cluster:
     def environment(self, machine: str) -> dict[str, str]:
         """The settings of a machine."""
         shared = {DATABASE_URL: self.database_url, OBJECT_STORE: self.store or f"file://{self.folder}/store"}
-        more = {"BATCHES_MCP_BASE_URL": self.sandbox.url, "PYTHONPATH": str(ROOT)}
+        more = {"BATCHES_MCP_BASE_URL": self.sandbox.url, "PYTHONPATH": str(ROOT), **self.more}
         return environment(self.key, **shared, **more, **{STATE_DIR: str(self.folder / machine)})
