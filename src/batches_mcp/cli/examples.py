@@ -95,12 +95,18 @@ EXAMPLES = {
         "batches-mcp export openapi --capability my-capability.yaml",
     ),
     "job": (
-        "batches-mcp job submit 's3://in/*.parquet' --template template.json --out s3://out/answers",
+        "batches-mcp job submit 's3://in/*' --template t.json --out s3://out",
         "batches-mcp job status ID",
     ),
     "job submit": (
-        "batches-mcp job submit 's3://in/*.parquet' --template template.json --out s3://out/trial --limit 1000",
-        "batches-mcp job submit 's3://in/*.parquet' --template template.json --out s3://out/all --max-cost-usd 5000",
+        (
+            "batches-mcp job submit 's3://in/*.parquet' --template template.json \\\n"
+            "    --out s3://out/trial --limit 1000"
+        ),
+        (
+            "batches-mcp job submit 's3://in/*.parquet' --template template.json \\\n"
+            "    --out s3://out/answers --max-cost-usd 5000"
+        ),
     ),
     "job status": (
         "batches-mcp job status --watch",
