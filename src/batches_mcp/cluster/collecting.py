@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
@@ -14,7 +16,7 @@ import msgspec
 from batches_mcp.cluster.collect import PartResult, collect
 from batches_mcp.cluster.manifest import Facts, WrittenPart, failures_key, part_key
 from batches_mcp.cluster.manifest import finish as write_manifest
-from batches_mcp.cluster.parts import PartWork, silent, source_of
+from batches_mcp.cluster.part_work import PartWork, silent, source_of
 from batches_mcp.cluster.plan import ShardPlan
 from batches_mcp.cluster.shards import put
 from batches_mcp.cluster.steps import RETRIES
@@ -28,6 +30,8 @@ from batches_mcp.work.retry import sift
 from batches_mcp.work.retryable import PASSING
 
 _INCOMPLETE, _GONE = "results_incomplete", "results_gone"
+# Folders below that of the shards.
+_UNFINISHED, _ABANDONED_S = "part-", 86_400.0
 # Each of them reads the stream several times.
 _MOST_INCOMPLETE = 4
 
@@ -92,7 +96,8 @@ def _write(work: PartWork, spools: Sequence[Spool]) -> None:
     lost = next((each.lost for each in part.batches if each.lost), None)
     missing = [] if lost is None else [f"{lost}: the results of its batch will not come"]
     try:
-        with TemporaryDirectory(dir=work.files.folder) as folder:
+        _remove_abandoned(work)
+        with TemporaryDirectory(dir=work.files.folder, prefix=_UNFINISHED) as folder:
             path, failures = Path(folder, "part.parquet"), Path(folder, "failures.parquet")
             wanted = failures if settings.failures else None
             about = (work.files, work.source, work.plan, settings.template, work.around)
@@ -112,6 +117,15 @@ def _write(work: PartWork, spools: Sequence[Spool]) -> None:
         failed=found.failed,
         cost_usd=None if None in costs_usd else sum(filter(None, costs_usd)),
     )
+
+
+def _remove_abandoned(work: PartWork) -> None:
+    """Remove what workers that were killed had not written to its end."""
+    before_s = work.account.upstream.clock.wall_s() - _ABANDONED_S
+    for path in work.files.folder.glob(f"{_UNFINISHED}*"):
+        with suppress(FileNotFoundError):  # its worker has ended meanwhile
+            if path.stat().st_mtime < before_s:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def finish(job: Job, shards: Sequence[JobShard], parts: Sequence[JobPart]) -> None:

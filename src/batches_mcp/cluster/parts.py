@@ -8,37 +8,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO
 
 import anyio.to_thread
-import msgspec
 
 from batches_mcp.api.batch import Batch
-from batches_mcp.api.body import Frame
-from batches_mcp.cluster.local import ShardFiles
-from batches_mcp.cluster.plan import PartPlan
+from batches_mcp.cluster.canceling import cancel_batch, withdraw
+from batches_mcp.cluster.part_work import PartWork, silent
 from batches_mcp.cluster.prepare import prepare as written
-from batches_mcp.cluster.shards import Shard
 from batches_mcp.cluster.steps import poll_after_s
 from batches_mcp.core.errors import CallError, ErrorReport, InvalidArguments, Retry
-from batches_mcp.core.plan import Feed, ToolPlan
 from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.requests.reading import unpacked
-from batches_mcp.store.entry import DOUBT_S
-from batches_mcp.store.job import Job, JobPart, JobShard, JobState, PartBatch, PartState
-from batches_mcp.store.jobs import Jobs
+from batches_mcp.store.job import JobState, PartBatch, PartState
 from batches_mcp.store.kept import Copy, KeptRequests
-from batches_mcp.store.records import Records
-from batches_mcp.work.account import Account
 from batches_mcp.work.deliver import OutgoingCreate
-from batches_mcp.work.evidence import Adopt, InDoubt, NoneFound
 from batches_mcp.work.intake import Body, take
 from batches_mcp.work.learn import learn
-from batches_mcp.work.reconcile import look
-from batches_mcp.work.refusals import QUEUE_FULL, unpriced, unsettled
+from batches_mcp.work.refusals import QUEUE_FULL, unpriced
 from batches_mcp.work.retry import retried
 from batches_mcp.work.retryable import PASSING
 from batches_mcp.work.send import CreateRules, submit
@@ -48,51 +38,10 @@ Write = Callable[[Path, Iterable[bytes], str], Copy]
 # The list is looked at for batches that have ended without anybody asking for them.
 _LIST_LIMIT = 100
 _PIECE_BYTES = 1 << 18
+# So long a body that was prepared here stays on this disk as well.
+_UNUSED_S = 3_600.0
 # Shortly after it was created, a batch may be answered 404: https://github.com/anthropics/anthropic-sdk-python/issues/1432
 _SETTLING_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class PartWork:
-    """A part of a job, and what it takes to carry it out.
-
-    `prepared` keeps bodies until they are sent, `cap_usd` bounds 24 hours, `cancel` is the tool that cancels batches;
-    without one they run to their end.
-    """
-
-    job: Job
-    part: JobPart
-    shard: JobShard
-    account: Account
-    around: Frame
-    jobs: Jobs
-    files: ShardFiles
-    prepared: KeptRequests
-    cap_usd: float | None
-    cancel: ToolPlan | None
-
-    @property
-    def source(self) -> Shard:
-        return source_of(self.shard)
-
-    @property
-    def plan(self) -> PartPlan:
-        return msgspec.convert(self.part.plan, PartPlan)
-
-    @property
-    def records(self) -> Records:
-        found = self.account.records()
-        assert found is not None  # noqa: S101 - a worker keeps a ledger
-        return found
-
-    async def advance(self, *before: PartState, **changes: object) -> None:
-        """Move the part on; when somebody has done so meanwhile, there is nothing to do."""
-        await anyio.to_thread.run_sync(lambda: self.jobs.advance(self.part, before, **changes))
-
-
-def source_of(shard: JobShard) -> Shard:
-    """A shard as it was found."""
-    return Shard(shard.number, shard.url, shard.size_bytes, shard.version)
 
 
 async def prepare(work: PartWork) -> float:
@@ -108,8 +57,7 @@ async def prepare(work: PartWork) -> float:
         return 0.0
     with work.prepared.draft() as path:
         body = await _written(work, path, work.prepared.write)
-        file = await work.account.runtime.long_work(work.prepared.keep, body.copy)
-        file.close()
+        await work.account.runtime.long_work(_keep, work, body.copy)
     await work.advance(
         PartState.WAITING, state=PartState.PREPARED, body=body.copy.name, body_bytes=body.copy.length_bytes
     )
@@ -123,7 +71,7 @@ async def send(work: PartWork) -> float:
         CallError: there is no batch of it yet, or it is not known whether there is one.
     """
     if work.job.state is JobState.CANCELING:
-        return await _withdraw(work)
+        return await withdraw(work)
     with work.records.kept.draft() as path:
         body = await work.account.runtime.long_work(_lent, work, path)
         body = body or await _written(work, path, work.records.kept.write)
@@ -161,7 +109,7 @@ async def poll(work: PartWork) -> float:
         await work.advance(PartState.SUBMITTED, state=PartState.ENDED)
         return 0.0
     if work.job.state is JobState.CANCELING and not batch.was_canceled:
-        await _cancel(work, latest.id)
+        await cancel_batch(work, latest.id)
     waited_s = account.upstream.time_s() - (batch.created_s or entry.started_s)
     return poll_after_s(retry_after_s(answer.headers), waited_s, account.limits.job_pause_s)
 
@@ -237,6 +185,12 @@ async def _written(work: PartWork, path: Path, write: Write) -> Body:
     )
 
 
+def _keep(work: PartWork, copy: Copy) -> None:
+    work.prepared.keep(copy).close()
+    # Another worker may send it, who has it from the store.
+    KeptRequests.tidy(work.prepared, (), work.account.upstream.clock.wall_s() - _UNUSED_S)
+
+
 def _lent(work: PartWork, path: Path) -> Body | None:
     """The body that was prepared, at `path`; None when it is no longer there, or damaged."""
     part, kept = work.part, work.records.kept
@@ -251,47 +205,8 @@ def _lent(work: PartWork, path: Path) -> Body | None:
     return Body(copy, work.plan.content, work.plan.requests, work.plan.estimate)
 
 
-async def _withdraw(work: PartWork) -> float:
-    """Of a part of a job that is canceled, find out whether a create of it was begun that made a batch.
-
-    Raises:
-        CallError: that is not known yet.
-    """
-    ledger, content, team = work.records.ledger, work.plan.content, work.job.settings.team
-    made = await anyio.to_thread.run_sync(ledger.standing, content, 0, team)
-    batch_id = None if made is None else str(made.batch_id)
-    entry = None if made is not None else await anyio.to_thread.run_sync(ledger.unsettled, content, team)
-    if entry is not None:
-        presence = work.records.presence
-        at_work = entry.owner is not None and await anyio.to_thread.run_sync(presence.alive, entry.owner)
-        verdict = InDoubt(DOUBT_S) if at_work else await look(work.account, work.records, entry)
-        if isinstance(verdict, Adopt):
-            batch_id = verdict.batch.id
-        elif not isinstance(verdict, NoneFound):
-            raise unsettled(entry, verdict, work.account.limits)
-    if batch_id is None:
-        await work.advance(PartState.PREPARED, state=PartState.CANCELED)
-    else:
-        batches = (PartBatch(batch_id, work.plan.requests),)
-        await work.advance(PartState.PREPARED, state=PartState.SUBMITTED, batches=batches)
-    return 0.0
-
-
-async def _cancel(work: PartWork, batch_id: str) -> None:
-    """Cancel a batch; what has been processed is billed, and its results are collected."""
-    if work.cancel is None:
-        return
-    feeds = (each for each in work.cancel.request.path if isinstance(each, Feed))
-    argument = next(name for feed in feeds for name in feed.value.arguments)
-    await learn(work.account, [Batch.of(await work.account.forward.content(work.cancel, {argument: batch_id}))])
-
-
 async def _is_new(work: PartWork, batch_id: str) -> bool:
     """Whether a batch is so new that the upstream may not find it yet."""
     entry = await anyio.to_thread.run_sync(work.records.ledger.find, batch_id)
     created_s = entry.last_seen.created_s if entry and not entry.deleted else None
     return created_s is not None and abs(work.account.upstream.time_s() - created_s) < _SETTLING_S
-
-
-async def silent(_done: float, _total: float, _words: str) -> None:
-    """Nobody is told how far it is."""

@@ -17,7 +17,7 @@ from batches_mcp.cluster import parts
 from batches_mcp.cluster.collecting import collect_part, finish
 from batches_mcp.cluster.engine import Engine
 from batches_mcp.cluster.local import ShardFiles
-from batches_mcp.cluster.parts import PartWork
+from batches_mcp.cluster.part_work import PartWork, source_of
 from batches_mcp.cluster.plan import plan
 from batches_mcp.cluster.steps import AHEAD, Action, Task, is_permanent, next_action, outcome, pause_s
 from batches_mcp.core.errors import CallError, UnreadableFile
@@ -87,7 +87,7 @@ class Tasks:
         Raises:
             CallError: the shard has changed, or cannot be had.
         """
-        about = (parts.source_of(shard), job.settings.template, self.frame(job), limit)
+        about = (source_of(shard), job.settings.template, self.frame(job), limit)
         found = await self.runtime.long_work(plan, self.files, *about)
         return cast("dict[str, Any]", msgspec.to_builtins(found))
 
