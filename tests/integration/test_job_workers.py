@@ -402,6 +402,19 @@ def test_a_worker_that_is_told_to_stop_ends_what_it_has_under_way(cluster: Clust
 
 
 @pytest.mark.shared
+def test_a_worker_is_watched_as_a_server_is(cluster: Cluster) -> None:
+    cluster.table("a", 5)
+    job_id = cluster.submit()
+    with cluster.worker("one", "--metrics-address", "127.0.0.1:0", "--log-format", "json"):
+        cluster.until(job_id, "done")
+        said = [json.loads(line)["message"] for line in cluster.logs().splitlines()]
+        url = next(match[0] for line in said if (match := re.search(r"http://\S+/metrics", line)))
+        found = httpx2.get(url, trust_env=False).text
+    assert 'batches_mcp_requests_submitted_total{team=""} 5.0' in found
+    assert "batches_mcp_queue_requests 0.0" in found
+
+
+@pytest.mark.shared
 def test_a_trial_is_a_job_of_its_own(cluster: Cluster) -> None:
     cluster.table("a", 12)
     cluster.table("b", 12)

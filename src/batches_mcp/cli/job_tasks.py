@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from batches_mcp.cli import service
 from batches_mcp.cli.account import missing_key
-from batches_mcp.cli.startup import Ready, installed_for_jobs
+from batches_mcp.cli.startup import Ready, installed
 from batches_mcp.core.errors import BatchesMcpError, CallError, MissingVariable, UsageError
 from batches_mcp.core.plan import BehaviorName
 from batches_mcp.core.settings import Environment, UpstreamSettings
@@ -57,7 +57,7 @@ def shared_state(prepared: Ready) -> SharedState:
     Raises:
         UsageError: the state is not shared.
     """
-    with installed_for_jobs():
+    with installed("a job", "cluster"):
         from batches_mcp.store.shared import SharedState
     if not isinstance(prepared.state, SharedState):
         raise UsageError("jobs are in a database that workers share: give --database-url and --object-store")
@@ -84,7 +84,7 @@ async def tasks_of(prepared: Ready, teams: Teams | None, drain_s: Callable[[], f
         StateUnusable: the database cannot be used.
     """
     state = shared_state(prepared)
-    with installed_for_jobs():
+    with installed("a job", "cluster"):
         from batches_mcp.cluster.engine import engine
         from batches_mcp.cluster.local import ShardFiles
         from batches_mcp.cluster.tasks import Tasks

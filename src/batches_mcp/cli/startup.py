@@ -266,22 +266,8 @@ def installed(what: str, extra: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        advice = f'install "batches-mcp[{extra}]"'
+        advice = f'pip install "batches-mcp[{extra}]"'
         raise UsageError(f"{what} needs packages that are not installed ({error}); {advice}") from error
-
-
-@contextmanager
-def installed_for_jobs() -> Iterator[None]:
-    """Around imports of what only the extra `cluster` brings.
-
-    Raises:
-        UsageError: it is not installed.
-    """
-    try:
-        yield
-    except ImportError as error:
-        advice = 'pip install "batches-mcp[cluster]"'
-        raise UsageError(f"jobs need packages that are not installed ({error}); {advice}") from error
 
 
 def _readable(roots: Sequence[Path]) -> str:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
-from batches_mcp.cli.flags import account_flags, cap_usd, flag, log_level
+from batches_mcp.cli.flags import account_flags, cap_usd, flag, log_format, log_level
 from batches_mcp.cli.job_tasks import check_upstream, errors_at_shell, tasks_of, teams_in
-from batches_mcp.cli.startup import Ready, installed_for_jobs, ready, say
+from batches_mcp.cli.startup import Ready, installed, ready, say
 from batches_mcp.core.errors import CallError, Retry
+from batches_mcp.core.logs import LogFormat
 from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
 from batches_mcp.core.signals import leave, watch_signals
 from batches_mcp.work.account import Account
@@ -58,17 +59,21 @@ _DRAIN_S = 600.0
     show_default=True,
     help="How long tasks under way may take to end when the worker is told to stop.",
 )
+@flag("--metrics-address", metavar="HOST:PORT", help="Serve metrics for Prometheus there, to whoever asks.")
 @account_flags
 @log_level
+@log_format
 def worker(
     *,
     concurrency: int,
     max_cost_usd: float | None,
     teams: Path | None,
     drain: float,
+    metrics_address: str | None,
     upstream: UpstreamSettings,
     batch: BatchSettings,
     log_level: str,
+    log_format: LogFormat,
 ) -> None:
     """Carry out the tasks of jobs of the account whose API key is set: any number of workers, on any machines.
 
@@ -81,18 +86,30 @@ def worker(
     environment = Environment(warn=say)
     found = teams_in(teams, environment)
     stopped: list[int] = []
-    with (
-        ready(upstream, environment, log_level, replace(batch, max_cost_usd=max_cost_usd), teams=found) as prepared,
-        errors_at_shell(prepared),
-    ):
-        anyio.run(partial(_work, prepared, found, concurrency, drain, stopped))
+    running: list[Tasks] = []
+    batch = replace(batch, max_cost_usd=max_cost_usd)
+    starting = ready(upstream, environment, log_level, batch, teams=found, log_format=log_format)
+    with starting as prepared, errors_at_shell(prepared):
+        if metrics_address is not None:
+            from batches_mcp.cli.observed import with_metrics
+
+            prepared = with_metrics(prepared, metrics_address, running)
+        anyio.run(partial(_work, prepared, found, concurrency, drain, stopped, running))
     leave(128 + stopped[0] if stopped else 0)
 
 
-async def _work(prepared: Ready, teams: Teams | None, concurrency: int, drain_s: float, stopped: list[int]) -> None:
-    with installed_for_jobs():
+async def _work(
+    prepared: Ready,
+    teams: Teams | None,
+    concurrency: int,
+    drain_s: float,
+    stopped: list[int],
+    running: list[Tasks],
+) -> None:
+    with installed("a worker", "cluster"):
         from batches_mcp.cluster.submission import plan_queue_of, queue_of
     async with tasks_of(prepared, teams, lambda: drain_s) as tasks, anyio.create_task_group() as group:
+        running.append(tasks)
         stop = anyio.Event()
         group.start_soon(watch_signals, stopped, stop.set)
         queues = []
