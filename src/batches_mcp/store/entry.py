@@ -103,7 +103,8 @@ class ClaimRules:
     `again` lets the same content be sent a second time, also while it is not known what became of the first;
     `repeated` only when that is known. Only entries whose key is higher than `after` count as the same. Under `caps`,
     of which all must leave room, what the create may cost is reserved. An `unconfirmed` create is not begun: the user
-    has to be asked first.
+    has to be asked first. With `queue_requests`, no more requests of the account than that may be in progress, unless
+    the create's are the only ones.
     """
 
     again: bool = False
@@ -112,6 +113,7 @@ class ClaimRules:
     caps: tuple[Cap, ...] = ()
     after: int = 0
     unconfirmed: bool = False
+    queue_requests: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +225,15 @@ class OverCap:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueFull:
+    """With the create, more requests would be in progress than may be; `requests` are."""
+
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unconfirmed:
     """Nothing stands against the create but that the user has not been asked."""
 
 
-Claim = Begun | Unconfirmed | Busy | Unsettled | Made | Changed | OverCap
+Claim = Begun | Unconfirmed | Busy | Unsettled | Made | Changed | OverCap | QueueFull

@@ -16,6 +16,7 @@ from batches_mcp.exchange import result
 from batches_mcp.store.database import insert, select, update
 from batches_mcp.store.entry import (
     DAY_S,
+    DOUBT_S,
     Baseline,
     Begun,
     Busy,
@@ -27,6 +28,7 @@ from batches_mcp.store.entry import (
     Entry,
     Made,
     OverCap,
+    QueueFull,
     State,
     Unconfirmed,
     Unsettled,
@@ -84,6 +86,10 @@ class Ledger:
                 spent_usd = _spent_usd(db, cap, since_s)
                 if spent_usd + (draft.estimate_usd or 0.0) > cap.usd:
                     return OverCap(cap, spent_usd)
+            if rules.queue_requests is not None:
+                in_progress = _in_progress(db, upstream.now_s)
+                if in_progress and in_progress + draft.rows > rules.queue_requests:
+                    return QueueFull(in_progress)
             if rules.unconfirmed:
                 return Unconfirmed()
             about = {field.name: getattr(draft, field.name) for field in fields(Draft)}
@@ -297,6 +303,12 @@ def _other_version(db: sqlite3.Connection, draft: Draft, since_s: float) -> Entr
         return None
     whole = {entry.part for entry in sent if entry.source_hash == sent[0].source_hash}
     return None if len(whole) == sent[0].parts else sent[0]
+
+
+def _in_progress(db: sqlite3.Connection, now_s: float) -> int:
+    """How many requests the upstream has, or may have, in its queue; it ends every batch within a day."""
+    open_ones = select(db, f"started_s > ? AND {_WANTED}", now_s - DAY_S - DOUBT_S)
+    return sum(entry.rows for entry in open_ones if not (entry.settled and entry.last_seen.ended))
 
 
 def _counted(cap: Cap, since_s: float) -> tuple[str, tuple[Any, ...]]:

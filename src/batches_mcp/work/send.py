@@ -25,6 +25,7 @@ from batches_mcp.store.entry import (
     Entry,
     Made,
     OverCap,
+    QueueFull,
     State,
     Unconfirmed,
     Unsettled,
@@ -43,6 +44,7 @@ from batches_mcp.work.refusals import (
     duplicate,
     not_begun,
     over_cap,
+    queue_full,
     unknown_spent,
     unsettled,
 )
@@ -64,7 +66,7 @@ class CreateRules:
     `attach` takes the batch that was made of the same content before, in place of an error that there is one. Who wants
     to be `certain` is answered with an error as long as a batch only may be the one. `repeats` sends again what
     made a batch that its caller was told of, and nothing that is in doubt. Entries of the ledger up to the key `after`
-    do not count: their content may be sent again.
+    do not count: their content may be sent again. No more than `queue_requests` of the account are in progress.
     """
 
     again: bool = False
@@ -73,6 +75,7 @@ class CreateRules:
     certain: bool = False
     repeats: bool = False
     after: int = 0
+    queue_requests: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,7 @@ async def _begin(
         caps=caps_of(account.runtime.caller, rules.cap_usd),
         after=rules.after,
         unconfirmed=confirm is not None,
+        queue_requests=rules.queue_requests,
     )
     while True:
         running = account.runtime.deliveries.find(key)
@@ -213,6 +217,8 @@ async def _begin(
                 raise unknown_spent(entry if owns(account.runtime.caller, entry) else None, cap)
             case OverCap(cap, spent_usd):
                 raise over_cap(spent_usd, draft, cap)
+            case QueueFull(requests):
+                raise queue_full(requests, draft, rules.queue_requests, account.limits)
             case Busy(entry):
                 awaited.add(entry.key)
                 running = account.runtime.deliveries.find(key)
