@@ -14,8 +14,9 @@ import httpx2
 import pytest
 
 from batches_mcp.sandbox import Sandbox
+from tests.e2e.test_shutdown import UNDER_WAY
 from tests.support.creates import end, existing, requests
-from tests.support.proxied import Proxied, proxied, until_closed
+from tests.support.proxied import Proxied, proxied
 from tests.support.servers import CREATE, LIST, RESULTS, RETRIEVE, Era, text_of
 from tests.support.slow_creates import slow_creates
 
@@ -203,7 +204,7 @@ async def test_a_replica_that_is_stopped_answers_its_create_while_the_other_serv
             # Each replica has one of them now.
             stopped = service.replicas[0].popen
             stopped.terminate()
-            await anyio.to_thread.run_sync(until_closed, service.ports[0])
+            await anyio.to_thread.run_sync(service.replicas[0].say_until, UNDER_WAY)
             for _ in range(4):
                 assert (await http.get(url)).status_code == 200
             assert stopped.poll() is None

@@ -184,10 +184,10 @@ def test_nginx_streams_and_sends_nothing_twice() -> None:
     named = {each[0]: each[1:] for each in directives}
     assert named["proxy_buffering"] == named["proxy_request_buffering"] == ("off",)
     assert named["client_max_body_size"] == ("0",)
-    assert named["proxy_next_upstream"] == ("error", "timeout")
+    assert named["proxy_next_upstream"] == ("error", "timeout", "http_503")
     assert "keepalive" not in named
     assert [each for each in directives if each[0] == "proxy_next_upstream"] == [
-        ("proxy_next_upstream", "error", "timeout")
+        ("proxy_next_upstream", "error", "timeout", "http_503")
     ]
 
 

@@ -65,6 +65,7 @@ class DatabaseNames:
     """Which account a credential or workspace belongs to, in the database."""
 
     database: Postgres
+    remote: bool = True
 
     def read(self, name: str) -> str | None:
         with self.database.transaction() as db:

@@ -158,6 +158,7 @@ async def _begin(
     """
     # Any answer names the account of a credential that was not seen before.
     upstream = None if account.is_known else await baseline(account)
+    await account.look_up()
     draft = in_name_of(account.runtime.caller, outgoing.about)
     key = (account.name, draft.team, draft.content)
     records = account.records()

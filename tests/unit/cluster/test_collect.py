@@ -30,7 +30,16 @@ from tests.support import parquet
 AROUND = Frame(b'{"requests":[', b"]}", "2023-06-01", "")
 MODEL = "claude-haiku-4-5"
 TEMPLATE = {"model": MODEL, "max_tokens": 20, "messages": [{"role": "user", "content": "{{body}}"}]}
-RESULTS = "custom_id outcome answer error_type error_message stop_reason input_tokens output_tokens".split()
+RESULTS = [
+    "custom_id",
+    "outcome",
+    "answer",
+    "error_type",
+    "error_message",
+    "stop_reason",
+    "input_tokens",
+    "output_tokens",
+]
 
 
 def answered(row: int, text: str, stop_reason: str = "end_turn") -> dict[str, Any]:
