@@ -7,7 +7,7 @@ import signal
 import sys
 from types import FrameType
 
-from benchmarks import cluster, create, forward, memory, rest, results, run, service, start, threads
+from benchmarks import cluster, create, forward, jobs, memory, rest, results, run, service, start, threads
 from benchmarks.processes import ProcessFailed
 from benchmarks.report import circumstances, write_section
 
@@ -22,6 +22,7 @@ _BENCHMARKS = {
     "threads": threads.run,
     "service": service.run,
     "cluster": cluster.run,
+    "jobs": jobs.run,
 }
 
 

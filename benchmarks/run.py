@@ -21,11 +21,11 @@ from benchmarks.report import Report, Target
 _ROWS = 1_000_000
 _FEWER_ROWS = 200_000
 _QUICK_ROWS, _QUICK_FEWER_ROWS = 200_000, 100_000
-_BATCH_ROWS = 100_000
+BATCH_ROWS = 100_000
 _PROCESS_S = 5
 _POLL_S = 1
-_KEY = "a key the sandbox takes"
-_HEADERS = {"x-api-key": _KEY, "anthropic-version": "2023-06-01", "content-type": "application/json"}
+KEY = "a key the sandbox takes"
+_HEADERS = {"x-api-key": KEY, "anthropic-version": "2023-06-01", "content-type": "application/json"}
 _MOST_GROWTH_MB = 64.0
 _MOST_X = 2.0
 
@@ -46,26 +46,26 @@ def run(*, quick: bool) -> Report:
     rows, fewer = (_QUICK_ROWS, _QUICK_FEWER_ROWS) if quick else (_ROWS, _FEWER_ROWS)
     with tempfile.TemporaryDirectory() as folder:
         path, small = Path(folder, "requests.jsonl"), Path(folder, "fewer.jsonl")
-        _write(path, rows)
-        _write(small, fewer)
-        with _sandbox() as url:
-            by_hand_s = _by_hand(url, path, Path(folder))
-        with _sandbox() as url:
-            ran = _run(url, path, Path(folder))
-        with _sandbox() as url:
-            less = _run(url, small, Path(folder))
+        written(path, rows)
+        written(small, fewer)
+        with sandbox() as url:
+            by_hand_s = by_hand(url, path, Path(folder))
+        with sandbox() as url:
+            done = ran(url, path, Path(folder))
+        with sandbox() as url:
+            less = ran(url, small, Path(folder))
         megabytes = path.stat().st_size / 1e6
-    ratio, growth_mb = ran.wall_s / by_hand_s, ran.peak_mb - less.peak_mb
+    ratio, growth_mb = done.wall_s / by_hand_s, done.peak_mb - less.peak_mb
     header = ("way", "rows", "seconds", "of them busy", "peak MB", "upstream calls")
     table = [
         ("by hand: creates, looks, downloads", f"{rows:,}", f"{by_hand_s:.1f}", "", "", ""),
         (
             "batches-mcp run",
             f"{rows:,}",
-            f"{ran.wall_s:.1f}",
-            f"{ran.busy_s:.1f}",
-            f"{ran.peak_mb:.0f}",
-            f"{ran.calls}",
+            f"{done.wall_s:.1f}",
+            f"{done.busy_s:.1f}",
+            f"{done.peak_mb:.0f}",
+            f"{done.calls}",
         ),
         (
             "batches-mcp run",
@@ -77,7 +77,7 @@ def run(*, quick: bool) -> Report:
         ),
     ]
     # A create, one look after the end, one before the results, and the results; and shared looks while waiting.
-    most_calls = 4 * ran.batches + 2 * (1 + round(ran.wall_s / _POLL_S))
+    most_calls = 4 * done.batches + 2 * (1 + round(done.wall_s / _POLL_S))
     targets = [
         Target(f"at most {_MOST_X:g} times as long as by hand", f"{ratio:.2f}x", ratio <= _MOST_X),
         Target(
@@ -86,17 +86,18 @@ def run(*, quick: bool) -> Report:
             growth_mb <= _MOST_GROWTH_MB,
         ),
         Target(
-            f"at most {most_calls} upstream calls for {ran.batches} batches", f"{ran.calls}", ran.calls <= most_calls
+            f"at most {most_calls} upstream calls for {done.batches} batches", f"{done.calls}", done.calls <= most_calls
         ),
     ]
     note = (
-        f"A file of {megabytes:.0f} MB; batches of {_BATCH_ROWS:,} that take {_PROCESS_S} s. By hand nothing is "
+        f"A file of {megabytes:.0f} MB; batches of {BATCH_ROWS:,} that take {_PROCESS_S} s. By hand nothing is "
         "checked, kept, ordered or counted: the file is sent in pieces, and the results are written as they come."
     )
     return Report(header, table, targets, [note])
 
 
-def _write(path: Path, count: int) -> None:
+def written(path: Path, count: int) -> None:
+    """Write a file of so many requests."""
     with path.open("w") as file:
         for number in range(count):
             file.write(_request(number) + "\n")
@@ -109,7 +110,7 @@ def _request(number: int) -> str:
 
 
 @contextmanager
-def _sandbox() -> Iterator[str]:
+def sandbox() -> Iterator[str]:
     """The URL of a sandbox in a process of its own."""
     arguments = ["-m", "batches_mcp", "sandbox", "--port", "0", "--process-seconds", f"{_PROCESS_S}"]
     with (
@@ -124,12 +125,12 @@ def _sandbox() -> Iterator[str]:
         yield lines[-1]
 
 
-def _by_hand(url: str, path: Path, folder: Path) -> float:
+def by_hand(url: str, path: Path, folder: Path) -> float:
     """The least one could do, one request after the other."""
     started_s = time.perf_counter()
     with httpx2.Client(headers=_HEADERS, timeout=600) as client, path.open("rb") as file:
         batches = []
-        while part := b",".join(line.rstrip() for _, line in zip(range(_BATCH_ROWS), file, strict=False)):
+        while part := b",".join(line.rstrip() for _, line in zip(range(BATCH_ROWS), file, strict=False)):
             body = b'{"requests":[' + part + b"]}"
             answer = client.post(
                 f"{url}/v1/messages/batches", content=body, headers={"content-type": "application/json"}
@@ -148,12 +149,17 @@ def _by_hand(url: str, path: Path, folder: Path) -> float:
     return time.perf_counter() - started_s
 
 
-def _run(url: str, path: Path, folder: Path) -> _Ran:
+def ran(url: str, path: Path, folder: Path) -> _Ran:
+    """Run the command on a file of requests.
+
+    Raises:
+        ProcessFailed: it fails, or a row of its output is not in its place.
+    """
     with tempfile.TemporaryDirectory(dir=folder) as state:
         out, report = Path(state, "out.jsonl"), Path(state, "report.json")
         environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-            "ANTHROPIC_API_KEY": _KEY,
+            "ANTHROPIC_API_KEY": KEY,
             "BATCHES_MCP_BASE_URL": url,
             "BATCHES_MCP_STATE_DIR": str(Path(state, "state")),
         }
