@@ -94,6 +94,7 @@ EXAMPLES = {
         "batches-mcp export openapi > openapi.json",
         "batches-mcp export openapi --capability my-capability.yaml",
     ),
+    "audit": ("batches-mcp audit --since 24h", "batches-mcp audit --since 2026-11-01 --format ocsf > audit.jsonl"),
     "migrate": (
         "batches-mcp migrate --database-url postgresql://db.internal/batches",
         "BATCHES_MCP_DATABASE_URL_FILE=url-file batches-mcp migrate",

@@ -205,7 +205,10 @@ def _serve_http(
     async def find(request: Any, account: str, name: str) -> Path | None:
         return await result_files.find(running[-1], tools, request, account, name)
 
-    access = None if doors is None else doors.access
+    async def audit(request: Any, tools: Sequence[str]) -> None:
+        await running[-1].refused(request, tools)
+
+    access = None if doors is None else replace(doors.access, audit=audit)
     return http.run(server, settings, tools, find, port, say, ways, readiness, app, access, prepared.limits)
 
 

@@ -103,7 +103,16 @@ def app(
     open_paths = PROBES | ({_DASHBOARD_PATH} if typed else set())
     if access is not None:
         methods = {tool.name: tool.request.method for tool in tools}
-        inside = Doors(inner, access.keys, verifier, access.resource, methods, MAX_BODY_BYTES, open_paths)
+        inside = Doors(
+            inner,
+            access.keys,
+            verifier,
+            access.resource,
+            methods,
+            MAX_BODY_BYTES,
+            open_paths,
+            audit=access.audit,
+        )
         return Gate(inside, names, None, MAX_BODY_BYTES, partial(too_large, ways=ways))
     return Gate(inner, names, settings.asked, MAX_BODY_BYTES, partial(too_large, ways=ways), open_paths=open_paths)
 
@@ -153,6 +162,7 @@ def run(
                     PROBES,
                     rest.key_headers,
                     rest=True,
+                    audit=access.audit,
                     refuse=refusal,
                 )
             gate = Gate(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from batches_mcp.core.errors import ErrorReport, StateUnusable
 from batches_mcp.store.postgres import Postgres, Transaction
+from batches_mcp.store.team_tables import SHARED
 
 _COLUMNS = (
     "key, content, body, rows, body_bytes, source, label, part, parts, source_hash, parent, betas, estimate_usd, "
@@ -40,6 +41,7 @@ ALTER TABLE account_creates ADD COLUMN client TEXT;
 ALTER TABLE account_creates ADD COLUMN team TEXT;
 CREATE OR REPLACE VIEW creates AS SELECT {_WITH_TEAMS} FROM account_creates WHERE account = {_ACCOUNT}
 """,  # noqa: S608 - our own text
+    SHARED,
 )
 LATEST = len(STEPS)
 

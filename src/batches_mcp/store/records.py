@@ -13,6 +13,7 @@ from batches_mcp.api.batch import RESULTS_KEPT_S
 from batches_mcp.core.errors import ErrorReport, StateUnusable
 from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.state import state_unusable
+from batches_mcp.store.audit import AuditLog
 from batches_mcp.store.entry import Baseline, Begun, Claim, ClaimRules, Draft, Entry, Unsettled
 from batches_mcp.store.ledger import Ledger
 from batches_mcp.store.state import Presence, State
@@ -143,6 +144,14 @@ class AllRecords:
     stopping: threading.Event = field(default_factory=threading.Event)
     _open: dict[str, Records] = field(default_factory=dict)
     _opening: threading.Lock = field(default_factory=threading.Lock)
+    _audit: list[AuditLog] = field(default_factory=list)
+
+    @property
+    def audit(self) -> AuditLog:
+        """Where decisions are written down that are no claim's; opened when first needed."""
+        if not self._audit:
+            self._audit.append(AuditLog(self.state.audit()))
+        return self._audit[0]
 
     def of(self, account: str) -> Records:
         """The records of an account.
@@ -166,6 +175,8 @@ class AllRecords:
         for records in self._open.values():
             records.presence.leave()
             records.ledger.database.close()
+        for log in self._audit:
+            log.database.close()
         self.state.close()
 
 

@@ -60,6 +60,18 @@ class AccountDatabase:
         """Nothing is its own."""
 
 
+def accounts_of(database: Postgres) -> list[str]:
+    """The accounts of which anything is kept, and the empty name of what is no account's.
+
+    Raises:
+        StateUnusable: the database cannot be used.
+    """
+    tables = ("account_creates", "account_audit", "account_approvals")
+    statement = " UNION ".join(f"SELECT account FROM {table}" for table in tables)  # noqa: S608 - our own names
+    with database.transaction() as db:
+        return sorted(str(account) for (account,) in db.execute(statement))
+
+
 @dataclass(frozen=True, slots=True)
 class DatabaseNames:
     """Which account a credential or workspace belongs to, in the database."""
@@ -143,6 +155,9 @@ class SharedState:
             found = db.execute("SELECT DISTINCT account FROM account_creates ORDER BY account").fetchall()
         for (name,) in found:
             yield SharedAccount(self, str(name))
+
+    def audit(self) -> AccountDatabase:
+        return AccountDatabase(self.database, "")
 
     def remove_expired(self, now_s: float) -> None:
         FolderState(self.local).remove_expired(now_s)

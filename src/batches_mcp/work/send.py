@@ -32,6 +32,7 @@ from batches_mcp.store.entry import (
 from batches_mcp.store.kept import Copy
 from batches_mcp.store.records import Records
 from batches_mcp.work.account import Account
+from batches_mcp.work.audited import origin_of
 from batches_mcp.work.deliver import OutgoingCreate, record, start, watch
 from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound
 from batches_mcp.work.in_progress import Delivery
@@ -172,6 +173,8 @@ async def _begin(
         caps=caps_of(account.runtime.caller, rules.cap_usd),
         after=rules.after,
         unconfirmed=confirm is not None,
+        repeats=rules.repeats,
+        origin=origin_of(account),
     )
     while True:
         running = account.runtime.deliveries.find(key)
