@@ -208,7 +208,12 @@ def _serve_http(
     async def audit(request: Any, tools: Sequence[str]) -> None:
         await running[-1].refused(request, tools)
 
-    access = None if doors is None else replace(doors.access, audit=audit)
+    access = None
+    if doors is not None:
+        from batches_mcp.serve import approvals
+
+        routes = approvals.routes(lambda: running[-1], tools, prepared.redactor)
+        access = replace(doors.access, audit=audit, routes=routes)
     return http.run(server, settings, tools, find, port, say, ways, readiness, app, access, prepared.limits)
 
 

@@ -20,10 +20,11 @@ from pydantic_core import from_json
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from batches_mcp.access.keys import NamedKey, holder
-from batches_mcp.access.principal import READ, SCOPES, WRITE, Principal, needed
+from batches_mcp.access.principal import APPROVE, READ, SCOPES, WRITE, Principal, needed
 from batches_mcp.core.context import current
 from batches_mcp.serve.callers import DOOR_KEY, SCOPE_KEY
 
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 PATH, KEY_PATH = "/mcp", "/key/mcp"
 WELL_KNOWN = "/.well-known/"
+APPROVALS_PATH = "/approvals"
 # What the audit calls the door of REST, whose paths are the capability's.
 _REST = "rest"
 _METADATA = f"{WELL_KNOWN}oauth-protected-resource"
@@ -76,12 +78,16 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What opens the doors of a service; `rules` and `resource` are there when it has an identity provider."""
+    """What opens the doors of a service; `rules` and `resource` are there when it has an identity provider.
+
+    `routes` lead to what only a service has.
+    """
 
     keys: Sequence[NamedKey] = ()
     rules: TokenRules | None = None
     resource: Resource | None = None
     audit: Audit | None = None
+    routes: Sequence[Route] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +186,8 @@ class Doors:
         """
         if self.rest:
             return principal.lacks(needed(scope["method"])), [], receive
+        if f"{scope['path']}/".startswith(f"{APPROVALS_PATH}/"):
+            return principal.lacks({APPROVE}), [], receive
         lacking, tools = principal.lacks({READ}), list[str]()
         if scope["method"] == "POST" and principal.lacks(_ASKED):
             body, receive = await _read(receive, self.most_body_bytes)

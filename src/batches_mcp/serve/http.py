@@ -34,7 +34,7 @@ from batches_mcp.core.signals import watch_signals
 from batches_mcp.serve import dashboard
 from batches_mcp.serve.auth import HEALTH_PATH, PROBES, READY_PATH, Gate, host_names
 from batches_mcp.serve.connections import limited
-from batches_mcp.serve.doors import KEY_PATH, PATH, WELL_KNOWN, Access, Doors
+from batches_mcp.serve.doors import APPROVALS_PATH, KEY_PATH, PATH, WELL_KNOWN, Access, Doors
 from batches_mcp.serve.envelope import failed, refusal
 from batches_mcp.serve.identified import Identified
 from batches_mcp.serve.open_requests import Ending, OpenRequests
@@ -95,6 +95,7 @@ def app(
             Route(READY_PATH, ready.__call__, methods=["GET"]),
             Route(_RESULTS_PATH, partial(_results, find), methods=["GET"]),
             *(shown if has_page else ()),
+            *(access.routes if access is not None else ()),
         ],
     )
     names = host_names(settings.host, settings.allow_hosts)
@@ -175,7 +176,7 @@ def run(
             paths = frozenset(
                 {
                     PATH,
-                    *([KEY_PATH] if access is not None else []),
+                    *([KEY_PATH, APPROVALS_PATH] if access is not None else []),
                     *PROBES,
                     *([_DASHBOARD_PATH] if dashboard.is_served(tools) else []),
                 }
@@ -212,7 +213,8 @@ class _Both:
             return False  # the server's life is that of MCP's
         if self._rest_port is None:
             path: str = scope["path"]
-            return path not in self._paths and not path.startswith((f"/{results_files.FOLDER}/", WELL_KNOWN))
+            below = (f"/{results_files.FOLDER}/", WELL_KNOWN, f"{APPROVALS_PATH}/")
+            return path not in self._paths and not path.startswith(below)
         return bool(scope["server"][1] == self._rest_port)
 
 

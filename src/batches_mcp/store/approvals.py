@@ -164,6 +164,11 @@ def reserved_usd(db: Any, team: str | None) -> float:
     return float(usd)
 
 
+def any_asked(db: Any) -> bool:
+    """Whether any approval was ever asked for; copies of its requests may be left."""
+    return bool(_select(db, "1 = 1 LIMIT 1"))
+
+
 def bodies(db: Any) -> set[str]:
     """The names of the copies of requests that wait."""
     return {str(body) for (body,) in db.execute(f"SELECT body FROM approvals WHERE {_OPEN}")}  # noqa: S608 - our own text

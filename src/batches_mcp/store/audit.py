@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batches_mcp.store.entry import (
+    Answer,
     Approval,
     Begun,
     Busy,
@@ -84,8 +85,11 @@ def claimed(db: Any, draft: Draft, claim: Claim, rules: ClaimRules, approval: Ap
             about = {"outcome": "refused", "reason": reason, "cap_usd": cap.usd}
         case Unsettled(entry):
             about = {"outcome": "held", "reason": "create_unsettled", "entry": entry.key}
-        case Waiting(approval):
-            about = {"outcome": "held", "reason": f"approval_{approval.state}", "approval_id": approval.id}
+        case Waiting() if rules.approval_id is not None:
+            return
+        case Waiting(waiting):
+            outcome = "refused" if waiting.state is Answer.DENIED else "held"
+            about = {"outcome": outcome, "reason": f"approval_{waiting.state}", "approval_id": waiting.id}
         case Busy() | Unconfirmed():
             return
     outcome = about.pop("outcome")

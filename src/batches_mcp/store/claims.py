@@ -50,6 +50,8 @@ def claim(
         audit.claimed(db, draft, found, rules)
         return found
     approval = _approval(db, draft, rules)
+    if approval is None and rules.approval_id is not None:
+        raise LookupError(f"the approval {rules.approval_id} is gone")
     if approval is None or approval.state is not Answer.APPROVED:
         against = Waiting(approval) if approval is not None else _over_cap(db, draft, upstream, rules)
         if against is None and rules.unconfirmed:

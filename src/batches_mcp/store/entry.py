@@ -227,6 +227,11 @@ class Entry(Draft):
         }
 
 
+def rfc3339(time_s: float) -> str:
+    """A Unix time, to the second."""
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def _expiry(created_at: object) -> str | None:
     """When the API removes the results of a batch; None for a time that cannot be read."""
     try:

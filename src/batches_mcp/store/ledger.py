@@ -128,6 +128,11 @@ class Ledger:
         with self.database.transaction() as db:
             return next(iter(select(db, f"batch_id = ? AND {MADE}", batch_id)), None)
 
+    def get(self, key: int) -> Entry | None:
+        """The entry with a key."""
+        with self.database.transaction() as db:
+            return next(iter(select(db, "key = ?", key)), None)
+
     def doubted(self, batch_id: str) -> Entry | None:
         """An unsettled entry that a batch may be the batch of."""
         with self.database.transaction() as db:
@@ -223,7 +228,7 @@ class Ledger:
     def used(self) -> bool:
         """Whether the ledger holds anything at all."""
         with self.database.transaction() as db:
-            return bool(select(db, "1 = 1 LIMIT 1") or approvals.bodies(db))
+            return bool(select(db, "1 = 1 LIMIT 1")) or approvals.any_asked(db)
 
 
 _NO_BATCH: Mapping[str, Any] = {"batch_id": None, "batch": None, "cost_usd": None, "told": False, "deleted": False}
