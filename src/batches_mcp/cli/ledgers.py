@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from batches_mcp.cli.flags import database_url_flag, state_dir_flag
-from batches_mcp.cli.startup import installed_for_teams, say
+from batches_mcp.cli.startup import installed, say
 from batches_mcp.core.settings import DATABASE_URL, Environment, user_state_folder
 from batches_mcp.core.state import StateFolder
 from batches_mcp.store.state import LedgerDatabase
@@ -40,7 +40,7 @@ def databases(state_dir: Path | None, database_url: str | None) -> Iterator[dict
                 opened[""] = state.audit()
             yield {name: stack.enter_context(closing(database)) for name, database in opened.items()}
             return
-        with installed_for_teams():
+        with installed("--database-url", "team"):
             from batches_mcp.store import migrations
             from batches_mcp.store.postgres import Postgres
             from batches_mcp.store.shared import AccountDatabase, accounts_of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,8 +10,8 @@ from starlette.requests import Request
 
 from batches_mcp.access.allowance import Allowance
 from batches_mcp.access.principal import Principal, Team
-from batches_mcp.core.context import current
 from batches_mcp.core.errors import CallError, ErrorReport, Retry
+from batches_mcp.serve.requestids import request_id
 from batches_mcp.store.entry import Origin
 from batches_mcp.work import audited
 from batches_mcp.work.runtime import Runtime
@@ -79,9 +78,7 @@ class Callers:
 
     def _runtime(self, caller: Principal, request: Request | None) -> Runtime:
         door = "" if request is None else str(request.scope.get(DOOR_KEY, ""))
-        call = current()
-        request_id = f"req_own_{secrets.token_hex(8)}" if call is None else call.request_id
-        return self.runtime.of(caller, Origin("", door, request_id))
+        return self.runtime.of(caller, Origin("", door, request_id()))
 
     def _count(self, team: Team) -> None:
         """Take one call of what is left of a team's allowance, which fills up again evenly."""
