@@ -15,7 +15,7 @@ import pytest
 from batches_mcp.sandbox import Sandbox
 from tests.support.creates import existing, requests
 from tests.support.rest import BATCHES, Served
-from tests.support.servers import CREATE, LIST, RETRIEVE, STATE_DIR
+from tests.support.servers import CREATE, LIST, RETRIEVE, STATE_DIR, http_server
 from tests.support.shell import shell
 from tests.support.states import another_machine, state_in
 from tests.support.teams import Caller, bearer, service
@@ -326,8 +326,15 @@ def test_an_upstream_that_refuses_ends_it(search: Caller, served: Served, sandbo
     assert pending(search, "refused") != approval_id
 
 
-def test_without_teams_there_is_no_such_place(sandbox: Sandbox, kind_of_state: str) -> None:
-    from tests.support.servers import http_server
+@pytest.mark.folder_only
+def test_the_page_asks_for_what_waits_at_a_service_only(served: Served, sandbox: Sandbox) -> None:
+    page = httpx2.get(served.mcp.replace("/mcp", "/")).text
+    assert '"approvals":"approvals"' in page
+    assert len(page.encode()) <= 20 * 1024
+    with http_server("--base-url", sandbox.url) as url:
+        assert '"approvals":' not in httpx2.get(url.replace("/mcp", "/")).text
 
+
+def test_without_teams_there_is_no_such_place(sandbox: Sandbox, kind_of_state: str) -> None:
     with http_server("--base-url", sandbox.url) as url:
         assert httpx2.get(url.replace("/mcp", "/approvals")).status_code == 404

@@ -81,7 +81,8 @@ def app(
     """
     asked = settings.asked if access is None else _ANY_CREDENTIAL
     door = (KEY_PATH if access is not None and access.keys else PATH).removeprefix("/")
-    shown = [Route(_DASHBOARD_PATH, partial(_dashboard, tools, asked, door), methods=["GET"])]
+    waiting = None if access is None else APPROVALS_PATH.removeprefix("/")
+    shown = [Route(_DASHBOARD_PATH, partial(_dashboard, tools, asked, door, waiting), methods=["GET"])]
     has_page = dashboard.is_served(tools)
     inner = server.streamable_http_app(
         streamable_http_path=PATH,
@@ -291,8 +292,10 @@ async def _health(_: Request) -> JSONResponse:
     return JSONResponse({"status": "ok", "version": __version__})
 
 
-async def _dashboard(tools: Sequence[ToolPlan], asked: Admission | None, path: str, _: Request) -> HTMLResponse:
-    page, headers = dashboard.browser_page(tools, asked, path)
+async def _dashboard(
+    tools: Sequence[ToolPlan], asked: Admission | None, path: str, approvals: str | None, _: Request
+) -> HTMLResponse:
+    page, headers = dashboard.browser_page(tools, asked, path, approvals)
     return HTMLResponse(page, headers=dict(headers))
 
 
