@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import httpx2
 import pytest
 
@@ -273,6 +274,15 @@ def test_over_rest_a_create_that_waits_is_no_batch(search: Caller, served: Serve
     assert Caller(served, "search-approver").answer(approval_id).status_code == 200
     again = search.rest("POST", BATCHES, body)
     assert (again.status_code, [again.json()["id"]]) == (200, existing(sandbox.url, key))
+
+
+@pytest.mark.folder_only
+def test_a_client_library_takes_it_for_an_error_and_does_not_repeat_it(search: Caller, served: Served) -> None:
+    client = anthropic.Anthropic(base_url=served.url, api_key=search.key)
+    with client, pytest.raises(anthropic.PermissionDeniedError) as caught:
+        client.messages.batches.create(requests=dear("sdk"))  # type: ignore[arg-type]
+    approval_id = caught.value.body["batches_mcp"]["pending_approval"]["id"]  # type: ignore[index]
+    assert audited(approval_id=approval_id) == ["approval asked", "create held approval_pending"]
 
 
 def test_the_betas_that_it_was_asked_for_with_are_sent(search: Caller, served: Served, sandbox: Sandbox) -> None:
