@@ -8,7 +8,7 @@ HOSTS := @anthropic-ai/claude-code@2.1.329 @google/gemini-cli@0.61.0 @openai/cod
 # instructor 1.17.0 closes its client before it reads the results.
 SDK_JS := @anthropic-ai/sdk@1.14.0
 LIBRARIES := sdk:anthropic==2.14.0 sdk-0:anthropic==0.49.0 instructor:instructor==1.15.0,anthropic==0.125.0 \
-	promptbatch:promptbatch==0.2.0,anthropic==2.14.0
+	promptbatch:promptbatch==0.2.0,anthropic==2.14.0 airflow:apache-airflow-core==3.3.2,-e,.[cluster]
 DEPLOY := dclint@3.1.0 oidc-provider@9.13.3
 # The tests mostly wait for processes, so that there may be more of them than cores.
 WORKERS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null | awk '{n = $$1 < 4 ? 4 : $$1 > 8 ? 8 : $$1} END {print n ? n : 4}')

@@ -7,7 +7,7 @@ import signal
 import sys
 from types import FrameType
 
-from benchmarks import create, forward, memory, rest, results, run, start, threads
+from benchmarks import cluster, create, forward, memory, rest, results, run, service, start, threads
 from benchmarks.processes import ProcessFailed
 from benchmarks.report import circumstances, write_section
 
@@ -20,6 +20,8 @@ _BENCHMARKS = {
     "run": run.run,
     "rest": rest.run,
     "threads": threads.run,
+    "service": service.run,
+    "cluster": cluster.run,
 }
 
 

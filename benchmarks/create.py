@@ -8,7 +8,7 @@ import re
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 
 import anthropic
@@ -16,7 +16,7 @@ import httpx2
 import msgspec
 
 from benchmarks import processes
-from benchmarks.measure import Series, in_turns, ratios
+from benchmarks.measure import Series, in_turns, ratios, timed
 from benchmarks.memory import status_mb
 from benchmarks.processes import SUBJECT
 from benchmarks.report import Report, Target
@@ -41,7 +41,7 @@ def run(*, quick: bool) -> Report:
     """Time each way of sending the same file, in turns."""
     with tempfile.TemporaryDirectory() as folder, processes.sink() as port:
         path, wrapped, few = (Path(folder, name) for name in ("requests.jsonl", "requests.json", "few.json"))
-        _write(path, 10_000 if quick else _REQUESTS)
+        write_requests(path, 10_000 if quick else _REQUESTS)
         _wrap(path, wrapped, _REQUESTS)
         _wrap(path, few, 100)
         url = f"http://127.0.0.1:{port}{_PATH}"
@@ -55,23 +55,25 @@ def run(*, quick: bool) -> Report:
         ):
             wire, forgetful_wire = StdioWire(running.process), StdioWire(forgetful.process)
             for each in (wire, forgetful_wire):
-                _create(each, path, dry_run=True)
+                create_from(each, path, dry_run=True)
             rest_url = f"http://127.0.0.1:{served.port}{_PATH}"
             _upload(rest_url, few)
             before, rest_before = (status_mb(pid, "VmRSS") for pid in (running.process.pid, served.pid))
             samples = in_turns(
                 {
-                    "httpx2, async, no check": lambda: _timed(lambda: asyncio.run(_async_upload(url, path))),
-                    "msgspec check (ids, params), then httpx2, sync": lambda: _timed(
-                        lambda: _checked_upload(url, path)
+                    "httpx2, async, no check": lambda: timed(lambda: asyncio.run(_async_upload(url, path))),
+                    "msgspec check (ids, params), then httpx2, sync": lambda: timed(lambda: _checked_upload(url, path)),
+                    "official SDK, from a parsed list": lambda: timed(lambda: _sdk_create(port, path)),
+                    "batches-mcp --no-ledger, through the tool": lambda: timed(
+                        lambda: create_from(forgetful_wire, path)
                     ),
-                    "official SDK, from a parsed list": lambda: _timed(lambda: _sdk_create(port, path)),
-                    "batches-mcp --no-ledger, through the tool": lambda: _timed(lambda: _create(forgetful_wire, path)),
-                    "batches-mcp, through the tool": lambda: _remembered(lambda: _create(wire, path, **_AGAIN), state),
-                    "batches-mcp, through the tool, a JSON array": lambda: _remembered(
-                        lambda: _create(wire, wrapped, **_AGAIN), state
+                    "batches-mcp, through the tool": lambda: timed_create(
+                        lambda: create_from(wire, path, **_AGAIN), state
                     ),
-                    "batches-mcp, over REST": lambda: _remembered(lambda: _upload(rest_url, wrapped), rest_state),
+                    "batches-mcp, through the tool, a JSON array": lambda: timed_create(
+                        lambda: create_from(wire, wrapped, **_AGAIN), state
+                    ),
+                    "batches-mcp, over REST": lambda: timed_create(lambda: _upload(rest_url, wrapped), rest_state),
                 },
                 3 if quick else 7,
             )
@@ -117,10 +119,12 @@ def run(*, quick: bool) -> Report:
     return Report(("way", "seconds", "MB/s"), rows, targets, notes)
 
 
-def _write(path: Path, count: int) -> None:
-    message = {"role": "user", "content": "lorem ipsum dolor " * 85}
+def write_requests(path: Path, count: int, contents: Iterator[str] | None = None) -> None:
+    """A file of requests of 1.97 kB, whose messages are the same, or `contents`, each to be of 1,530 characters."""
+    contents = contents or repeat("lorem ipsum dolor " * 85)
     with path.open("w") as file:
-        for number in range(count):
+        for number, content in zip(range(count), contents, strict=False):
+            message = {"role": "user", "content": content}
             params = {"model": "claude-haiku-5-5", "max_tokens": 100, "system": "x" * 300, "messages": [message]}
             file.write(json.dumps({"custom_id": f"row-{number:06}", "params": params}, separators=(",", ":")) + "\n")
 
@@ -133,22 +137,16 @@ def _wrap(lines: Path, path: Path, most: int) -> None:
         file.write(b"]}")
 
 
-def _timed(action: object) -> float:
-    assert callable(action)
-    started_s = time.perf_counter()
-    action()
-    return time.perf_counter() - started_s
-
-
-def _create(wire: StdioWire, path: Path, **more: bool) -> None:
+def create_from(wire: StdioWire, path: Path, **more: bool) -> None:
+    """Create a batch of a file through the tool."""
     arguments = {"requests_file": path.name, **more}
     wire.send(request(MODERN, 1, "tools/call", name=CREATE, arguments=arguments))
     result_of(wire.receive())
 
 
-def _remembered(create: Callable[[], None], state: Path) -> float:
+def timed_create(create: Callable[[], None], state: Path) -> float:
     """The time of a create that is written down and kept; the copy is compressed before the next sample begins."""
-    seconds = _timed(create)
+    seconds = timed(create)
     while any(state.glob("*/kept/*.json")):
         time.sleep(0.05)
     return seconds

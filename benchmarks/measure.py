@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -17,6 +18,13 @@ def in_turns(contenders: Mapping[str, Callable[[], SampleT]], rounds: int) -> di
         for name, measure in contenders.items():
             samples[name].append(measure())
     return samples
+
+
+def timed(action: Callable[[], object]) -> float:
+    """The seconds that something takes."""
+    started_s = time.perf_counter()
+    action()
+    return time.perf_counter() - started_s
 
 
 @dataclass(frozen=True, slots=True)

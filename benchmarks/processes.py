@@ -129,10 +129,10 @@ def upstream_environment(stub_port: int) -> dict[str, str]:
 
 
 @contextmanager
-def http_server(contender: Contender, stub_port: int) -> Iterator[int]:
+def http_server(contender: Contender, stub_port: int, **environment: str) -> Iterator[int]:
     """The contender's port, once it serves Streamable HTTP there."""
     port = _free_port()
-    with python([*contender.http, str(port)], upstream_environment(stub_port)) as running:
+    with python([*contender.http, str(port)], upstream_environment(stub_port) | environment) as running:
         _wait(port, running, contender)
         try:
             yield port

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
 
 import httpx2
 
 from benchmarks import processes
-from benchmarks.measure import Series, in_turns, ratios
+from benchmarks.measure import Series, in_turns, ratios, timed
 from benchmarks.memory import status_mb
 from benchmarks.report import Report, Target
 from benchmarks.stub import BATCH
@@ -31,10 +29,10 @@ def run(*, quick: bool) -> Report:
         before = status_mb(served.pid, "VmRSS")
         samples = in_turns(
             {
-                "httpx2, async, direct": lambda: _timed(lambda: _async(direct)),
-                "httpx2, async, over REST": lambda: _timed(lambda: _async(through)),
-                "httpx2, sync, direct": lambda: _timed(lambda: _sync(direct)),
-                "httpx2, sync, over REST": lambda: _timed(lambda: _sync(through)),
+                "httpx2, async, direct": lambda: timed(lambda: _async(direct)),
+                "httpx2, async, over REST": lambda: timed(lambda: _async(through)),
+                "httpx2, sync, direct": lambda: timed(lambda: _sync(direct)),
+                "httpx2, sync, over REST": lambda: timed(lambda: _sync(through)),
             },
             3 if quick else 9,
         )
@@ -55,12 +53,6 @@ def run(*, quick: bool) -> Report:
         f"The sync client reads faster than two processes on two cores can hand on: {in_sync.text(2)}x of direct.",
     ]
     return Report(("way", "seconds", "MB/s"), table, targets, notes)
-
-
-def _timed(action: Callable[[], int]) -> float:
-    started_s = time.perf_counter()
-    action()
-    return time.perf_counter() - started_s
 
 
 def _async(url: str) -> int:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import anthropic
 import httpx2
 
 from benchmarks import processes
-from benchmarks.measure import Series, in_turns, percentile, ratios
+from benchmarks.measure import Series, in_turns, percentile, ratios, timed
 from benchmarks.memory import status_mb
 from benchmarks.processes import SUBJECT
 from benchmarks.report import Report, Target
@@ -43,14 +42,14 @@ def run(*, quick: bool) -> Report:
             before = status_mb(running.process.pid, "VmRSS")
             files = in_turns(
                 {
-                    "httpx2, async, to a file": lambda: _timed(lambda: asyncio.run(_raw(url, folder / "raw.jsonl"))),
+                    "httpx2, async, to a file": lambda: timed(lambda: asyncio.run(_raw(url, folder / "raw.jsonl"))),
                     "batches-mcp, as_file jsonl": lambda: _as_file(wire, folder),
                     "official SDK, to a file": lambda: _sdk(port, rows, folder / "sdk.jsonl"),
                 },
                 2 if quick else 7,
             )
             growth = status_mb(running.process.pid, "VmHWM") - before
-            later = _later_pages(wire, rows)
+            later = later_pages(wire, rows)
             alone, among, others = _retrieve_among_readers(wire, 200 if quick else 600)
         megabytes = (folder / "raw.jsonl").stat().st_size / 1e6
     raw, ours, sdk = files.values()
@@ -83,14 +82,9 @@ def run(*, quick: bool) -> Report:
     return Report(("way", "seconds", "MB/s"), table, targets, notes)
 
 
-def _timed(action: Callable[[], object]) -> float:
-    started_s = time.perf_counter()
-    action()
-    return time.perf_counter() - started_s
-
-
-def _call(wire: StdioWire, tool: str = RESULTS, **arguments: Any) -> dict[str, Any]:
-    wire.send(request(MODERN, 1, "tools/call", name=tool, arguments=_BY_ID | arguments))
+def call_results(wire: StdioWire, **arguments: Any) -> dict[str, Any]:
+    """The content of an answer of the tool, for the one batch that there is."""
+    wire.send(request(MODERN, 1, "tools/call", name=RESULTS, arguments=_BY_ID | arguments))
     content: dict[str, Any] = result_of(wire.receive())["structuredContent"]
     return content
 
@@ -100,9 +94,9 @@ def _first_pages(wire: StdioWire, url: str, rounds: int) -> tuple[list[float], l
     with httpx2.Client() as client:
 
         def by_hand() -> float:
-            return 1000 * _timed(lambda: _twenty_rows(client, url))
+            return 1000 * timed(lambda: _twenty_rows(client, url))
 
-        taken = in_turns({"by hand": by_hand, "ours": lambda: 1000 * _timed(lambda: _call(wire))}, rounds + 1)
+        taken = in_turns({"by hand": by_hand, "ours": lambda: 1000 * timed(lambda: call_results(wire))}, rounds + 1)
     by_hand_ms, ours_ms = taken.values()
     return by_hand_ms[1:], ours_ms[1:]
 
@@ -131,7 +125,7 @@ def _as_file(wire: StdioWire, folder: Path) -> float:
     for kept in (folder / "state").rglob("*.*"):
         kept.unlink()
     started_s = time.perf_counter()
-    file = _call(wire, as_file="jsonl")["file"]
+    file = call_results(wire, as_file="jsonl")["file"]
     taken_s = time.perf_counter() - started_s
     if Path(file["path"]).read_bytes() != (folder / "raw.jsonl").read_bytes():
         raise ValueError("the file is not what the upstream sent")
@@ -155,17 +149,17 @@ def _sdk(port: int, rows: int, path: Path) -> float:
         return (time.perf_counter() - started_s) * rows / some
 
 
-def _later_pages(wire: StdioWire, rows: int) -> list[float]:
+def later_pages(wire: StdioWire, rows: int) -> list[float]:
     """Milliseconds of pages of what is kept: rows from all over it, then one page after another."""
 
     def one_row(number: int) -> float:
-        return 1000 * _timed(lambda: _call(wire, custom_ids=[f"row-{number:06}"]))
+        return 1000 * timed(lambda: call_results(wire, custom_ids=[f"row-{number:06}"]))
 
     taken_ms = [one_row(number) for number in range(0, rows, rows // 50)]
     more: dict[str, Any] = {}
     for _ in range(50):
         started_s = time.perf_counter()
-        more = {"cursor": _call(wire, **more)["next_cursor"]}
+        more = {"cursor": call_results(wire, **more)["next_cursor"]}
         taken_ms.append(1000 * (time.perf_counter() - started_s))
     return taken_ms
 

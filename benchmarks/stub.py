@@ -25,6 +25,7 @@ _BODY = json.dumps(BATCH).encode()
 _END_OF_HEAD = b"\r\n\r\n"
 ANSWER = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nrequest-id: req_011CSHoEeqs5C35K2UUqR7Fy\r\n"
+    b"anthropic-workspace-id: wrkspc_01JwQvzr7rXLA5AGx3HKfFUJ\r\n"
     b"content-length: " + str(len(_BODY)).encode() + _END_OF_HEAD + _BODY
 )
 

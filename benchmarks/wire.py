@@ -22,7 +22,7 @@ MODERN: Final[Era] = "2026-07-28"
 ERAS: Final[tuple[Era, ...]] = (LEGACY, MODERN)
 RETRIEVE: Final = "anthropic-retrieve-message-batch"
 
-_ANSWER_S = 30.0
+_ANSWER_S = 120.0
 _CLIENT = {"name": "benchmark", "version": "1"}
 
 
@@ -94,6 +94,34 @@ class StdioWire:
             self.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
 
+def http_request(host: str, era: Era, message: dict[str, Any], token: str | None = None) -> bytes:
+    """The HTTP request of a message to a server at `host`, as clients of that revision send it."""
+    body = json.dumps(message).encode()
+    lines = [
+        "POST /mcp HTTP/1.1",
+        f"Host: {host}",
+        "Content-Type: application/json",
+        "Accept: application/json, text/event-stream",
+        f"MCP-Protocol-Version: {era}",
+        f"Content-Length: {len(body)}",
+    ]
+    if era == MODERN:
+        lines += [f"Mcp-Method: {message['method']}", f"Mcp-Name: {message['params']['name']}"]
+    if token is not None:
+        lines.append(f"Authorization: Bearer {token}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def answer_in(response: bytes) -> dict[str, Any] | None:
+    """The message in an HTTP response; None while the response is not all there.
+
+    Raises:
+        ValueError: it is not a successful one.
+    """
+    body = _body(response)
+    return None if body is None else _json_of(body)
+
+
 # Servers close a kept connection after some idle seconds (uvicorn: 5); one that idled longer than this is not used.
 _KEPT_S = 2.0
 
@@ -113,10 +141,6 @@ class HttpWire:
         self._era = era
         self._idle: list[_Connection] = []
         self._busy = selectors.DefaultSelector()
-        self._head = (
-            f"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
-            f"Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: {era}\r\n"
-        )
 
     def __enter__(self) -> Self:
         return self
@@ -127,12 +151,8 @@ class HttpWire:
         self._busy.close()
 
     def send(self, message: dict[str, Any]) -> None:
-        body = json.dumps(message).encode()
-        routing = ""
-        if self._era == MODERN:
-            routing = f"Mcp-Method: {message['method']}\r\nMcp-Name: {message['params']['name']}\r\n"
         connection = self._connection()
-        connection.socket.sendall(f"{self._head}{routing}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        connection.socket.sendall(http_request(f"127.0.0.1:{self._port}", self._era, message))
         self._busy.register(connection.socket, selectors.EVENT_READ, connection)
 
     def receive(self) -> dict[str, Any]:
@@ -146,13 +166,13 @@ class HttpWire:
                 if not chunk:
                     raise EOFError("the server closed a connection")
                 connection.received += chunk
-                body = _body(bytes(connection.received))
-                if body is not None:
+                answer = answer_in(bytes(connection.received))
+                if answer is not None:
                     connection.received.clear()
                     self._busy.unregister(connection.socket)
                     connection.used_s = time.perf_counter()
                     self._idle.append(connection)
-                    return _json_of(body)
+                    return answer
 
     def _connection(self) -> _Connection:
         while self._idle:

@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from batches_mcp.core.settings import DATABASE_URL
 from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
-from tests.support.postgres import fresh_url, postgres_server
+from tests.support.postgres import fresh_job_tables, fresh_url, postgres_server
 from tests.support.servers import CONFIG_HOME, STATE_DIR
 from tests.support.states import OBJECT_STORE
 
@@ -49,6 +49,12 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     root = tmp_path_factory.getbasetemp()
     with postgres_server((root.parent if "PYTEST_XDIST_WORKER" in os.environ else root).name) as host:
         yield host
+
+
+@pytest.fixture
+def job_schema(postgres: str) -> str:
+    """A schema of the test's own, with the tables of jobs."""
+    return fresh_job_tables(postgres)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -25,7 +25,7 @@ PACKAGES: tuple[tuple[str, ...], ...] = (
     ("store",),  # what is kept on disk: ledger, kept requests, spooled results
     ("work",),  # the account: creates sent once, results fetched once, rows sent again
     ("tools",),  # what each behaviour answers
-    ("job", "serve"),  # a whole job from a shell; a server
+    ("job", "serve", "cluster"),  # a whole job from a shell; a server; jobs that several machines work on
     ("cli",),  # commands
 )
 LEVEL = {package: level for level, row in enumerate(PACKAGES) for package in row}
@@ -52,6 +52,8 @@ DOORS = {
     "rich": ("cli.",),
     "psycopg": ("store.postgres",),
     "obstore": ("store.objects",),
+    "duckdb": ("cluster.database",),
+    "procrastinate": ("cluster.engine",),
 }
 
 # Start-up and the middle, with all that they import: no I/O and no event loop, so that they can be tested as plain
@@ -63,11 +65,12 @@ PURE = (
     "access.allowance", "access.keys", "access.principal", "access.teams",
     "requests.checks", "requests.cost", "requests.demand", "requests.kinds", "requests.known", "requests.models",
     "requests.parts", "requests.problems", "requests.scan", "requests.shape", "requests.template", "requests.tokens",
-    "store.causes", "store.entry", "store.rows",
+    "store.causes", "store.entry", "store.job", "store.rows",
     "api.batch", "api.ended", "api.headers", "api.links", "api.operations", "api.outcomes",
     "work.evidence", "work.refusals", "work.retryable",
     "tools.about", "tools.asked", "tools.cursor", "tools.page", "tools.totals", "tools.view",
     "job.steps",
+    "cluster.steps",
     "serve.incoming", "serve.openapi",
     "cli.ocsf",
     "hosts.jsonc", "hosts.launch",

@@ -35,7 +35,7 @@ NAMES = [name for name, _ in commands()]
     ("arguments", "words"),
     [
         (("rnu",), "there is no command rnu; did you mean `run`?"),
-        (("job",), "there is no command job; did you mean `jobs`?"),
+        (("joobs",), "there is no command joobs; did you mean `jobs`?"),
         (("no-such-command",), "there is no command no-such-command; `batches-mcp --help` lists them"),
         (("help", "rnu"), "there is no command rnu; did you mean `run`?"),
         (("jobs", "--wach"), "Did you mean '--watch'?"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import httpx2
@@ -52,7 +53,11 @@ def test_tables_are_made_by_migrate_and_asked_for_by_every_command(postgres: str
     env = {f"{DATABASE_URL}_FILE": str(file)}
     assert run("migrate", **env) == (
         0,
-        f"batches-mcp: the tables in postgresql://{postgres}/postgres are now of version {LATEST}\n",
+        (
+            f"batches-mcp: the tables in postgresql://{postgres}/postgres are now of version {LATEST}\n"
+            f"batches-mcp: the tables of jobs' tasks in postgresql://{postgres}/postgres are now those of Procrastinate "
+            f"{metadata.version('procrastinate')}\n"
+        ),
     )
     code, said = run("migrate", **env)
     assert (code, "up to date" in said) == (0, True)
@@ -108,7 +113,7 @@ def test_without_the_extra_it_is_said_what_to_install(module: str, url: str, obj
 
 
 def test_one_machine_imports_nothing_of_it() -> None:
-    code = "import sys; from batches_mcp.cli import run; run(['jobs']); print([n for n in sys.modules if n.split('.')[0] in ('psycopg', 'obstore')])"
+    code = "import sys; from batches_mcp.cli import run; run(['jobs']); print([n for n in sys.modules if n.split('.')[0] in ('psycopg', 'obstore', 'duckdb', 'procrastinate')])"
     found = subprocess.run(
         [sys.executable, "-c", code], env=environment("k"), capture_output=True, text=True, timeout=60
     )

@@ -8,8 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import httpx2
 import pytest
+from mcp.client.client import Client
 
 from batches_mcp.core.settings import DATABASE_URL
 from batches_mcp.sandbox import Sandbox, fingerprint
@@ -19,6 +22,7 @@ from tests.integration.test_money_processes import go, outcome, process
 from tests.support.cable import Cable, cable_to
 from tests.support.creates import QUICK, agent, create, end, existing, persist, requests
 from tests.support.postgres import PASSWORD, fresh_tables, url_of
+from tests.support.scripted import answer, scripted_upstream
 from tests.support.servers import DELETE, RESULTS, RETRIEVE, http_client, http_server, text_of
 from tests.support.slow_creates import slow_creates
 from tests.support.states import OBJECT_STORE, leases_run_out
@@ -185,6 +189,18 @@ async def test_without_the_database_nothing_is_sent(sandbox: Sandbox, key: str, 
         batch_id, _ = await create(client, THREE)
     assert existing(sandbox.url, key)[0] == batch_id
     assert posts_of(sandbox, key) == before + 1
+
+
+async def test_a_database_that_does_not_answer_keeps_no_other_call_waiting(cable: Cable) -> None:
+    # As gateways do, this upstream does not say whose workspace a key is of.
+    shown = answer(200, {"id": "msgbatch_1", "processing_status": "in_progress"})
+    with scripted_upstream(shown) as upstream, http_server("--base-url", upstream.url) as url:
+        async with Client(url) as client, anyio.create_task_group() as tasks:
+            with cable.holding(b"account_names") as asked:
+                tasks.start_soon(client.call_tool, RETRIEVE, {"message_batch_id": "msgbatch_1"})
+                await anyio.to_thread.run_sync(asked.wait)
+                async with httpx2.AsyncClient() as http:
+                    assert (await http.get(url.replace("/mcp", "/healthz"))).status_code == 200
 
 
 def cut_before(cable: Cable, monkeypatch: pytest.MonkeyPatch, name: str) -> None:

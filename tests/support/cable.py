@@ -1,4 +1,7 @@
-"""A way to a server that can be cut: connections break, and new ones are refused until it is mended."""
+"""A way to a server that can be cut: connections break, and new ones are refused until it is mended.
+
+It can also hold what has certain bytes in it, as a server does that does not answer.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,9 @@ class Cable:
     port: int = 0
     _whole: threading.Event = field(default_factory=threading.Event)
     _open: set[socket.socket] = field(default_factory=set)
+    _held: bytes | None = None
+    _holding: threading.Event = field(default_factory=threading.Event)
+    _released: threading.Event = field(default_factory=threading.Event)
 
     def cut(self) -> None:
         self._whole.clear()
@@ -26,6 +32,15 @@ class Cable:
 
     def mend(self) -> None:
         self._whole.set()
+
+    @contextmanager
+    def holding(self, words: bytes) -> Iterator[threading.Event]:
+        """Hold what has these words in it, until the end of the block; the event is set once there was any."""
+        self._held = words
+        try:
+            yield self._holding
+        finally:
+            self._released.set()
 
     def serve(self, listener: socket.socket) -> None:
         while True:
@@ -51,6 +66,9 @@ class Cable:
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while piece := source.recv(1 << 16):
+                if self._held is not None and self._held in piece:
+                    self._holding.set()
+                    self._released.wait()
                 sink.sendall(piece)
         for each in (source, sink):
             self._open.discard(each)

@@ -61,6 +61,17 @@ def fresh_tables(host: str) -> str:
     return schema
 
 
+def fresh_job_tables(host: str) -> str:
+    """The name of a new schema that has been migrated, with the tables of jobs' tasks."""
+    from batches_mcp.cluster import engine
+
+    schema = fresh_tables(host)
+    database = Postgres(url_of(host, schema))
+    engine.migrate(database)
+    database.close()
+    return schema
+
+
 def fresh_url(host: str) -> str:
     """The URL of new tables."""
     return url_of(host, fresh_tables(host))

@@ -32,6 +32,8 @@ DCLINT = INSTALLED / "node_modules" / ".bin" / "dclint"
 # In place of batches.localhost and idp.localhost, which not every machine finds.
 SERVICE, IDP = "127.0.0.1", "localhost"
 
+ACCESS_LOG = "access.log"
+
 
 @dataclass(frozen=True)
 class Proxied:
@@ -82,7 +84,7 @@ def replaced(text: str, pairs: dict[str, str]) -> str:
 @contextmanager
 def proxied(base_url: str, api_key: str, postgres: str, folder: Path) -> Iterator[Proxied]:
     """Start all of it, and end it."""
-    nginx = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    nginx = installed_nginx()
     assert nginx, "nginx is not installed (Debian: apt-get install nginx-light)"
     one, two, idp, public = free_ports(4)
     secrets = made_secrets(folder, api_key, url_of(postgres, fresh_schema(postgres)))
@@ -114,22 +116,7 @@ def proxied(base_url: str, api_key: str, postgres: str, folder: Path) -> Iterato
             replica = stack.enter_context(running(flags, None, **own))
             replica.say_until("serving MCP at")
             replicas.append(replica)
-        log = folder / "access.log"
-        config = replaced(
-            deployed.NGINX.read_text(),
-            {
-                " /tmp/": f" {folder}/",
-                "replica-1:9090": f"127.0.0.1:{one}",
-                "replica-2:9090": f"127.0.0.1:{two}",
-                "idp:3000": f"127.0.0.1:{idp}",
-                "server_name idp.localhost": f"server_name {IDP}",
-                "listen 8443": f"listen 127.0.0.1:{public}",
-                "/run/secrets": str(secrets),
-                "/dev/stdout": str(log),
-                "/dev/stderr": str(folder / "error.log"),
-            },
-        )
-        stack.enter_context(nginx_with(nginx, config, folder, public))
+        stack.enter_context(nginx_before((one, two), idp, public, nginx, folder, secrets))
         yield Proxied(
             f"https://{SERVICE}:{public}",
             f"https://{IDP}:{public}",
@@ -138,7 +125,7 @@ def proxied(base_url: str, api_key: str, postgres: str, folder: Path) -> Iterato
             ssl.create_default_context(cafile=str(secrets / "ca.crt")),
             (replicas[0], replicas[1]),
             (one, two),
-            log,
+            folder / ACCESS_LOG,
         )
 
 
@@ -154,7 +141,8 @@ def made_secrets(folder: Path, api_key: str, database_url: str) -> Path:
     secrets.mkdir()
     (secrets / "database-url").write_text(database_url)
     script = [str(deployed.COMPOSE / "secrets.sh"), str(secrets)]
-    subprocess.run(["sh", *script], env={**os.environ, "ANTHROPIC_API_KEY": api_key}, check=True, timeout=60)
+    variables = {**os.environ, "ANTHROPIC_API_KEY": api_key}
+    subprocess.run(["sh", *script], env=variables, stdout=subprocess.DEVNULL, check=True, timeout=60)
     return secrets
 
 
@@ -173,6 +161,30 @@ def identity_provider(variables: dict[str, str]) -> Iterator[None]:
             yield
         finally:
             process.kill()
+
+
+def installed_nginx() -> str | None:
+    return shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+
+
+@contextmanager
+def nginx_before(
+    replicas: tuple[int, int], idp: int, public: int, program: str, folder: Path, secrets: Path
+) -> Iterator[None]:
+    """nginx.conf of deploy/, on port `public` of loopback, before servers on these ports: `SERVICE` is the replicas."""
+    places = {
+        " /tmp/": f" {folder}/",
+        "replica-1:9090": f"127.0.0.1:{replicas[0]}",
+        "replica-2:9090": f"127.0.0.1:{replicas[1]}",
+        "idp:3000": f"127.0.0.1:{idp}",
+        "server_name idp.localhost": f"server_name {IDP}",
+        "listen 8443": f"listen 127.0.0.1:{public}",
+        "/run/secrets": str(secrets),
+        "/dev/stdout": str(folder / ACCESS_LOG),
+        "/dev/stderr": str(folder / "error.log"),
+    }
+    with nginx_with(program, replaced(deployed.NGINX.read_text(), places), folder, public):
+        yield
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from pydantic import SecretStr
 
 from batches_mcp.api.headers import WORKSPACE_HEADER
+from batches_mcp.core.errors import StateUnusable
 from batches_mcp.core.plan import RequestPlan
 from batches_mcp.core.state import StateFolder, create
 from batches_mcp.exchange import request
@@ -34,6 +35,10 @@ class AccountNames(Protocol):
         StateUnusable: from both, when that place cannot be used.
     """
 
+    @property
+    def remote(self) -> bool:
+        """Whether reading asks another machine, which is for a worker thread."""
+
     def read(self, name: str) -> str | None: ...
 
     def remember(self, name: str, account: str) -> str:
@@ -45,6 +50,7 @@ class NameFiles:
     """Those names in the state folder: for each credential and each workspace a file."""
 
     state: StateFolder
+    remote: bool = False
 
     def read(self, name: str) -> str | None:
         # With every call that asks for one batch, and mostly in vain: a Path would take as long as the look itself.
@@ -73,6 +79,8 @@ class Accounts:
     named: str | None = None
     _credentials: dict[tuple[Any, ...], tuple[str, str]] = field(default_factory=dict)
     _known: dict[str, str] = field(default_factory=dict)
+    # What `look_up` did not find, and why.
+    _missing: dict[str, StateUnusable | None] = field(default_factory=dict)
 
     def name_of(self, plan: RequestPlan) -> str:
         """A name for the account of a request, from which neither credential nor origin can be told.
@@ -92,6 +100,31 @@ class Accounts:
             MissingVariable: the credential is not set.
         """
         return self.named is not None or self._name(self._credential(plan)[1]) is not None
+
+    def needs_look_up(self, plan: RequestPlan) -> bool:
+        """Whether `look_up` is to be called before whatever else needs the name.
+
+        Raises:
+            MissingVariable: the credential is not set.
+        """
+        return self.names.remote and self.named is None and self._credential(plan)[1] not in self._known
+
+    def look_up(self, plan: RequestPlan) -> None:
+        """Read the name from another machine; what was found counts until the next look.
+
+        Raises:
+            MissingVariable: the credential is not set.
+        """
+        credential = self._credential(plan)[1]
+        try:
+            found = self.names.read(credential)
+        except StateUnusable as error:
+            self._missing[credential] = error
+            return
+        if found is None:
+            self._missing[credential] = None
+        else:
+            self._known[credential] = found
 
     def learn(self, plan: RequestPlan, headers: Mapping[str, str], begun: Callable[[str], bool]) -> None:
         """Remember the workspace that an answer names. An account that has `begun`, by its name, stays what it is.
@@ -118,7 +151,10 @@ class Accounts:
         return self._credentials[key]
 
     def _name(self, credential: str) -> str | None:
-        if credential not in self._known and (found := self.names.read(credential)):
+        if credential not in self._known and credential in self._missing:
+            if (error := self._missing[credential]) is not None:
+                raise error
+        elif credential not in self._known and (found := self.names.read(credential)):
             self._known[credential] = found
         return self._known.get(credential)
 

@@ -45,6 +45,8 @@ _COMMANDS = {
     "check": _Place("language", "Check capability files and print every problem."),
     "run": _Place("run", "Do a whole job: from a file of rows or requests to a file of results."),
     "jobs": _Place("jobs", "Show the batches that this machine submitted."),
+    "job": _Place("job", "Have workers do a job of any size: from tables in a store to tables of results."),
+    "worker": _Place("worker", "Do what is to be done for jobs, on any number of machines."),
     "results": _Place("results", "Write the results of a batch to a file."),
     "cancel": _Place("cancel", "Cancel a batch that is in progress."),
     "models": _Place("models", "List models with their prices in batches."),

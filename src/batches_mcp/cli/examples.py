@@ -105,6 +105,40 @@ EXAMPLES = {
         "batches-mcp approvals deny approval_0123456789abcdef0123 --state-dir .",
     ),
     "audit": ("batches-mcp audit --since 24h", "batches-mcp audit --since 2026-11-01 --format ocsf > audit.jsonl"),
+    "job": (
+        "batches-mcp job submit 's3://in/*' --template t.json --out s3://out",
+        "batches-mcp job status ID",
+    ),
+    "job submit": (
+        (
+            "batches-mcp job submit 's3://in/*.parquet' --template template.json \\\n"
+            "    --out s3://out/trial --limit 1000"
+        ),
+        (
+            "batches-mcp job submit 's3://in/*.parquet' --template template.json \\\n"
+            "    --out s3://out/answers --max-cost-usd 5000"
+        ),
+    ),
+    "job status": (
+        "batches-mcp job status --watch",
+        "batches-mcp job status ID --json",
+    ),
+    "job pause": (
+        "batches-mcp job pause ID",
+        "batches-mcp job pause ID && batches-mcp job status ID",
+    ),
+    "job resume": (
+        "batches-mcp job resume ID",
+        "batches-mcp job resume ID && batches-mcp job status ID --watch",
+    ),
+    "job cancel": (
+        "batches-mcp job cancel ID",
+        "batches-mcp job cancel ID && batches-mcp job status ID --watch",
+    ),
+    "worker": (
+        "batches-mcp worker",
+        "batches-mcp worker --concurrency 16 --max-cost-usd 500",
+    ),
     "migrate": (
         "batches-mcp migrate --database-url postgresql://db.internal/batches",
         "BATCHES_MCP_DATABASE_URL_FILE=url-file batches-mcp migrate",

@@ -49,7 +49,7 @@ def template_of(file: str, flags: RowFlags) -> Mapping[str, Any] | None:
         return None
     if flags.prompt is not None and flags.template is not None:
         raise UsageError("--prompt and --template both say what to ask of each row; use one of them")
-    params = _of_file(str(flags.template)) if flags.prompt is None else None
+    params = read_template(str(flags.template)) if flags.prompt is None else None
     if params is not None:
         if more := [name for name in flags.given if name not in ("--template", "--id-column")]:
             raise UsageError(f"{_listed(more)}: goes with --prompt; with --template, the template itself says it")
@@ -74,7 +74,13 @@ def _of_prompt(file: str, flags: RowFlags) -> dict[str, Any]:
     return {"model": flags.model, "max_tokens": flags.max_tokens, **system, "messages": messages}
 
 
-def _of_file(given: str) -> Mapping[str, Any]:
+def read_template(given: str) -> Mapping[str, Any]:
+    """The params that a file holds, or the text itself.
+
+    Raises:
+        UsageError: it is no JSON object.
+        UnreadableFile: the file cannot be read.
+    """
     inline = given.lstrip().startswith("{")
     path = Path(given)
     name = "--template" if inline else f"--template: {path}"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from batches_mcp.cli.flags import database_url_flag
 from batches_mcp.cli.startup import installed, say
 from batches_mcp.core.errors import UsageError
 from batches_mcp.core.settings import DATABASE_URL, Environment
+
+if TYPE_CHECKING:
+    from batches_mcp.store.postgres import Postgres
 
 
 @click.command
@@ -27,9 +32,21 @@ def migrate(*, database_url: str | None) -> None:
     database = Postgres(url)
     try:
         before, after = migrations.migrate(database)
+        for_jobs = _migrate_jobs(database)
     finally:
         database.close()
     if before == after:
         say(f"the tables in {database.name} are up to date, at version {after}")
     else:
         say(f"the tables in {database.name} are now of version {after}{f', before of {before}' if before else ''}")
+    if for_jobs is not None:
+        say(f"the tables of jobs' tasks in {database.name} are now those of Procrastinate {for_jobs}")
+
+
+def _migrate_jobs(database: Postgres) -> str | None:
+    """Make the tables of jobs' tasks, where jobs can be run at all; the version they are now of, if they were not."""
+    try:
+        from batches_mcp.cluster import engine
+    except ImportError:
+        return None
+    return engine.migrate(database)

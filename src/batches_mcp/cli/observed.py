@@ -5,21 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from batches_mcp.cli.startup import Ready, installed, say
 from batches_mcp.core import telemetry
 from batches_mcp.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from batches_mcp.serve.callers import Callers
     from batches_mcp.store.open_work import OpenWork
+    from batches_mcp.work.runtime import Runtime
 
 _MOST_PORT = 65_535
 
 
-def with_metrics(prepared: Ready, address: str, callers: Sequence[Callers]) -> Ready:
-    """The same with metrics, which are served at an address from now on; `callers` has the server's once it runs.
+class Running(Protocol):
+    """A server or a worker that runs."""
+
+    @property
+    def runtime(self) -> Runtime: ...
+
+
+def with_metrics(prepared: Ready, address: str, callers: Sequence[Running]) -> Ready:
+    """The same with metrics, which are served at an address from now on; `callers` has what runs once it does.
 
     Raises:
         UsageError: it is no address, or what metrics need is not installed.

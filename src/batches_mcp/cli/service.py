@@ -105,7 +105,7 @@ def doors(access: AccessSettings, teams: Teams | None, prepared: Ready) -> Servi
         claims = teams.claims if access.teams is not None else None
         rules = TokenRules(oidc.issuer, audiences, oidc.scope_claim, oidc.team_claim, claims)
         resource = Resource(oidc.resource_url, oidc.issuer, prepared.plan.title or prepared.plan.name)
-    guard = Guard(tuple(teams.teams.values()), _key_variable(teams, prepared))
+    guard = Guard(tuple(teams.teams.values()), key_variable(teams, prepared))
     return Service(Access(teams.keys, rules, resource), guard)
 
 
@@ -125,7 +125,7 @@ def _beginning(base_uri: str, path: tuple[object, ...]) -> str:
     return base_uri + (path[0].rstrip("/") if path and isinstance(path[0], str) else "")
 
 
-def _key_variable(teams: Teams, prepared: Ready) -> str | None:
+def key_variable(teams: Teams, prepared: Ready) -> str | None:
     """The variable whose value a team's own API key takes the place of; None when no team has one."""
     if not teams.api_keys:
         return None

@@ -266,7 +266,7 @@ def installed(what: str, extra: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        advice = f'install "batches-mcp[{extra}]"'
+        advice = f'pip install "batches-mcp[{extra}]"'
         raise UsageError(f"{what} needs packages that are not installed ({error}); {advice}") from error
 
 

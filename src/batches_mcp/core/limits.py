@@ -77,5 +77,11 @@ class Limits:
     # Between two looks of `jobs --watch`; the API's own hint for a batch in progress is as long.
     watch_s: float = 10.0
 
+    # Workers look for tasks whose time has come, and for those that others left behind, so often. A worker that has not
+    # shown for so long that it lives has lost its tasks.
+    task_poll_s: float = 1.0
+    task_sweep_s: float = 10.0
+    worker_lost_s: float = 30.0
+
 
 LIMITS = Limits()

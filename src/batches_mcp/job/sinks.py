@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -15,19 +15,9 @@ from batches_mcp.exchange.request import text
 from batches_mcp.job.input_rows import InputRows
 from batches_mcp.job.steps import InputRow, Kind, LeftOutRow
 from batches_mcp.store.rows import loads
-from batches_mcp.tools.export import COLUMNS, Format, cells, harmless
+from batches_mcp.tools.export import COLUMNS, RESULT_COLUMNS, Format, cells, free_names, harmless
 from batches_mcp.tools.view import error_of
 
-RESULT_COLUMNS = (
-    "custom_id",
-    "outcome",
-    "answer",
-    "error_type",
-    "error_message",
-    "stop_reason",
-    "input_tokens",
-    "output_tokens",
-)
 _WRITE_BYTES = 1 << 18
 _ERROR_COLUMNS = ("error_type", "error_message")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -68,7 +58,7 @@ class ResultTable:
         self._first = 1 if inputs is not None and inputs.names_ids else 0
         self._inputs = inputs
         self._table = csv.writer(_Encoded(file))
-        self._table.writerow([*columns, *_free_names(RESULT_COLUMNS[self._first :], columns)])
+        self._table.writerow([*columns, *free_names(RESULT_COLUMNS[self._first :], columns)])
 
     def add(self, result: Result) -> None:
         own: list[str | None] = []
@@ -173,15 +163,3 @@ class _Encoded:
 def cell(value: Any) -> str:
     """A value as it stands in a table."""
     return "" if value is None else text(value)
-
-
-def _free_names(names: Sequence[str], taken: Collection[str]) -> list[str]:
-    """The names, those that are taken with a number."""
-    found = []
-    for name in names:
-        number, free = 1, name
-        while free in taken:
-            number += 1
-            free = f"{name}_{number}"
-        found.append(free)
-    return found

@@ -14,7 +14,7 @@ _SHEET = "save the sheet as CSV (UTF-8), which is read as rows"
 _UNPACK = "decompress it, or compress it with gzip, which is read"
 _MAGIC: Sequence[tuple[bytes, str]] = (
     (b"\xd0\xcf\x11\xe0", f"is an old Excel or Word file; {_SHEET}"),
-    (b"PAR1", "is a Parquet file; export it as CSV or JSONL"),
+    (b"PAR1", "is a Parquet file; export it as CSV or JSONL, or give it to `batches-mcp job submit`"),
     (b"%PDF", "is a PDF, not requests or rows; put it into a request as a document"),
     (b"SQLite format 3\x00", "is an SQLite database; export a table as CSV"),
     (b"\x28\xb5\x2f\xfd", f"is compressed with zstd; {_UNPACK}"),

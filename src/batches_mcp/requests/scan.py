@@ -47,8 +47,8 @@ class Scan:
 
     `place` makes the place for messages out of the number that a request comes with. What `template` says of every
     request is blamed on it. A request without errors that `leave_out` says, by its index from 0 and its JSON, goes into
-    no part. `invalid_rows` are the first of the requests with errors, as `{where, custom_id?}`.
-    no part. One with errors is `refused`, by its index and what is wrong with it.
+    no part. `invalid_rows` are the first of the requests with errors, as `{where, custom_id?}`. One with errors is
+    `refused`, by its index and what is wrong with it. With `unique_ids` they are known to be, and are not remembered.
     """
 
     rules: RequestRules
@@ -56,6 +56,7 @@ class Scan:
     template: Template | None = None
     leave_out: Callable[[int, bytes], bool] | None = None
     refused: Callable[[int, str], object] | None = None
+    unique_ids: bool = False
     invalid: set[int] = field(default_factory=set)
     invalid_rows: list[dict[str, str]] = field(default_factory=list)
     models: Counter[str] = field(default_factory=Counter)
@@ -179,7 +180,7 @@ class Scan:
         self.models[params.model] += 1
         # The way of nearly every request: a new id, a known model, a possible length, and no sampling key.
         if (
-            self._ids.setdefault(request.custom_id, index) == index
+            (self.unique_ids or self._ids.setdefault(request.custom_id, index) == index)
             and params.max_tokens <= MAX_TOKENS.get(params.model, 0)
             and params.temperature is params.top_p is params.top_k is msgspec.UNSET
         ):
@@ -221,7 +222,7 @@ class Scan:
         return fault
 
     def _repeated(self, index: int, custom_id: str) -> Iterator[Fault]:
-        first = self._ids.setdefault(custom_id, index)
+        first = index if self.unique_ids else self._ids.setdefault(custom_id, index)
         if first != index:
             place = self.place(self._numbers[first])
             message = f"{custom_id!r} is the custom_id of {place} as well; each must be unique in a batch"

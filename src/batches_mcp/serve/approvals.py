@@ -5,7 +5,7 @@ Who may come here has been seen at the door (`batches:approve`).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -62,7 +62,7 @@ class _Approvals:
     async def _list(self, request: Request) -> dict[str, object]:
         runtime = await self.callers().of(request, _TOOL)
         found: dict[str, Approval] = {}
-        for account in self._accounts(runtime):
+        async for account in self._accounts(runtime):
             found |= {each.id: each for each in await approvals.pending(account)}
         return {"approvals": [approvals.shown(each, runtime.caller) for each in found.values()]}
 
@@ -70,7 +70,7 @@ class _Approvals:
         approval_id = request.path_params["approval_id"]
         approve = _meant(await request.body())
         runtime = await self.callers().of(request, _TOOL)
-        for account in self._accounts(runtime):
+        async for account in self._accounts(runtime):
             with suppress(_Elsewhere):
                 return await self._answered(account, approval_id, approve=approve)
         raise approvals.absent(approval_id)
@@ -107,11 +107,12 @@ class _Approvals:
         with anyio.move_on_after(account.limits.approval_answer_s):
             await done.wait()
 
-    def _accounts(self, runtime: Runtime) -> Iterator[Account]:
+    async def _accounts(self, runtime: Runtime) -> AsyncIterator[Account]:
         """The accounts of the caller; without a credential there is none."""
         seen = set[str]()
         for tool in self.tools:
             account = Account(runtime, tool)
+            await account.look_up()
             with suppress(CallError):
                 if account.name not in seen:
                     seen.add(account.name)

@@ -22,6 +22,7 @@ from batches_mcp.store.entry import (
     Made,
     Origin,
     OverCap,
+    QueueFull,
     Unconfirmed,
     Unsettled,
     Waiting,
@@ -90,7 +91,7 @@ def claimed(db: Any, draft: Draft, claim: Claim, rules: ClaimRules, approval: Ap
         case Waiting(waiting):
             outcome = "refused" if waiting.state is Answer.DENIED else "held"
             about = {"outcome": outcome, "reason": f"approval_{waiting.state}", "approval_id": waiting.id}
-        case Busy() | Unconfirmed():
+        case Busy() | Unconfirmed() | QueueFull():
             return
     outcome = about.pop("outcome")
     write(db, _event(draft), outcome, **{**_of_draft(draft), **_of_origin(rules.origin), **about})

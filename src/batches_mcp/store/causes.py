@@ -47,10 +47,7 @@ class Causes:
 
     def __init__(self, begun: Iterable[Cause] = ()) -> None:
         """`begun` are those of the rows before."""
-        self._found = {
-            (each.type, tuple(each.parts[::2])): Cause(each.type, [*each.parts], each.count, each.custom_id)
-            for each in begun
-        }
+        self._found = {kind_of(each): Cause(each.type, [*each.parts], each.count, each.custom_id) for each in begun}
 
     def add(self, row: Row) -> None:
         """Count a row that failed."""
@@ -74,6 +71,24 @@ class Causes:
     def all(self) -> list[Cause]:
         """The causes, that of most rows first."""
         return sorted(self._found.values(), key=lambda cause: -cause.count)
+
+
+def kind_of(cause: Cause) -> tuple[str, tuple[str, ...]]:
+    """What causes have in common that are one: the type, and the message without what may vary."""
+    return cause.type, tuple(cause.parts[::2])
+
+
+def together(causes: Iterable[Cause]) -> list[Cause]:
+    """The causes of rows that were counted apart, that of most rows first."""
+    found: dict[tuple[str, tuple[str, ...]], Cause] = {}
+    for each in causes:
+        known = found.get(kind_of(each))
+        if known is None:
+            found[kind_of(each)] = Cause(each.type, [*each.parts], each.count, each.custom_id)
+            continue
+        known.count += each.count
+        known.parts = [one if one == other else _VARIES for one, other in zip(known.parts, each.parts, strict=True)]
+    return sorted(found.values(), key=lambda cause: -cause.count)
 
 
 @lru_cache(maxsize=1024)

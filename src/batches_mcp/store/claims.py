@@ -11,6 +11,7 @@ from batches_mcp.store import approvals, audit
 from batches_mcp.store.database import insert, select, update
 from batches_mcp.store.entry import (
     DAY_S,
+    DOUBT_S,
     Answer,
     Approval,
     Baseline,
@@ -24,6 +25,7 @@ from batches_mcp.store.entry import (
     Entry,
     Made,
     OverCap,
+    QueueFull,
     State,
     Unconfirmed,
     Unsettled,
@@ -53,7 +55,7 @@ def claim(
     if approval is None and rules.approval_id is not None:
         raise LookupError(f"the approval {rules.approval_id} is gone")
     if approval is None or approval.state is not Answer.APPROVED:
-        against = Waiting(approval) if approval is not None else _over_cap(db, draft, upstream, rules)
+        against = Waiting(approval) if approval is not None else _no_room(db, draft, upstream, rules)
         if against is None and rules.unconfirmed:
             against = Unconfirmed()
         elif against is None and _needs_approval(draft, rules):
@@ -124,7 +126,8 @@ def _approval(db: Any, draft: Draft, rules: ClaimRules) -> Approval | None:
     return found
 
 
-def _over_cap(db: Any, draft: Draft, upstream: Baseline, rules: ClaimRules) -> Claim | None:
+def _no_room(db: Any, draft: Draft, upstream: Baseline, rules: ClaimRules) -> Claim | None:
+    """A cap, or the queue, that leaves no room for a create."""
     for cap in rules.caps:
         since_s = cap.window.since_s(upstream.now_s)
         within, values = _counted(cap, since_s)
@@ -133,7 +136,20 @@ def _over_cap(db: Any, draft: Draft, upstream: Baseline, rules: ClaimRules) -> C
         spent = spent_usd(db, cap, since_s)
         if spent + (draft.estimate_usd or 0.0) > cap.usd:
             return OverCap(cap, spent)
-    return None
+    return _queue_full(db, draft, upstream, rules)
+
+
+def _queue_full(db: Any, draft: Draft, upstream: Baseline, rules: ClaimRules) -> Claim | None:
+    if rules.queue_requests is None:
+        return None
+    in_progress = _in_progress(db, upstream.now_s)
+    return QueueFull(in_progress) if in_progress and in_progress + draft.rows > rules.queue_requests else None
+
+
+def _in_progress(db: Any, now_s: float) -> int:
+    """How many requests the upstream has, or may have, in its queue; it ends every batch within a day."""
+    open_ones = select(db, f"started_s > ? AND {WANTED}", now_s - DAY_S - DOUBT_S)
+    return sum(entry.rows for entry in open_ones if not (entry.settled and entry.last_seen.ended))
 
 
 def standing(db: Any, same: tuple[str, str, str], parent: str | None, after: int) -> list[Entry]:

@@ -104,7 +104,8 @@ class ClaimRules:
     `repeated` only when that is known. Only entries whose key is higher than `after` count as the same. Under `caps`,
     of which all must leave room, what the create may cost is reserved. An `unconfirmed` create is not begun: the user
     has to be asked first; one that may cost more than `approve_over_usd` waits for an approval, unless it has got one.
-    `approval_id` is that of the approval by which it is begun, whatever the caps are by now.
+    `approval_id` is that of the approval by which it is begun, whatever the caps are by now. With `queue_requests`, no
+    more requests of the account than that may be in progress, unless the create's are the only ones.
 
     `repeats` tells that a duplicate will be `repeated`. `origin` is the call that it is made for.
     """
@@ -115,6 +116,7 @@ class ClaimRules:
     caps: tuple[Cap, ...] = ()
     after: int = 0
     unconfirmed: bool = False
+    queue_requests: int | None = None
     repeats: bool = False
     approve_over_usd: float | None = None
     approval_id: str | None = None
@@ -289,6 +291,13 @@ class OverCap:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueFull:
+    """With the create, more requests would be in progress than may be; `requests` are."""
+
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unconfirmed:
     """Nothing stands against the create but that the user has not been asked."""
 
@@ -300,4 +309,4 @@ class Waiting:
     approval: Approval
 
 
-Claim = Begun | Unconfirmed | Waiting | Busy | Unsettled | Made | Changed | OverCap
+Claim = Begun | Unconfirmed | Waiting | Busy | Unsettled | Made | Changed | OverCap | QueueFull

@@ -41,6 +41,23 @@ ALTER TABLE account_creates ADD COLUMN client TEXT;
 ALTER TABLE account_creates ADD COLUMN team TEXT;
 CREATE OR REPLACE VIEW creates AS SELECT {_WITH_TEAMS} FROM account_creates WHERE account = {_ACCOUNT}
 """,  # noqa: S608 - our own text
+    """
+CREATE TABLE jobs (
+  id TEXT PRIMARY KEY, account TEXT NOT NULL, queue TEXT NOT NULL, state TEXT NOT NULL, settings TEXT NOT NULL,
+  created_s DOUBLE PRECISION NOT NULL, error TEXT, finished_s DOUBLE PRECISION
+);
+CREATE TABLE job_shards (
+  job TEXT NOT NULL REFERENCES jobs, number INTEGER NOT NULL, url TEXT NOT NULL, size_bytes BIGINT NOT NULL,
+  version TEXT NOT NULL, plan TEXT, PRIMARY KEY (job, number)
+);
+CREATE TABLE job_parts (
+  job TEXT NOT NULL REFERENCES jobs, number INTEGER NOT NULL, shard INTEGER NOT NULL, rows BIGINT NOT NULL,
+  estimate_usd DOUBLE PRECISION, plan TEXT NOT NULL, state TEXT NOT NULL, body TEXT, body_bytes BIGINT NOT NULL,
+  batches TEXT NOT NULL, settled BOOLEAN NOT NULL, succeeded BIGINT NOT NULL, failed BIGINT NOT NULL,
+  cost_usd DOUBLE PRECISION, output TEXT, failures INTEGER NOT NULL, note TEXT, PRIMARY KEY (job, number)
+);
+CREATE INDEX job_parts_state ON job_parts (job, state)
+""",
     SHARED,
 )
 LATEST = len(STEPS)

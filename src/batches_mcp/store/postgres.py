@@ -46,9 +46,13 @@ class Transaction:
         texts = [_storable(value) for value in values]
         return self._connection.execute(statement.replace("?", "%s").encode(), texts)
 
+    def run(self, script: str) -> None:
+        """Run several statements, without values."""
+        self._connection.execute(script.encode())
+
 
 class Postgres:
-    """A database, by its URL; `name` is how messages call it, without user and password.
+    """A database, by its `url`; `name` is how messages call it, without user and password.
 
     Raises:
         UsageError: that is no URL of a database.
@@ -56,7 +60,7 @@ class Postgres:
 
     def __init__(self, url: str) -> None:
         self.name = shown(url)
-        self._url = url
+        self.url = url
         self._idle: list[psycopg.Connection[Any]] = []
         self._closed = False
         self._under_way = threading.local()
@@ -116,7 +120,7 @@ class Postgres:
                 log.debug("a kept connection to %s is gone", self.name)
             else:
                 return connection
-        connection = psycopg.connect(self._url, prepare_threshold=None, **_settings(self._url))
+        connection = psycopg.connect(self.url, prepare_threshold=None, **_settings(self.url))
         try:
             _begin(connection, account)
         except BaseException:

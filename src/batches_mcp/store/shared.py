@@ -19,7 +19,7 @@ from batches_mcp.store.folders import AccountFolder, FolderState
 from batches_mcp.store.lease import Lease
 from batches_mcp.store.objects import Objects
 from batches_mcp.store.postgres import Postgres, Transaction
-from batches_mcp.store.shared_files import RESULTS, SPOOLS, SharedFiles, SharedRequests, SharedSpools
+from batches_mcp.store.shared_files import PREPARED, RESULTS, SPOOLS, SharedFiles, SharedRequests, SharedSpools
 
 _EXPIRE_EVERY_S = 3_600.0
 # What was begun, or waits to be.
@@ -79,6 +79,7 @@ class DatabaseNames:
     """Which account a credential or workspace belongs to, in the database."""
 
     database: Postgres
+    remote: bool = True
 
     def read(self, name: str) -> str | None:
         with self.database.transaction() as db:
@@ -115,6 +116,10 @@ class SharedAccount:
 
     def kept_requests(self) -> SharedRequests:
         return SharedRequests(self._cache.folder("kept"), self.state.objects, self.account)
+
+    def prepared_requests(self) -> SharedRequests:
+        """The bodies of parts of jobs that are still to be sent."""
+        return SharedRequests(self._cache.folder("prepared"), self.state.objects, self.account, PREPARED)
 
     def presence(self) -> Lease:
         return self.state.lease
@@ -166,7 +171,7 @@ class SharedState:
         if now_s - self._expired_s < _EXPIRE_EVERY_S:
             return
         self._expired_s = now_s
-        for below, kept_s in ((SPOOLS, RESULTS_KEPT_S), (RESULTS, FILES_KEPT_S)):
+        for below, kept_s in ((SPOOLS, RESULTS_KEPT_S), (RESULTS, FILES_KEPT_S), (PREPARED, RESULTS_KEPT_S)):
             for key, written_s in list(self.objects.keys(below)):
                 if now_s - written_s > kept_s:
                     self.objects.forget(key)

@@ -1,6 +1,7 @@
 """What is kept in bulk, in an object store, with the local folder as a cache of it.
 
 kept/ACCOUNT/BODY.json.gz           the requests of a create, before it is sent
+prepared/ACCOUNT/BODY.json.gz       those of a part of a job, before its create is begun
 spool/ACCOUNT/BATCH/index           of results that are complete; names its data, which is there before it
 spool/ACCOUNT/BATCH/DATA.jsonl
 results/ACCOUNT/NAME                files that were asked for
@@ -29,7 +30,7 @@ from batches_mcp.store.spools import Spools
 
 log = logging.getLogger(__name__)
 
-KEPT, SPOOLS, RESULTS = "kept", "spool", "results"
+KEPT, PREPARED, SPOOLS, RESULTS = "kept", "prepared", "spool", "results"
 _PACKED = ".json.gz"
 
 
@@ -39,10 +40,11 @@ class SharedRequests(KeptRequests):
 
     objects: Objects
     account: str
+    below: str = KEPT
 
     @property
     def place(self) -> str:
-        return f"{self.objects.name} below {KEPT}/{self.account}"
+        return f"{self.objects.name} below {self.below}/{self.account}"
 
     def keep(self, copy: Copy) -> io.BufferedReader:
         file = KeptRequests.keep(self, copy)
@@ -77,11 +79,11 @@ class SharedRequests(KeptRequests):
         self.objects.forget(self._key(name))
 
     def any_since(self, time_s: float) -> bool:
-        return any(written_s > time_s for _, written_s in self.objects.keys(f"{KEPT}/{self.account}"))
+        return any(written_s > time_s for _, written_s in self.objects.keys(f"{self.below}/{self.account}"))
 
     def tidy(self, wanted: Collection[str], before_s: float) -> None:
         KeptRequests.tidy(self, wanted, before_s)
-        for found, written_s in list(self.objects.keys(f"{KEPT}/{self.account}")):
+        for found, written_s in list(self.objects.keys(f"{self.below}/{self.account}")):
             if written_s < before_s and found.rpartition("/")[2].removesuffix(_PACKED) not in wanted:
                 self.objects.forget(found)
 
@@ -92,7 +94,7 @@ class SharedRequests(KeptRequests):
             path.replace(self.folder / f"{name}{_PACKED}")
 
     def _key(self, name: str) -> str:
-        return f"{KEPT}/{self.account}/{name}{_PACKED}"
+        return f"{self.below}/{self.account}/{name}{_PACKED}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ async def admit(call: Call) -> None:
     Raises:
         CallError: it may not.
     """
+    if call.tool.behavior is not None:
+        await call.account.look_up()
     caller = call.runtime.caller
     if caller is None:
         return

@@ -7,7 +7,7 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
@@ -16,7 +16,7 @@ from typing import Any, Literal
 from batches_mcp.api.outcomes import RESULT_TYPES
 from batches_mcp.core.state import create, unusable
 from batches_mcp.store.files import NEW_S, SAFE_NAME
-from batches_mcp.store.rows import loads, read_row
+from batches_mcp.store.rows import Row, loads, read_row
 from batches_mcp.store.spool import Spool, key
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.cursor import digest
@@ -25,6 +25,17 @@ from batches_mcp.tools.view import content_text, error_of
 Format = Literal["jsonl", "csv"]
 
 COLUMNS = ("custom_id", "type", "text", "error_type", "error_message", "stop_reason", "input_tokens", "output_tokens")
+# The same beside the columns of an input.
+RESULT_COLUMNS = (
+    "custom_id",
+    "outcome",
+    "answer",
+    "error_type",
+    "error_message",
+    "stop_reason",
+    "input_tokens",
+    "output_tokens",
+)
 # What a spreadsheet takes for a formula, unless it is a plain number:
 # https://owasp.org/www-community/attacks/CSV_Injection
 _FORMULA = re.compile(r"[=+\-@\t\r]")
@@ -123,20 +134,35 @@ def _rewrite(path: Path, lines: Iterable[bytes], kind: Format) -> int:
 
 
 def cells(lines: Iterable[bytes]) -> Iterator[list[str | int | None]]:
-    """The cells of each line that is a row."""
+    """The cells of each line that is a row, for spreadsheets."""
     for line in lines:
         row = read_row(line)
-        if row is None:
-            continue
-        found: dict[str, Any] = loads(line)["result"]
-        message = found.get("message")
-        text = content_text(message.get("content")) if isinstance(message, dict) else None
-        error_type, error_message = error_of(found)
-        stop_reason = row.result.message.stop_reason if row.result.message else None
-        usage = row.result.message.usage if row.result.message else None
-        tokens = (usage.input_tokens, usage.output_tokens) if usage else (None, None)
-        words = (row.result.type, text, error_type, error_message, stop_reason)
-        yield [row.custom_id, *map(harmless, words), *tokens]
+        if row is not None:
+            custom_id, *others = values(row, line)
+            yield [custom_id, *(harmless(each) if isinstance(each, str) else each for each in others)]
+
+
+def values(row: Row, line: bytes) -> list[str | int | None]:
+    """What a line, which is a row, has for each of `RESULT_COLUMNS`."""
+    found: dict[str, Any] = loads(line)["result"]
+    message = found.get("message")
+    text = content_text(message.get("content")) if isinstance(message, dict) else None
+    stop_reason = row.result.message.stop_reason if row.result.message else None
+    usage = row.result.message.usage if row.result.message else None
+    tokens = (usage.input_tokens, usage.output_tokens) if usage else (None, None)
+    return [row.custom_id, row.result.type, text, *error_of(found), stop_reason, *tokens]
+
+
+def free_names(names: Sequence[str], taken: Collection[str]) -> list[str]:
+    """The names, those that are taken with a number."""
+    found = []
+    for name in names:
+        number, free = 1, name
+        while free in taken:
+            number += 1
+            free = f"{name}_{number}"
+        found.append(free)
+    return found
 
 
 def harmless(text: str | None) -> str | None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+
+import anyio.to_thread
 
 from batches_mcp.api.batches import Batches
 from batches_mcp.api.operations import Operations
+from batches_mcp.core.errors import MissingVariable
 from batches_mcp.core.limits import Limits
 from batches_mcp.core.plan import ToolPlan
 from batches_mcp.exchange.forward import Forward
@@ -51,6 +55,15 @@ class Account:
     @property
     def name(self) -> str:
         return self.runtime.accounts.name_of(self.tool.request)
+
+    async def look_up(self) -> None:
+        """Have its name read in a worker thread, so that no other call waits for that.
+
+        A credential that is not set, and a place that cannot be used, show when the name is needed.
+        """
+        with suppress(MissingVariable):
+            if self.runtime.accounts.needs_look_up(self.tool.request):
+                await anyio.to_thread.run_sync(self.runtime.accounts.look_up, self.tool.request)
 
     @property
     def state(self) -> AccountState:

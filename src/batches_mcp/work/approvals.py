@@ -127,6 +127,7 @@ class Sender:
     async def keep_sending(self) -> None:
         while True:
             try:
+                await self.account.look_up()
                 records = self.account.begun_records()
                 if records is not None:
                     for approval in await anyio.to_thread.run_sync(records.ledger.approvals.approved):

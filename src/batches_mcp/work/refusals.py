@@ -14,6 +14,9 @@ from batches_mcp.requests.cost import dollars
 from batches_mcp.store.entry import Approval, Cap, Draft, Entry, Window, rfc3339
 from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound, Unknown, Verdict
 
+# The types of errors that say that a create would pass at another time.
+QUEUE_FULL, COST_CAP, COST_UNKNOWN = "queue_full", "cost_cap", "cost_unknown"
+
 
 def unsettled(entry: Entry, verdict: Verdict, limits: Limits, error: CallError | None = None) -> CallError:
     """The error for a create of which no batch is known for certain; `error` is what it ended with, if just now."""
@@ -168,7 +171,17 @@ def over_cap(spent_usd: float, draft: Draft, cap: Cap) -> CallError:
         f"raise {name}."
     )
     at_shell = "This was not sent. Fewer requests or a lower max_tokens cost less, or raise --max-cost-usd."
-    return CallError(ErrorReport("cost_cap", message, next_step, at_shell=at_shell))
+    return CallError(ErrorReport(COST_CAP, message, next_step, at_shell=at_shell))
+
+
+def queue_full(requests: int, draft: Draft, most: int | None, limits: Limits) -> CallError:
+    """The error for a create that has to wait until fewer `requests` are in progress."""
+    message = (
+        f"{requests:,} requests of this workspace are in progress, and with the {draft.rows:,} of this batch there "
+        f"would be more than the {most or 0:,} that may be."
+    )
+    wait_s = limits.ask_again_s
+    return CallError(ErrorReport(QUEUE_FULL, message, "Call again later.", Retry.HELPS, retry_after_s=wait_s))
 
 
 def in_words(cap: Cap) -> tuple[str, str, str]:
@@ -211,7 +224,7 @@ def unpriced(estimate: Mapping[str, Any], cap: Cap | None = None) -> CallError:
         reasons.append(f"{each['where']} ({each['custom_id']!r}){others} asks for {each['reason']}")
     message = f"the cost of the batch cannot be estimated: {'; '.join(reasons)}."
     only = _ESTIMATED_ONLY.format(cap="--max-cost-usd" if cap is None else in_words(cap)[2])
-    return CallError(ErrorReport("cost_unknown", message, f"{only} {_LIFTED}", at_shell=only))
+    return CallError(ErrorReport(COST_UNKNOWN, message, f"{only} {_LIFTED}", at_shell=only))
 
 
 def unknown_spent(entry: Entry | None, cap: Cap) -> CallError:
@@ -236,7 +249,7 @@ def unknown_spent(entry: Entry | None, cap: Cap) -> CallError:
         "This was not sent. Get the results of that batch once it has ended, which tell its cost; otherwise it counts "
         f"{until}."
     )
-    return CallError(ErrorReport("cost_unknown", message, next_step, at_shell=at_shell))
+    return CallError(ErrorReport(COST_UNKNOWN, message, next_step, at_shell=at_shell))
 
 
 _MOST_NAMED = 5

@@ -25,6 +25,7 @@ from batches_mcp.store.entry import (
     Entry,
     Made,
     OverCap,
+    QueueFull,
     Unconfirmed,
     Unsettled,
     Waiting,
@@ -45,6 +46,7 @@ from batches_mcp.work.refusals import (
     duplicate,
     not_begun,
     over_cap,
+    queue_full,
     unknown_spent,
     unsettled,
 )
@@ -66,7 +68,7 @@ class CreateRules:
     `attach` takes the batch that was made of the same content before, in place of an error that there is one. Who wants
     to be `certain` is answered with an error as long as a batch only may be the one. `repeats` sends again what
     made a batch that its caller was told of, and nothing that is in doubt. Entries of the ledger up to the key `after`
-    do not count: their content may be sent again.
+    do not count: their content may be sent again. No more than `queue_requests` of the account are in progress.
     """
 
     again: bool = False
@@ -75,6 +77,7 @@ class CreateRules:
     certain: bool = False
     repeats: bool = False
     after: int = 0
+    queue_requests: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,7 @@ async def _begin(
     """
     # Any answer names the account of a credential that was not seen before.
     upstream = None if account.is_known else await baseline(account)
+    await account.look_up()
     draft = in_name_of(account.runtime.caller, outgoing.about)
     key = (account.name, draft.team, draft.content)
     records = account.records()
@@ -179,6 +183,7 @@ async def _begin(
         repeats=rules.repeats,
         approve_over_usd=approve_over_usd(account.runtime.caller),
         origin=origin_of(account),
+        queue_requests=rules.queue_requests,
     )
     while True:
         running = account.runtime.deliveries.find(key)
@@ -225,6 +230,8 @@ async def _begin(
                 raise unknown_spent(entry if owns(account.runtime.caller, entry) else None, cap)
             case OverCap(cap, spent_usd):
                 raise over_cap(spent_usd, draft, cap)
+            case QueueFull(requests):
+                raise queue_full(requests, draft, rules.queue_requests, account.limits)
             case Busy(entry):
                 awaited.add(entry.key)
                 running = account.runtime.deliveries.find(key)

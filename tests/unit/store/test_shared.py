@@ -191,7 +191,7 @@ def test_what_is_shown_of_a_url() -> None:
 
 def test_a_store_that_answered_is_not_asked_again_for_a_while(tmp_path: Path) -> None:
     clock = Clock()
-    objects = Objects((tmp_path / "objects").as_uri(), clock)
+    objects = Objects((tmp_path / "objects").as_uri(), now_s=clock)
     objects.check()
     objects.look()
     mark = tmp_path / "objects" / "batches-mcp.json"
