@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from batches_mcp.sandbox import ManualClock, running_sandbox
+from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
 from batches_mcp.store.entry import DOUBT_S
 from tests.soak.replicas import Clients, Service, befall, creates_wanted, service
 from tests.support.creates import existing
@@ -39,6 +39,7 @@ async def test_whatever_happens_to_replicas_each_content_is_sent_once(postgres: 
         names = iter([f"c{number}" for number in range(wanted)])
         async with anyio.create_task_group() as chaos:
             chaos.start_soon(befall, whole, "replicas", met)
+            chaos.start_soon(pass_time, sandbox)
             async with anyio.create_task_group() as making:
                 for number in range(CLIENTS):
                     making.start_soon(clients.make, names, "auto" if number % 2 else "legacy")
@@ -71,6 +72,13 @@ async def test_a_rolling_restart_loses_no_create(postgres: str, tmp_path: Path) 
         assert sorted(clients.made.values()) == sorted(existing(sandbox.url, key))
         # No create was cut: those under way were answered, and what came later went to the other replica.
         assert set(clients.said) <= {"created", "duplicate_create", "shutting_down"}, clients.said
+
+
+async def pass_time(sandbox: Sandbox) -> None:
+    """Let the upstream's time go on as ours does; it stands still otherwise, so that it can be advanced."""
+    while True:
+        await anyio.sleep(0.1)
+        sandbox.clock.advance(0.1)
 
 
 def until(over: anyio.Event, name: str) -> Iterator[str]:
