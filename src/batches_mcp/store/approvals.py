@@ -164,6 +164,13 @@ def reserved_usd(db: Any, team: str | None) -> float:
     return float(usd)
 
 
+def count_open(db: Any, team: str | None) -> int:
+    """How many creates of a team wait."""
+    statement = f"SELECT count(*) FROM approvals WHERE {_OPEN} AND coalesce(team, '') = ?"  # noqa: S608 - our own text
+    [(number,)] = db.execute(statement, (team or "",))
+    return int(number)
+
+
 def any_asked(db: Any) -> bool:
     """Whether any approval was ever asked for; copies of its requests may be left."""
     return bool(_select(db, "1 = 1 LIMIT 1"))

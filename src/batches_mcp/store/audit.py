@@ -23,6 +23,7 @@ from batches_mcp.store.entry import (
     Origin,
     OverCap,
     QueueFull,
+    TooManyWaiting,
     Unconfirmed,
     Unsettled,
     Waiting,
@@ -91,6 +92,8 @@ def claimed(db: Any, draft: Draft, claim: Claim, rules: ClaimRules, approval: Ap
         case Waiting(waiting):
             outcome = "refused" if waiting.state is Answer.DENIED else "held"
             about = {"outcome": outcome, "reason": f"approval_{waiting.state}", "approval_id": waiting.id}
+        case TooManyWaiting():
+            about = {"outcome": "refused", "reason": "too_many_approvals"}
         case Busy() | Unconfirmed() | QueueFull():
             return
     outcome = about.pop("outcome")

@@ -27,6 +27,7 @@ from batches_mcp.store.entry import (
     OverCap,
     QueueFull,
     State,
+    TooManyWaiting,
     Unconfirmed,
     Unsettled,
     Waiting,
@@ -59,7 +60,9 @@ def claim(
         if against is None and rules.unconfirmed:
             against = Unconfirmed()
         elif against is None and _needs_approval(draft, rules):
-            against = Waiting(approvals.ask(db, draft, rules))
+            waiting = approvals.count_open(db, draft.team)
+            enough = waiting >= rules.open_approvals
+            against = TooManyWaiting(waiting) if enough else Waiting(approvals.ask(db, draft, rules))
         if against is not None:
             audit.claimed(db, draft, against, rules)
             return against

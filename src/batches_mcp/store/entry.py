@@ -10,6 +10,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from batches_mcp.api.batch import RESULTS_KEPT_S, Batch
+from batches_mcp.core.limits import LIMITS
 
 MOST_LABEL_CHARS = 200
 DAY_S = 86_400.0
@@ -107,7 +108,8 @@ class ClaimRules:
     `approval_id` is that of the approval by which it is begun, whatever the caps are by now. With `queue_requests`, no
     more requests of the account than that may be in progress, unless the create's are the only ones.
 
-    `repeats` tells that a duplicate will be `repeated`. `origin` is the call that it is made for.
+    No more than `open_approvals` of a team wait at a time. `repeats` tells that a duplicate will be `repeated`.
+    `origin` is the call that it is made for.
     """
 
     again: bool = False
@@ -120,6 +122,7 @@ class ClaimRules:
     repeats: bool = False
     approve_over_usd: float | None = None
     approval_id: str | None = None
+    open_approvals: int = LIMITS.open_approvals
     origin: Origin | None = None
 
 
@@ -309,4 +312,11 @@ class Waiting:
     approval: Approval
 
 
-Claim = Begun | Unconfirmed | Waiting | Busy | Unsettled | Made | Changed | OverCap | QueueFull
+@dataclass(frozen=True, slots=True)
+class TooManyWaiting:
+    """The create needs an approval, and so many of its team wait for one already that no more may."""
+
+    waiting: int
+
+
+Claim = Begun | Unconfirmed | Waiting | Busy | Unsettled | Made | Changed | OverCap | QueueFull | TooManyWaiting

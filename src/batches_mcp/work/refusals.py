@@ -199,6 +199,13 @@ def denied(approval: Approval) -> CallError:
     return CallError(ErrorReport("approval_denied", message, next_step, status=403))
 
 
+def too_many_waiting(waiting: int) -> CallError:
+    """The error for a create that needs an approval while too many of its team wait for one."""
+    message = f"this create needs an approval, and {waiting:,} of the team wait for one already; no more can be kept."
+    next_step = "Nothing was sent. Tell the user to have those answered first; then make the same call again."
+    return CallError(ErrorReport("too_many_approvals", message, next_step, status=409))
+
+
 def waits(approval: Approval) -> str:
     """That a create waits, for what, and what to do about it."""
     cost = (

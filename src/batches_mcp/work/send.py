@@ -26,6 +26,7 @@ from batches_mcp.store.entry import (
     Made,
     OverCap,
     QueueFull,
+    TooManyWaiting,
     Unconfirmed,
     Unsettled,
     Waiting,
@@ -47,6 +48,7 @@ from batches_mcp.work.refusals import (
     not_begun,
     over_cap,
     queue_full,
+    too_many_waiting,
     unknown_spent,
     unsettled,
 )
@@ -182,6 +184,7 @@ async def _begin(
         unconfirmed=confirm is not None,
         repeats=rules.repeats,
         approve_over_usd=approve_over_usd(account.runtime.caller),
+        open_approvals=account.limits.open_approvals,
         origin=origin_of(account),
         queue_requests=rules.queue_requests,
     )
@@ -224,6 +227,8 @@ async def _begin(
             case Made(entry):
                 await anyio.to_thread.run_sync(records.ledger.told, entry.key)
                 return Sent(entry.last_seen, earlier=True)
+            case TooManyWaiting(waiting):
+                raise too_many_waiting(waiting)
             case Changed(entry):
                 raise changed(draft, entry)
             case OverCap(cap, unknown=Entry() as entry):

@@ -23,6 +23,7 @@ from batches_mcp.store.entry import (
     Draft,
     OverCap,
     State,
+    TooManyWaiting,
     Waiting,
 )
 from batches_mcp.store.lease import Lease
@@ -179,6 +180,18 @@ def test_what_waits_counts_against_every_cap_until_it_is_denied_or_expires(recor
     expire(records)
     assert records.ledger.approvals.pending() == []
     assert records.ledger.spent_usd(caps[0], NOW_S) == 0.0
+
+
+def test_no_more_wait_than_may(records: Records) -> None:
+    few = replace(ASKING, open_approvals=2)
+    first = asked(records, "a")
+    asked(records, "b")
+    assert records.claim(draft("c"), Baseline(NOW_S), few) == TooManyWaiting(2)
+    assert isinstance(records.claim(replace(draft("c"), team="other"), Baseline(NOW_S), few), Waiting)
+    assert isinstance(records.claim(draft("a"), Baseline(NOW_S), few), Waiting)
+    records.ledger.approvals.answer(first.id, "boss", approve=False)
+    assert isinstance(records.claim(draft("c"), Baseline(NOW_S), few), Waiting)
+    assert "create refused too_many_approvals" in rows(records)
 
 
 def test_a_cost_that_is_not_known_waits_as_well(records: Records) -> None:
