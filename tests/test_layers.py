@@ -59,7 +59,7 @@ DOORS = {
 # Start-up and the middle, with all that they import: no I/O and no event loop, so that they can be tested as plain
 # functions. Whole packages end in a dot; what comes after a minus is what of them is not pure.
 PURE = (
-    "core.diagnostics", "core.errors", "core.limits", "core.plan", "core.redact", "core.server_plan", "core.variables",
+    "core.context", "core.diagnostics", "core.errors", "core.limits", "core.plan", "core.redact", "core.server_plan", "core.variables",
     "language.", "-language.__init__", "-language.defaults", "-language.local", "-language.source",
     "exchange.arguments", "exchange.coercion", "exchange.failure", "exchange.recent", "exchange.request", "exchange.result",
     "access.allowance", "access.keys", "access.principal", "access.teams",
@@ -72,6 +72,7 @@ PURE = (
     "job.steps",
     "cluster.steps",
     "serve.incoming", "serve.openapi",
+    "cli.ocsf",
     "hosts.jsonc", "hosts.launch",
 )  # fmt: skip
 IO_MODULES = {

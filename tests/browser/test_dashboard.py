@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from mcp.client.client import Client
 from batches_mcp.sandbox import ManualClock, Sandbox
 from tests.browser.conftest import Host, watched
 from tests.support.servers import CANCEL, CREATE, LIST, RESULTS, RETRIEVE, http_server, server_for
+from tests.support.teams import Caller, service
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser]
 
@@ -140,3 +142,48 @@ async def test_in_a_browser_the_page_calls_the_server_itself(
         )
     # A browser says of an answer of 401 that there was one.
     assert [each for each in problems if "401" not in each] == []
+
+
+def dear(name: str) -> list[dict[str, Any]]:
+    found = request(name)
+    return [{**found, "params": {**found["params"], "max_tokens": 10_000}}]
+
+
+async def test_what_waits_for_an_approval_is_answered_by_who_may(
+    tab: Any, sandbox: Sandbox, key: str, tmp_path: Path
+) -> None:
+    problems = watched(tab)
+    teams = {"search": {"approve_over_usd": 0.001}, "ads": {}}
+    with service(sandbox.url, tmp_path, key=key, teams=teams) as served:
+        search, lead = Caller(served, "search-key"), Caller(served, "search-lead")
+        for name in ("yes", "no"):
+            search.call(CREATE, requests=dear(name), label=f"{HOSTILE} {name}")
+        lead.call(CREATE, requests=dear("own"), label="own")
+
+        async def connect(secret: str) -> None:
+            await tab.goto(served.mcp.replace("/mcp", "/"))
+            await tab.get_by_label("the key that was given to you").fill(secret)
+            await tab.get_by_role("button", name="Connect").click()
+
+        await connect("search-key")
+        await tab.get_by_text("There are none.").wait_for()
+        assert await tab.get_by_role("button", name="Approvals").count() == 0
+        await connect("search-lead")
+        await tab.get_by_role("button", name="Approvals: 3").click()
+        await tab.get_by_text("for somebody else").wait_for()
+        assert await tab.get_by_role("button", name="Approve").count() == 2
+        assert HOSTILE in await tab.inner_text("main")
+        await tab.get_by_role("button", name=f"Deny {HOSTILE} no", exact=True).click()
+        await tab.locator("tbody tr").nth(2).wait_for(state="detached")
+        await tab.get_by_role("button", name=f"Approve {HOSTILE} yes", exact=True).click()
+        await tab.locator("tbody tr").nth(1).wait_for(state="detached")
+        await tab.get_by_role("button", name="All batches").click()
+        await tab.get_by_role("button", name=f"{HOSTILE} yes").wait_for()
+        # Who may approve and no more sees that alone.
+        await connect("search-approver")
+        await tab.get_by_role("button", name="Approvals: 1").click()
+        await tab.get_by_role("button", name="Approve own").click()
+        await tab.get_by_text("Nothing waits.").wait_for()
+    assert search.key not in str(problems)
+    # A browser says of an answer of 401 or 403 that there was one.
+    assert [each for each in problems if "401" not in each and "403" not in each] == []

@@ -637,7 +637,7 @@ class TestStateThatWasDamaged:
                 raise sqlite3.OperationalError("database or disk is full")
             update(db, key, **values)
 
-        monkeypatch.setattr("batches_mcp.store.ledger.update", sometimes)
+        monkeypatch.setattr("batches_mcp.store.claims.update", sometimes)
         sandbox.faults.add("spend_limit", on="create", key=key)
         async with agent(sandbox.url, key) as client:
             assert (await create(client, THREE))[1]["status"] == 400

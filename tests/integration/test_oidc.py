@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 from batches_mcp.sandbox import Sandbox
-from tests.support.creates import requests
+from tests.support.creates import existing, requests
 from tests.support.issuer import Issuer, SigningKey, running_issuer, tampered
 from tests.support.rest import BATCHES, Served, rest_server
 from tests.support.servers import CREATE, LIST, RETRIEVE, STATE_DIR, Era, http_client
@@ -188,3 +189,27 @@ def test_an_issuer_that_cannot_be_reached_lets_nobody_in(sandbox: Sandbox, issue
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) >= 1
         assert "identity provider" in answer.text
+
+
+def test_who_may_approve_by_a_token(sandbox: Sandbox, issuer: Issuer, key: str, tmp_path: Path) -> None:
+    teams = {"search": {"approve_over_usd": 0.001}, "ads": {}}
+    file = teams_file(tmp_path, teams, claims={"eng-search": "search"})
+    flags = ["--teams", str(file), "--oidc-issuer", issuer.url, "--resource-url", RESOURCE]
+    with rest_server(sandbox.url, *flags, key=key) as served:
+        content, _ = Caller(served, "search-key").call(CREATE, requests=requests(1, "t", max_tokens=10_000))
+        url = served.mcp.replace("/mcp", f"/approvals/{content['batches_mcp']['pending_approval']['id']}")
+
+        def answered(**claims: Any) -> httpx2.Response:
+            token = issuer.token(groups=["eng-search"], **claims)
+            return httpx2.post(url, json={"answer": "approve"}, headers=bearer(token), timeout=30)
+
+        lacking = answered(scope="batches:read batches:write")
+        assert lacking.status_code == 403
+        assert lacking.headers["www-authenticate"] == (
+            f'Bearer error="insufficient_scope", scope="batches:read batches:write batches:approve", {CHALLENGE}'
+        )
+        # Whoever has the name of the key that asked may be the same person.
+        assert answered(scope="batches:approve", sub="search-key").status_code == 403
+        approved = answered(scope="batches:approve", sub="someone@example.com")
+        assert (approved.status_code, approved.json()["approver"]) == (200, "someone@example.com")
+        assert existing(sandbox.url, key) == [approved.json()["batch_id"]]

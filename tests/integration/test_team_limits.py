@@ -141,15 +141,10 @@ def test_settings_that_would_not_keep_callers_apart_are_refused(
     assert words in "\n".join(process.lines)
 
 
-def test_what_this_version_does_not_do_is_refused(tmp_path: Path) -> None:
-    serve = ["serve", "--transport", "http", "--port", "0", "--teams"]
-    approve = teams_file(tmp_path, {"search": {"approve_over_usd": 50}, "ads": {}})
-    with running([*serve, str(approve)]) as process:
-        assert process.popen.wait(30) == 2
-    assert "approve_over_usd of team search is not supported by this version" in "\n".join(process.lines)
+def test_a_service_without_callers_is_refused(tmp_path: Path) -> None:
     nobody = tmp_path / "nobody.yaml"
     nobody.write_text("teams: {a: {}}\nclaims: {x: a}\n")
-    with running([*serve, str(nobody)]) as process:
+    with running(["serve", "--transport", "http", "--port", "0", "--teams", str(nobody)]) as process:
         assert process.popen.wait(30) == 2
     assert "nobody could come in" in "\n".join(process.lines)
 

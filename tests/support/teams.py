@@ -14,7 +14,7 @@ import httpx2
 from batches_mcp.access import keys
 from tests.support.rest import Served, rest_server
 
-READ, WRITE, ADMIN = "batches:read", "batches:write", "batches:admin"
+READ, WRITE, APPROVE, ADMIN = "batches:read", "batches:write", "batches:approve", "batches:admin"
 HEADERS = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
 
 # Named keys, each its own name, its team and what it allows.
@@ -25,6 +25,10 @@ KEYS: Mapping[str, tuple[str, Sequence[str]]] = {
     "ads-reader": ("ads", (READ,)),
     "ads-writer": ("ads", (WRITE,)),
     "boss": ("ads", (READ, WRITE, ADMIN)),
+    "search-lead": ("search", (READ, WRITE, APPROVE)),
+    "search-approver": ("search", (APPROVE,)),
+    "ads-approver": ("ads", (APPROVE,)),
+    "chief": ("ads", (APPROVE, ADMIN)),
 }
 
 
@@ -87,6 +91,21 @@ class Caller:
         found: dict[str, Any] = json.loads(lines[-1])
         result: dict[str, Any] = found.get("result") or {"error": found["error"]}
         return result
+
+    def approvals(self) -> list[dict[str, Any]]:
+        """What waits for an approval that this key may see."""
+        answer = httpx2.get(self._approvals_url(), headers=bearer(self.key), timeout=30)
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = answer.json()["approvals"]
+        return found
+
+    def answer(self, approval_id: str, answer: str = "approve") -> httpx2.Response:
+        """Answer an approval."""
+        url = f"{self._approvals_url()}/{approval_id}"
+        return httpx2.post(url, json={"answer": answer}, headers=bearer(self.key), timeout=30)
+
+    def _approvals_url(self) -> str:
+        return self.served.mcp.removesuffix("/mcp") + "/approvals"
 
     def rest(self, method: str, path: str, body: Any = None) -> httpx2.Response:
         content = None if body is None else json.dumps(body)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pydantic import SecretStr
 
 from batches_mcp.access.keys import NamedKey, hash_of
-from batches_mcp.access.principal import SCOPES, Caps, Team
+from batches_mcp.access.principal import ADMIN, APPROVE, SCOPES, WRITE, Caps, Team
 from batches_mcp.core.diagnostics import Diagnostic, Mark, Problems, did_you_mean, quote
 from batches_mcp.language.nodes import Node, ParsedFile
 
@@ -72,7 +72,29 @@ class _Reader:
             for value, node in self._mapping(entries.get("claims"), "`claims`").items()
             if (team := self._team_named(node, teams)) is not None
         }
-        return Teams(teams, keys, claims)
+        found = Teams(teams, keys, claims)
+        for name, node in named.items():
+            if found.teams[name].approve_over_usd is not None:
+                self._approvers(found, found.teams[name], node.entries()["approve_over_usd"])
+        return found
+
+    def _approvers(self, found: Teams, team: Team, node: Node) -> None:
+        """See to it that there is somebody who may approve what others of a team create."""
+        if team in found.claims.values():
+            return  # whoever has a token with the scope
+        approvers = {
+            key.name
+            for key in found.keys
+            if APPROVE in key.scopes
+            and (key.team == team or (ADMIN in key.scopes and key.team.api_key == team.api_key))
+        }
+        alone = [key.name for key in found.keys if key.team == team and WRITE in key.scopes and approvers <= {key.name}]
+        if not approvers or alone:
+            whom = (
+                "nobody" if not approvers else f"nobody but {quote(alone[0])}, who may not approve their own creates,"
+            )
+            message = f"{whom} can approve what costs more than `approve_over_usd` of the team {quote(team.name)}"
+            self.problems.error(node.mark, "no-approver", message, f"give a key of the team the scope {APPROVE}")
 
     def _team(self, name: str, node: Node) -> Team:
         entries = {} if node.value is None else self._entries(node, f"the team {quote(name)}", _TEAM)

@@ -52,6 +52,8 @@ _COMMANDS = {
     "models": _Place("models", "List models with their prices in batches."),
     "key": _Place("key", "Store, show or forget the API key."),
     "teams": _Place("teams", "Check a teams file, or make a key for it."),
+    "approvals": _Place("approvals", "Show what waits for an approval in a service, and answer it."),
+    "audit": _Place("audit", "Print what a service has decided: who did what, and what was refused."),
     "install": _Place("install", "Add the server to Claude, VS Code, Cursor and other hosts."),
     "uninstall": _Place("install", "Remove the server from hosts again."),
     "doctor": _Place("doctor", "Look for what keeps the server from working in hosts."),

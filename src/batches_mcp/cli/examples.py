@@ -94,6 +94,17 @@ EXAMPLES = {
         "batches-mcp export openapi > openapi.json",
         "batches-mcp export openapi --capability my-capability.yaml",
     ),
+    "approvals": ("batches-mcp approvals list", "batches-mcp approvals approve approval_0123456789abcdef0123"),
+    "approvals list": ("batches-mcp approvals list", "batches-mcp approvals list --json"),
+    "approvals approve": (
+        "batches-mcp approvals approve approval_0123456789abcdef0123",
+        "batches-mcp approvals approve approval_0123456789abcdef0123 --state-dir .",
+    ),
+    "approvals deny": (
+        "batches-mcp approvals deny approval_0123456789abcdef0123",
+        "batches-mcp approvals deny approval_0123456789abcdef0123 --state-dir .",
+    ),
+    "audit": ("batches-mcp audit --since 24h", "batches-mcp audit --since 2026-11-01 --format ocsf > audit.jsonl"),
     "job": (
         "batches-mcp job submit 's3://in/*' --template t.json --out s3://out",
         "batches-mcp job status ID",

@@ -104,7 +104,7 @@ capability = flag(
 _READ_ONLY = "Serve only tools that change nothing; wins over every other flag."
 _base_url = flag("--base-url", metavar="URL", help="Send requests there instead of to the file's baseUri.")
 _sandbox = flag("--sandbox", is_flag=True, help="Send requests to an embedded sandbox: no API key is needed or used.")
-_state_dir = flag(
+state_dir_flag = flag(
     "--state-dir",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
@@ -140,7 +140,7 @@ _BATCH_FLAGS = (
         help="Folder in which file arguments may read; may be given several times; `~` is the home.  [default: the "
         "host's project or the working directory, unless it is /, a home, a system folder or a plugin; over HTTP none]",
     ),
-    _state_dir,
+    state_dir_flag,
     database_url_flag,
     _object_store,
     _account,
@@ -183,7 +183,7 @@ _ACCOUNT_FLAGS = (
     capability,
     _base_url,
     _sandbox,
-    _state_dir,
+    state_dir_flag,
     database_url_flag,
     _object_store,
     _account,

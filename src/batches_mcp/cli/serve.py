@@ -205,7 +205,15 @@ def _serve_http(
     async def find(request: Any, account: str, name: str) -> Path | None:
         return await result_files.find(running[-1], tools, request, account, name)
 
-    access = None if doors is None else doors.access
+    async def audit(request: Any, tools: Sequence[str]) -> None:
+        await running[-1].refused(request, tools)
+
+    access = None
+    if doors is not None:
+        from batches_mcp.serve import approvals
+
+        routes = approvals.routes(lambda: running[-1], tools, prepared.redactor)
+        access = replace(doors.access, audit=audit, routes=routes)
     return http.run(server, settings, tools, find, port, say, ways, readiness, app, access, prepared.limits)
 
 

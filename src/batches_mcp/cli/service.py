@@ -51,7 +51,7 @@ def teams_of(access: AccessSettings, environment: Environment, *, sandbox: bool)
 
     Raises:
         UnreadableFile, TeamsError: the file cannot be read, or has errors.
-        UsageError: it asks for what this version does not do.
+        UsageError: it has nobody whom it could let in.
     """
     from batches_mcp.access.file import load
     from batches_mcp.access.teams import Teams
@@ -59,12 +59,6 @@ def teams_of(access: AccessSettings, environment: Environment, *, sandbox: bool)
     if access.teams is None:
         return Teams()
     found = load(access.teams, environment)
-    for team in found.teams.values():
-        if team.approve_over_usd is not None:
-            raise UsageError(
-                f"{access.teams}: approve_over_usd of team {team.name} is not supported by this version, so that "
-                "nothing would wait for an approval; leave it out, and bound the team's costs with cap_usd"
-            )
     if access.oidc is None and found.claims and not found.keys:
         raise UsageError(f"{access.teams} has claims but no keys, so that nobody could come in; add --oidc-issuer URL")
     if access.oidc is None and not found.keys:

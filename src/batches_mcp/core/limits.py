@@ -63,6 +63,13 @@ class Limits:
     # SQLite waits so long for another process's transaction; ours take milliseconds.
     busy_s: float = 10.0
 
+    # Between two looks of a service for creates that were approved. Who approves one over HTTP waits so long for its
+    # batch.
+    approvals_look_s: float = 5.0
+    approval_answer_s: float = 10.0
+    # Of a team; the requests of each are kept meanwhile.
+    open_approvals: int = 100
+
     # Progress is told so often. The last question of a wait, asked when its time is over, may take `last_answer_s`:
     # with the longest wait of 45 s a call stays within the 50 s that it may take.
     progress_s: float = 0.5

@@ -11,10 +11,16 @@ from starlette.requests import Request
 from batches_mcp.access.allowance import Allowance
 from batches_mcp.access.principal import Principal, Team
 from batches_mcp.core.errors import CallError, ErrorReport, Retry
+from batches_mcp.serve.requestids import request_id
+from batches_mcp.store.entry import Origin
+from batches_mcp.work import audited
 from batches_mcp.work.runtime import Runtime
 
-# Where a door leaves the principal of a request, in its ASGI scope.
+# Where a door leaves the principal of a request, and its own name, in its ASGI scope.
 SCOPE_KEY = "batches_mcp.principal"
+DOOR_KEY = "batches_mcp.door"
+# Calls beyond an allowance may be many: of each principal one is in the audit in so long.
+_TOO_MANY_TOLD_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,7 @@ class Callers:
     runtime: Runtime
     guard: Guard | None = None
     _allowances: dict[str, Allowance] = field(default_factory=dict)
+    _told_s: dict[str, float] = field(default_factory=dict)
 
     @property
     def accounts(self) -> list[Runtime]:
@@ -39,8 +46,8 @@ class Callers:
         own = [self.runtime.of_team(team) for team in (self.guard.teams if self.guard else ()) if team.api_key]
         return [self.runtime, *own]
 
-    def of(self, request: Request | None) -> Runtime:
-        """What the call of a request is made with; counts it.
+    async def of(self, request: Request | None, tool: str) -> Runtime:
+        """What the call of a request is made with; counts it. `tool` is what the audit calls what is asked for.
 
         Raises:
             CallError: its team has made too many calls within a minute.
@@ -50,9 +57,28 @@ class Callers:
         caller = None if request is None else request.scope.get(SCOPE_KEY)
         if not isinstance(caller, Principal):
             raise RuntimeError("a request came past the doors")
-        if caller.team is not None:
-            self._count(caller.team)
-        return self.runtime.of(caller)
+        runtime = self._runtime(caller, request)
+        try:
+            if caller.team is not None:
+                self._count(caller.team)
+        except CallError as error:
+            now_s = self.runtime.forward.upstream.clock.now_s()
+            if now_s - self._told_s.get(caller.name, -math.inf) >= _TOO_MANY_TOLD_EVERY_S:
+                self._told_s[caller.name] = now_s
+                await audited.refused(runtime, tool, error.report.type)
+            raise
+        return runtime
+
+    async def refused(self, request: Request, tools: Sequence[str]) -> None:
+        """Write down that a door did not let a request pass, since its principal lacks a scope that it needs."""
+        caller = request.scope.get(SCOPE_KEY)
+        if isinstance(caller, Principal):
+            runtime = self._runtime(caller, request)
+            await audited.refused(runtime, ", ".join(tools) or request.url.path, "insufficient_scope")
+
+    def _runtime(self, caller: Principal, request: Request | None) -> Runtime:
+        door = "" if request is None else str(request.scope.get(DOOR_KEY, ""))
+        return self.runtime.of(caller, Origin("", door, request_id()))
 
     def _count(self, team: Team) -> None:
         """Take one call of what is left of a team's allowance, which fills up again evenly."""

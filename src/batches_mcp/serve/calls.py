@@ -88,7 +88,7 @@ class Calls:
         """
         arguments = check.meant(arguments)
         told = increasing(progress)
-        runtime = self.callers.of(request)
+        runtime = await self.callers.of(request, tool.name)
 
         async def answer() -> dict[str, Any]:
             call = Call(runtime, tool, arguments, told, server_url(request), ask)

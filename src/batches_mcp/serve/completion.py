@@ -46,7 +46,7 @@ def add(server: Server[Calls], plan: ServerPlan, behaviors: Mapping[str, Behavio
         completer, tool = completers[name]
 
         async def answer() -> Sequence[str]:
-            return await completer(Account(calls.callers.of(context.request), tool))
+            return await completer(Account(await calls.callers.of(context.request, tool.name), tool))
 
         found = await attempt(f"completion of {name}", calls.draining.call(answer, changes=False))
         if isinstance(found, ErrorReport):

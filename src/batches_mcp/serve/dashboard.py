@@ -70,11 +70,16 @@ def contents(tools: Sequence[ToolPlan]) -> t.TextResourceContents:
 
 
 def browser_page(
-    tools: Sequence[ToolPlan], asked: Admission | None, path: str = _ENDPOINT
+    tools: Sequence[ToolPlan], asked: Admission | None, path: str = _ENDPOINT, approvals: str | None = None
 ) -> tuple[str, Mapping[str, str]]:
-    """The page that calls this server itself, at `path`, and its headers; `asked` is what callers have to show."""
+    """The page that calls this server itself, at `path`, and its headers; `asked` is what callers have to show.
+
+    `approvals` is where those are answered, if there are any.
+    """
     typed = asked is not None and asked.scheme != SENT_BY_BROWSERS
     http = {"header": asked.header, "scheme": asked.scheme, "name": asked.name} if asked and typed else {}
+    if approvals is not None:
+        http["approvals"] = approvals
     if path != _ENDPOINT:
         http["path"] = path
     page = _page(tools, http)

@@ -7,7 +7,7 @@ takes named keys; its refusals name no metadata: clients that find some try to l
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -18,13 +18,15 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from pydantic_core import from_json
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from batches_mcp.access.keys import NamedKey, holder
-from batches_mcp.access.principal import READ, SCOPES, WRITE, Principal, needed
+from batches_mcp.access.principal import APPROVE, READ, SCOPES, WRITE, Principal, needed
 from batches_mcp.core.context import current
-from batches_mcp.serve.callers import SCOPE_KEY
+from batches_mcp.serve.callers import DOOR_KEY, SCOPE_KEY
 
 if TYPE_CHECKING:
     from batches_mcp.access.keyset import Verifier
@@ -34,11 +36,16 @@ log = logging.getLogger(__name__)
 
 PATH, KEY_PATH = "/mcp", "/key/mcp"
 WELL_KNOWN = "/.well-known/"
+APPROVALS_PATH = "/approvals"
+# What the audit calls the door of REST, whose paths are the capability's.
+_REST = "rest"
 _METADATA = f"{WELL_KNOWN}oauth-protected-resource"
 # What a client is to ask for that has not asked for anything yet: some providers let it ask only once.
 _ASKED = frozenset({READ, WRITE})
 
 Refuse = Callable[[int, str], Response]
+Audit = Callable[[Request, Sequence[str]], Awaitable[None]]
+"""Writes down that a request was refused whose principal lacks a scope, with the tools that it would have called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +78,16 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What opens the doors of a service; `rules` and `resource` are there when it has an identity provider."""
+    """What opens the doors of a service; `rules` and `resource` are there when it has an identity provider.
+
+    `routes` lead to what only a service has.
+    """
 
     keys: Sequence[NamedKey] = ()
     rules: TokenRules | None = None
     resource: Resource | None = None
+    audit: Audit | None = None
+    routes: Sequence[Route] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +120,7 @@ class Doors:
     open_paths: frozenset[str] = frozenset()
     key_headers: frozenset[str] = frozenset()
     rest: bool = False
+    audit: Audit | None = None
     refuse: Refuse = field(default=lambda status, text: PlainTextResponse(text + "\n", status))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -135,14 +148,17 @@ class Doors:
             return
         if (call := current()) is not None:
             call.team, call.principal = found.team_name, found.name
-        lacking, receive = await self._lacking(found, scope, receive)
+        door = _REST if self.rest else path if path in (PATH, KEY_PATH) else f"/{path.split('/')[1]}"
+        inner = {**scope, SCOPE_KEY: found, DOOR_KEY: door, "user": _user(found, self.resource)}
+        lacking, tools, receive = await self._lacking(found, scope, receive)
         if lacking:
+            if self.audit is not None:
+                await self.audit(Request(inner), tools)
             named = " and ".join(sorted(lacking))
             text = f"This needs the scope {named}, which the credential does not have."
             refusal = _Refusal(HTTPStatus.FORBIDDEN, text, "insufficient_scope")
             await self._refused(path, refusal, found.scopes | lacking)(scope, receive, send)
             return
-        inner = {**scope, SCOPE_KEY: found, "user": _user(found, self.resource)}
         if path == KEY_PATH and not self.rest:
             inner |= {"path": PATH, "raw_path": PATH.encode()}
         await AuthContextMiddleware(self.app)(inner, receive, send)
@@ -159,20 +175,26 @@ class Doors:
             return await _of_token(self.verifier(), shown[0])
         return _Refusal(HTTPStatus.UNAUTHORIZED, _UNKNOWN, "invalid_token" if shown else "")
 
-    async def _lacking(self, principal: Principal, scope: Scope, receive: Receive) -> tuple[frozenset[str], Receive]:
-        """The scopes that a request needs and its principal has not, and the request's body, to be read again.
+    async def _lacking(
+        self, principal: Principal, scope: Scope, receive: Receive
+    ) -> tuple[frozenset[str], list[str], Receive]:
+        """The scopes that a request needs and its principal has not, the tools that it calls, and its body, to be read
+        again.
 
         What a call needs is checked once more when it is made; here it is told in HTTP's words, for clients that then
         ask the identity provider for more.
         """
         if self.rest:
-            return principal.lacks(needed(scope["method"])), receive
-        lacking = principal.lacks({READ})
+            return principal.lacks(needed(scope["method"])), [], receive
+        if f"{scope['path']}/".startswith(f"{APPROVALS_PATH}/"):
+            return principal.lacks({APPROVE}), [], receive
+        lacking, tools = principal.lacks({READ}), list[str]()
         if scope["method"] == "POST" and principal.lacks(_ASKED):
             body, receive = await _read(receive, self.most_body_bytes)
-            for name in _called(body):
+            tools = _called(body)
+            for name in tools:
                 lacking |= principal.lacks(needed(self.methods.get(name, "GET")))
-        return lacking, receive
+        return lacking, tools, receive
 
     def _refused(self, path: str, refusal: _Refusal, scopes: Collection[str]) -> Response:
         response = self.refuse(refusal.status, refusal.text)

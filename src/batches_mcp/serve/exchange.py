@@ -47,6 +47,7 @@ from batches_mcp.serve.toolarge import MAX_BODY_BYTES
 from batches_mcp.tools.admit import admit
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.listing import asked_of
+from batches_mcp.work import audited
 from batches_mcp.work.own_list import own_page
 from batches_mcp.work.ownership import sees_all
 from batches_mcp.work.runtime import Runtime
@@ -101,10 +102,21 @@ class Exchange:
         settling = call.forward.recent.settling(call.tool.request, call.arguments, call.forward.upstream.clock.now_s())
         if outgoing.method == "GET":
             return partial(self._relay, call, outgoing, settling)
-        repeatable = call.tool.repeatable
-        answer = await call.forward.upstream.send(outgoing, repeatable=repeatable, settling=settling)
+        answer = await self._sent(call, outgoing, settling=settling)
         await self._noted(call, answer)
         return self._settled(answer)
+
+    async def _sent(self, call: Call, outgoing: requests.Request, *, settling: bool) -> Answer:
+        """The answer to a request that changes something."""
+        sending = call.forward.upstream.send(outgoing, repeatable=call.tool.repeatable, settling=settling)
+        if call.tool.behavior not in (BehaviorName.CANCEL, BehaviorName.DELETE):
+            return await sending
+        change = audited.change(call.runtime, call.tool.name, str(call.tool.behavior), call.batch_id)
+        async with change as failures:
+            answer = await sending
+            if not answer.succeeded:
+                failures.append(f"http_{answer.status}")
+        return answer
 
     async def _created(self) -> Response:
         """What became of a create, whose body is on disk before the first byte of it is sent."""

@@ -34,7 +34,7 @@ from batches_mcp.core.signals import watch_signals
 from batches_mcp.serve import dashboard
 from batches_mcp.serve.auth import HEALTH_PATH, PROBES, READY_PATH, Gate, host_names
 from batches_mcp.serve.connections import limited
-from batches_mcp.serve.doors import KEY_PATH, PATH, WELL_KNOWN, Access, Doors
+from batches_mcp.serve.doors import APPROVALS_PATH, KEY_PATH, PATH, WELL_KNOWN, Access, Doors
 from batches_mcp.serve.envelope import failed, refusal
 from batches_mcp.serve.identified import Identified
 from batches_mcp.serve.open_requests import Ending, OpenRequests
@@ -81,7 +81,8 @@ def app(
     """
     asked = settings.asked if access is None else _ANY_CREDENTIAL
     door = (KEY_PATH if access is not None and access.keys else PATH).removeprefix("/")
-    shown = [Route(_DASHBOARD_PATH, partial(_dashboard, tools, asked, door), methods=["GET"])]
+    waiting = None if access is None else APPROVALS_PATH.removeprefix("/")
+    shown = [Route(_DASHBOARD_PATH, partial(_dashboard, tools, asked, door, waiting), methods=["GET"])]
     has_page = dashboard.is_served(tools)
     inner = server.streamable_http_app(
         streamable_http_path=PATH,
@@ -95,6 +96,7 @@ def app(
             Route(READY_PATH, ready.__call__, methods=["GET"]),
             Route(_RESULTS_PATH, partial(_results, find), methods=["GET"]),
             *(shown if has_page else ()),
+            *(access.routes if access is not None else ()),
         ],
     )
     names = host_names(settings.host, settings.allow_hosts)
@@ -103,7 +105,16 @@ def app(
     open_paths = PROBES | ({_DASHBOARD_PATH} if typed else set())
     if access is not None:
         methods = {tool.name: tool.request.method for tool in tools}
-        inside = Doors(inner, access.keys, verifier, access.resource, methods, MAX_BODY_BYTES, open_paths)
+        inside = Doors(
+            inner,
+            access.keys,
+            verifier,
+            access.resource,
+            methods,
+            MAX_BODY_BYTES,
+            open_paths,
+            audit=access.audit,
+        )
         return Gate(inside, names, None, MAX_BODY_BYTES, partial(too_large, ways=ways))
     return Gate(inner, names, settings.asked, MAX_BODY_BYTES, partial(too_large, ways=ways), open_paths=open_paths)
 
@@ -153,6 +164,7 @@ def run(
                     PROBES,
                     rest.key_headers,
                     rest=True,
+                    audit=access.audit,
                     refuse=refusal,
                 )
             gate = Gate(
@@ -165,7 +177,7 @@ def run(
             paths = frozenset(
                 {
                     PATH,
-                    *([KEY_PATH] if access is not None else []),
+                    *([KEY_PATH, APPROVALS_PATH] if access is not None else []),
                     *PROBES,
                     *([_DASHBOARD_PATH] if dashboard.is_served(tools) else []),
                 }
@@ -202,7 +214,8 @@ class _Both:
             return False  # the server's life is that of MCP's
         if self._rest_port is None:
             path: str = scope["path"]
-            return path not in self._paths and not path.startswith((f"/{results_files.FOLDER}/", WELL_KNOWN))
+            below = (f"/{results_files.FOLDER}/", WELL_KNOWN, f"{APPROVALS_PATH}/")
+            return path not in self._paths and not path.startswith(below)
         return bool(scope["server"][1] == self._rest_port)
 
 
@@ -279,8 +292,10 @@ async def _health(_: Request) -> JSONResponse:
     return JSONResponse({"status": "ok", "version": __version__})
 
 
-async def _dashboard(tools: Sequence[ToolPlan], asked: Admission | None, path: str, _: Request) -> HTMLResponse:
-    page, headers = dashboard.browser_page(tools, asked, path)
+async def _dashboard(
+    tools: Sequence[ToolPlan], asked: Admission | None, path: str, approvals: str | None, _: Request
+) -> HTMLResponse:
+    page, headers = dashboard.browser_page(tools, asked, path, approvals)
     return HTMLResponse(page, headers=dict(headers))
 
 

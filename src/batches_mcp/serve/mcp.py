@@ -16,7 +16,7 @@ from mcp.server.lowlevel import Server
 from pydantic import SecretStr
 
 from batches_mcp import __version__
-from batches_mcp.core.plan import ToolPlan
+from batches_mcp.core.plan import BehaviorName, ToolPlan
 from batches_mcp.core.redact import Redactor
 from batches_mcp.core.server_plan import ServerPlan
 from batches_mcp.exchange.arguments import ArgumentCheck
@@ -97,6 +97,13 @@ def build_server(
                 if begin is not None:
                     for each in callers.accounts:
                         runtime.tasks.start_soon(begin, Account(each, tool))
+            if guard is not None:
+                from batches_mcp.work.approvals import Sender
+
+                for tool in plan.tools:
+                    if tool.behavior is BehaviorName.SUBMIT:
+                        for each in callers.accounts:
+                            runtime.tasks.start_soon(Sender(Account(each, tool)).keep_sending)
             yield Calls(tools, callers, behaviors, redactor, ending)
         log.debug("lifespan closed")
 

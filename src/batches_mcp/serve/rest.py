@@ -97,7 +97,13 @@ class Rest:
             return relinked(body, lambda batch_id: self._results_url(request, batch_id))
 
         exchange = Exchange(
-            self._callers().of(request), request, found[method], check, self._redactor, links, self._settings
+            await self._callers().of(request, route.tool.name),
+            request,
+            found[method],
+            check,
+            self._redactor,
+            links,
+            self._settings,
         )
         return await exchange.response()
 

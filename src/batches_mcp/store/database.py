@@ -16,10 +16,11 @@ from batches_mcp.core.errors import ErrorReport, Retry, StateUnusable
 from batches_mcp.core.limits import LIMITS
 from batches_mcp.core.state import state_unusable, unusable
 from batches_mcp.store.entry import Entry, State
+from batches_mcp.store.team_tables import IN_A_FILE
 
 _DAY_S = 86_400.0
 _PAUSE_S = 0.02
-_VERSION = 3
+_VERSION = 4
 
 _COLUMNS = ", ".join(field.name for field in fields(Entry))
 SCHEMA = """
@@ -54,7 +55,9 @@ ALTER TABLE creates ADD COLUMN principal TEXT;
 ALTER TABLE creates ADD COLUMN client TEXT;
 ALTER TABLE creates ADD COLUMN team TEXT
 """
-_UPGRADES = {0: SCHEMA, 1: _FROM_1, 2: _FROM_2}
+_UPGRADES = {
+    version: f"{tables};{IN_A_FILE}" for version, tables in {0: SCHEMA, 1: _FROM_1, 2: _FROM_2, 3: "SELECT 1"}.items()
+}
 
 
 class Database:

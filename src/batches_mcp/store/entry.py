@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from batches_mcp.api.batch import RESULTS_KEPT_S, Batch
+from batches_mcp.core.limits import LIMITS
 
 MOST_LABEL_CHARS = 200
 DAY_S = 86_400.0
@@ -103,8 +104,12 @@ class ClaimRules:
     `again` lets the same content be sent a second time, also while it is not known what became of the first;
     `repeated` only when that is known. Only entries whose key is higher than `after` count as the same. Under `caps`,
     of which all must leave room, what the create may cost is reserved. An `unconfirmed` create is not begun: the user
-    has to be asked first. With `queue_requests`, no more requests of the account than that may be in progress, unless
-    the create's are the only ones.
+    has to be asked first; one that may cost more than `approve_over_usd` waits for an approval, unless it has got one.
+    `approval_id` is that of the approval by which it is begun, whatever the caps are by now. With `queue_requests`, no
+    more requests of the account than that may be in progress, unless the create's are the only ones.
+
+    No more than `open_approvals` of a team wait at a time. `repeats` tells that a duplicate will be `repeated`.
+    `origin` is the call that it is made for.
     """
 
     again: bool = False
@@ -114,6 +119,65 @@ class ClaimRules:
     after: int = 0
     unconfirmed: bool = False
     queue_requests: int | None = None
+    repeats: bool = False
+    approve_over_usd: float | None = None
+    approval_id: str | None = None
+    open_approvals: int = LIMITS.open_approvals
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The call that something is decided for: its tool, the door that it came through, and the id of its request."""
+
+    tool: str
+    door: str
+    request_id: str
+
+
+class Answer(StrEnum):
+    """What has become of a create that needs an approval.
+
+    PENDING and APPROVED are open, until they expire: their cost is reserved. One that is USED has its entry in the
+    ledger; one that is REJECTED was approved, but something else stood against it.
+    """
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    USED = "used"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Approval(Draft):
+    """A create that waits, or has waited, for somebody to approve it. Times are Unix times by the database's clock.
+
+    `over_usd` is what it may cost more than, `again` tells that it may be a duplicate. Its requests are `kept` before
+    it is shown to anybody. Who asked for it is `told` once that it was denied. `entry` is the key of the create in the
+    ledger that was begun by it.
+    """
+
+    id: str = ""
+    state: Answer = Answer.PENDING
+    asked_s: float = 0.0
+    expires_s: float = 0.0
+    over_usd: float = 0.0
+    again: bool = False
+    kept: bool = False
+    told: bool = False
+    approver: str | None = None
+    answered_s: float | None = None
+    entry: int | None = None
+    tool: str = ""
+    door: str | None = None
+    request_id: str | None = None
+
+    @property
+    def draft(self) -> Draft:
+        """The create that it is about."""
+        return Draft(**{field.name: getattr(self, field.name) for field in fields(Draft)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +230,11 @@ class Entry(Draft):
             "parent": self.parent,
             "part": self.part,
         }
+
+
+def rfc3339(time_s: float) -> str:
+    """A Unix time, to the second."""
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _expiry(created_at: object) -> str | None:
@@ -236,4 +305,18 @@ class Unconfirmed:
     """Nothing stands against the create but that the user has not been asked."""
 
 
-Claim = Begun | Unconfirmed | Busy | Unsettled | Made | Changed | OverCap | QueueFull
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The create waits for an approval, or, when that was denied, is told of it once."""
+
+    approval: Approval
+
+
+@dataclass(frozen=True, slots=True)
+class TooManyWaiting:
+    """The create needs an approval, and so many of its team wait for one already that no more may."""
+
+    waiting: int
+
+
+Claim = Begun | Unconfirmed | Waiting | Busy | Unsettled | Made | Changed | OverCap | QueueFull | TooManyWaiting

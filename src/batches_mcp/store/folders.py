@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # what is kept in bulk is imported when it is asked for
     from batches_mcp.store.spools import Spools
 
 LEDGER = "ledger.sqlite"
+AUDIT = "audit.sqlite"
 SPOOLS = "spool"
 
 
@@ -88,6 +89,14 @@ class FolderState:
     def with_ledger(self) -> Iterator[AccountFolder]:
         for path in sorted(self.local.path.glob(f"*/{LEDGER}")):
             yield AccountFolder(self.local, path.parent.name)
+
+    @property
+    def has_audit(self) -> bool:
+        """Whether anything was written down that is no account's."""
+        return (self.local.path / AUDIT).exists()
+
+    def audit(self) -> Database:
+        return Database(self.local.folder() / AUDIT)
 
     def remove_expired(self, now_s: float) -> None:
         from batches_mcp.store.spools import Spools

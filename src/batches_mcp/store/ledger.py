@@ -6,40 +6,20 @@ alone may send it or look for its batch. All writing is in short transactions, e
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from batches_mcp.api.batch import RESULTS_KEPT_S, Batch
 from batches_mcp.exchange import result
-from batches_mcp.store.database import insert, select, update
-from batches_mcp.store.entry import (
-    DAY_S,
-    DOUBT_S,
-    Baseline,
-    Begun,
-    Busy,
-    Cap,
-    Changed,
-    Claim,
-    ClaimRules,
-    Draft,
-    Entry,
-    Made,
-    OverCap,
-    QueueFull,
-    State,
-    Unconfirmed,
-    Unsettled,
-)
+from batches_mcp.store import approvals, audit, claims
+from batches_mcp.store.approvals import Approvals
+from batches_mcp.store.claims import MADE, OF_TEAM, RECENT_S, UNSETTLED, WANTED
+from batches_mcp.store.database import select, update
+from batches_mcp.store.entry import Baseline, Cap, Claim, ClaimRules, Draft, Entry, State
 from batches_mcp.store.state import LedgerDatabase
 
-# The same content within this time is taken for a mistake, and costs within it count against the cap.
-RECENT_S = DAY_S
-_UNSETTLED = f"state IN ('{State.SENDING}', '{State.AMBIGUOUS}')"
-_MADE = f"state IN ('{State.ACCEPTED}', '{State.ADOPTED}')"
-_WANTED = f"NOT deleted AND ({_MADE} OR {_UNSETTLED})"
+__all__ = ("RECENT_S", "Ledger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +27,11 @@ class Ledger:
     """One ledger. Every method is one transaction, and raises StateUnusable when its database cannot be used."""
 
     database: LedgerDatabase
+
+    @property
+    def approvals(self) -> Approvals:
+        """The creates that wait for an approval."""
+        return Approvals(self.database)
 
     def claim(
         self, draft: Draft, owner: str, upstream: Baseline, at_work: Callable[[Entry], bool], rules: ClaimRules
@@ -57,44 +42,7 @@ class Ledger:
         A retry is not the same as its parent, nor as what came before that, even if it is of all the parent's requests.
         """
         with self.database.transaction() as db:
-            open_ones = f"{_SAME} AND {_UNSETTLED} AND key > ? ORDER BY key"
-            for entry in select(db, open_ones, *_same(draft), rules.after):
-                if at_work(entry):
-                    return Busy(entry)
-                if entry.state is State.SENDING and entry.sent_s is None:
-                    update(db, entry.key, state=State.REFUSED, owner=None)
-                elif not rules.again:
-                    update(db, entry.key, state=State.AMBIGUOUS, owner=owner)
-                    return Unsettled(entry)
-            recent_s = upstream.now_s - RECENT_S
-            if not rules.again:
-                if rules.attach:
-                    made = _standing(db, _same(draft), draft.parent, rules.after)
-                else:
-                    later = "key > (SELECT coalesce(max(key), 0) FROM creates WHERE batch_id = ?)"
-                    condition = f"{_SAME} AND {_MADE} AND started_s > ? AND {later} ORDER BY key DESC"
-                    made = select(db, condition, *_same(draft), recent_s, draft.parent)
-                if made and not rules.repeated:
-                    return Made(made[0])
-                if changed := _other_version(db, draft, upstream.now_s - RESULTS_KEPT_S):
-                    return Changed(changed)
-            for cap in rules.caps:
-                since_s = cap.window.since_s(upstream.now_s)
-                within, values = _counted(cap, since_s)
-                if found := select(db, f"{within} AND cost_usd IS NULL AND estimate_usd IS NULL", *values):
-                    return OverCap(cap, unknown=found[0])
-                spent_usd = _spent_usd(db, cap, since_s)
-                if spent_usd + (draft.estimate_usd or 0.0) > cap.usd:
-                    return OverCap(cap, spent_usd)
-            if rules.queue_requests is not None:
-                in_progress = _in_progress(db, upstream.now_s)
-                if in_progress and in_progress + draft.rows > rules.queue_requests:
-                    return QueueFull(in_progress)
-            if rules.unconfirmed:
-                return Unconfirmed()
-            about = {field.name: getattr(draft, field.name) for field in fields(Draft)}
-            times = {"started_s": upstream.now_s, "since_s": upstream.newest_s, "newest_id": upstream.newest_id}
-            return Begun(insert(db, **about, state=State.SENDING, owner=owner, **times))
+            return claims.claim(db, draft, owner, upstream, at_work, rules)
 
     def sent(self, key: int, sent_s: float, owner: str | None = None) -> bool:
         """The last byte of a create is about to be sent; from here on a batch of it may exist.
@@ -102,9 +50,10 @@ class Ledger:
         False when the entry is no longer this owner's, who must then not send that byte.
         """
         with self.database.transaction() as db:
-            if owner is not None and not select(db, f"key = ? AND owner = ? AND {_UNSETTLED}", key, owner):
+            if owner is not None and not select(db, f"key = ? AND owner = ? AND {UNSETTLED}", key, owner):
                 return False
             update(db, key, sent_s=sent_s)
+            _told_of(db, key, "sent")
             return True
 
     def accepted(self, key: int, batch: Batch) -> None:
@@ -114,13 +63,15 @@ class Ledger:
             for other in others:
                 update(db, other.key, state=State.AMBIGUOUS, **_NO_BATCH)
             update(db, key, state=State.ACCEPTED, owner=None, **_batch(batch))
+            _told_of(db, key, "accepted", batch.id)
 
     def adopted(self, key: int, batch: Batch) -> bool:
         """A batch was proven to be an entry's; false when it has become known as another's."""
         with self.database.transaction() as db:
-            if select(db, f"batch_id = ? AND key != ? AND NOT {_UNSETTLED}", batch.id, key):
+            if select(db, f"batch_id = ? AND key != ? AND NOT {UNSETTLED}", batch.id, key):
                 return False
             update(db, key, state=State.ADOPTED, owner=None, **_batch(batch))
+            _told_of(db, key, "adopted", batch.id)
             return True
 
     def candidate(self, key: int, batch: Batch | None) -> None:
@@ -129,14 +80,15 @@ class Ledger:
         An entry that was settled meanwhile stays as it is.
         """
         with self.database.transaction() as db:
-            if select(db, f"key = ? AND {_UNSETTLED}", key):
+            if select(db, f"key = ? AND {UNSETTLED}", key):
                 update(db, key, **(_batch(batch) if batch else _NO_BATCH))
 
     def settled(self, key: int, state: State) -> None:
         """No batch of an entry is known, for a reason that `state` tells; one that is settled stays as it is."""
         with self.database.transaction() as db:
-            if select(db, f"key = ? AND {_UNSETTLED}", key):
-                update(db, key, state=state, owner=None, **_NO_BATCH)
+            for entry in select(db, f"key = ? AND {UNSETTLED}", key):
+                update(db, key, **_NO_BATCH)
+                claims.refused(db, entry, state, "not_accepted" if state is State.REFUSED else None)
 
     def told(self, key: int) -> None:
         with self.database.transaction() as db:
@@ -150,17 +102,17 @@ class Ledger:
                 # What has not changed is not written, which would cost each look some milliseconds.
                 changed = "batch_id = ? AND (batch IS NULL OR batch <> ?) AND NOT deleted"
                 db.execute(f"UPDATE creates SET batch = ? WHERE {changed}", (batch, batch_id, batch))  # noqa: S608
-            return [entry for entry in select(db, f"batch_id IS NOT NULL AND {_UNSETTLED}") if entry.batch_id in shown]
+            return [entry for entry in select(db, f"batch_id IS NOT NULL AND {UNSETTLED}") if entry.batch_id in shown]
 
     def cost(self, batch_id: str, cost_usd: float) -> None:
         """Learn what a batch really cost."""
         with self.database.transaction() as db:
-            db.execute(f"UPDATE creates SET cost_usd = ? WHERE batch_id = ? AND {_MADE}", (cost_usd, batch_id))  # noqa: S608
+            db.execute(f"UPDATE creates SET cost_usd = ? WHERE batch_id = ? AND {MADE}", (cost_usd, batch_id))  # noqa: S608
 
     def deleted(self, batch_id: str) -> str | None:
         """Learn that a batch is gone; the name of the copy of its body is returned."""
         with self.database.transaction() as db:
-            entry = next(iter(select(db, f"batch_id = ? AND {_MADE}", batch_id)), None)
+            entry = next(iter(select(db, f"batch_id = ? AND {MADE}", batch_id)), None)
             if entry is None:
                 return None
             update(db, entry.key, deleted=True)
@@ -169,38 +121,43 @@ class Ledger:
     def wanted(self, body: str) -> bool:
         """Whether there is, or may be, a batch of a body."""
         with self.database.transaction() as db:
-            return bool(select(db, f"body = ? AND {_WANTED}", body))
+            return bool(select(db, f"body = ? AND {WANTED}", body)) or body in approvals.bodies(db)
 
     def find(self, batch_id: str) -> Entry | None:
         """The entry of a batch that is certainly ours."""
         with self.database.transaction() as db:
-            return next(iter(select(db, f"batch_id = ? AND {_MADE}", batch_id)), None)
+            return next(iter(select(db, f"batch_id = ? AND {MADE}", batch_id)), None)
+
+    def get(self, key: int) -> Entry | None:
+        """The entry with a key."""
+        with self.database.transaction() as db:
+            return next(iter(select(db, "key = ?", key)), None)
 
     def doubted(self, batch_id: str) -> Entry | None:
         """An unsettled entry that a batch may be the batch of."""
         with self.database.transaction() as db:
-            return next(iter(select(db, f"batch_id = ? AND {_UNSETTLED}", batch_id)), None)
+            return next(iter(select(db, f"batch_id = ? AND {UNSETTLED}", batch_id)), None)
 
     def unsettled(self, content: str, team: str | None = None) -> Entry | None:
         """A team's latest create of a content of which it is not known whether it made, or will make, a batch."""
         with self.database.transaction() as db:
-            condition = f"content = ? AND {_OF_TEAM} AND {_UNSETTLED} ORDER BY key DESC"
+            condition = f"content = ? AND {OF_TEAM} AND {UNSETTLED} ORDER BY key DESC"
             return next(iter(select(db, condition, content, team or "")), None)
 
     def standing(self, content: str, after: int = 0, team: str | None = None) -> Entry | None:
         """A team's latest batch of a content that is no retry, was not deleted, and whose key is above `after`."""
         with self.database.transaction() as db:
-            return next(iter(_standing(db, (content, content, team or ""), None, after)), None)
+            return next(iter(claims.standing(db, (content, content, team or ""), None, after)), None)
 
     def spent_usd(self, cap: Cap, now_s: float) -> float:
         """What creates have cost that a cap is for, at a time (Unix), or may cost as long as that is not known."""
         with self.database.transaction() as db:
-            return _spent_usd(db, cap, cap.window.since_s(now_s))
+            return claims.spent_usd(db, cap, cap.window.since_s(now_s))
 
     def batch_ids(self, team: str | None) -> list[str]:
         """The ids of the batches that are certainly a team's and were not deleted, newest first."""
         with self.database.transaction() as db:
-            condition = f"{_OF_TEAM} AND {_MADE} AND NOT deleted ORDER BY started_s DESC, key DESC"
+            condition = f"{OF_TEAM} AND {MADE} AND NOT deleted ORDER BY started_s DESC, key DESC"
             return [str(entry.batch_id) for entry in select(db, condition, team or "")]
 
     def last_key(self) -> int:
@@ -211,7 +168,7 @@ class Ledger:
     def retries(self, batch_id: str) -> list[Entry]:
         """The creates that sent rows of a batch again, or may have."""
         with self.database.transaction() as db:
-            return select(db, f"parent = ? AND {_WANTED} ORDER BY key", batch_id)
+            return select(db, f"parent = ? AND {WANTED} ORDER BY key", batch_id)
 
     def entries(self) -> list[Entry]:
         """All of them, newest first."""
@@ -221,35 +178,37 @@ class Ledger:
     def known(self, batch_ids: Iterable[str]) -> dict[str, Entry]:
         """The entries of those of the batches that are certainly an entry's, by the ids of the batches."""
         with self.database.transaction() as db:
-            found = {each: select(db, f"batch_id = ? AND {_MADE}", each) for each in batch_ids}
+            found = {each: select(db, f"batch_id = ? AND {MADE}", each) for each in batch_ids}
             return {batch_id: entries[0] for batch_id, entries in found.items() if entries}
 
     def rivals(self, entry: Entry) -> list[Entry]:
         """The other unsettled creates of the same size and of other content: a batch of that size may be theirs."""
         with self.database.transaction() as db:
-            condition = f"rows = ? AND content != ? AND {_UNSETTLED}"
+            condition = f"rows = ? AND content != ? AND {UNSETTLED}"
             return select(db, condition, entry.rows, entry.content)
 
     def alike(self, entry: Entry) -> int:
         """How many unsettled creates there are of an entry's content, itself among them."""
         with self.database.transaction() as db:
-            return len(select(db, f"content = ? AND {_UNSETTLED}", entry.content))
+            return len(select(db, f"content = ? AND {UNSETTLED}", entry.content))
 
     def left_behind(self, owner: str, at_work: Callable[[Entry], bool]) -> list[Entry]:
         """Take over what processes that died left unsettled; what they had not sent whole is settled by that."""
         with self.database.transaction() as db:
-            owned = select(db, f"owner IS NOT NULL AND {_UNSETTLED} ORDER BY key")
+            owned = select(db, f"owner IS NOT NULL AND {UNSETTLED} ORDER BY key")
             found = [entry for entry in owned if not at_work(entry)]
             for entry in found:
-                unsent = entry.state is State.SENDING and entry.sent_s is None
-                update(db, entry.key, **({"state": State.REFUSED, "owner": None} if unsent else {"owner": owner}))
+                if entry.state is State.SENDING and entry.sent_s is None:
+                    claims.refused(db, entry, reason="interrupted")
+                else:
+                    update(db, entry.key, owner=owner)
             return [entry for entry in found if entry.state is not State.SENDING or entry.sent_s is not None]
 
     def released(self, key: int) -> None:
         """Give an entry that is still unsettled to whoever wants to look next."""
         with self.database.transaction() as db:
             db.execute(
-                f"UPDATE creates SET state = ?, owner = NULL WHERE key = ? AND {_UNSETTLED}",  # noqa: S608
+                f"UPDATE creates SET state = ?, owner = NULL WHERE key = ? AND {UNSETTLED}",  # noqa: S608
                 (State.AMBIGUOUS, key),
             )
 
@@ -263,18 +222,15 @@ class Ledger:
         with self.database.transaction() as db:
             for key in keys:
                 db.execute("DELETE FROM creates WHERE key = ?", (key,))
-            return {entry.body for entry in select(db, _WANTED)}
+            approvals.forget(db)
+            return {entry.body for entry in select(db, WANTED)} | approvals.bodies(db)
 
     def used(self) -> bool:
         """Whether the ledger holds anything at all."""
         with self.database.transaction() as db:
-            return bool(select(db, "1 = 1 LIMIT 1"))
+            return bool(select(db, "1 = 1 LIMIT 1")) or approvals.any_asked(db)
 
 
-# No team is one as well: of everybody who is told apart from nobody.
-_OF_TEAM = "coalesce(team, '') = ?"
-# A team's content as it is now, or the body that it was known by in version 1.
-_SAME = f"(content = ? OR body = ?) AND {_OF_TEAM}"
 _NO_BATCH: Mapping[str, Any] = {"batch_id": None, "batch": None, "cost_usd": None, "told": False, "deleted": False}
 
 
@@ -282,43 +238,7 @@ def _batch(batch: Batch) -> Mapping[str, Any]:
     return {"batch_id": batch.id, "batch": result.encode(batch.raw)}
 
 
-def _same(draft: Draft) -> tuple[str, str, str]:
-    """The values of `_SAME`."""
-    return draft.content, draft.body, draft.team or ""
-
-
-def _standing(db: sqlite3.Connection, same: tuple[str, str, str], parent: str | None, after: int) -> list[Entry]:
-    of_parent, parents = ("parent IS NULL", ()) if parent is None else ("parent = ?", (parent,))
-    condition = f"{_SAME} AND {of_parent} AND key > ? AND NOT deleted AND {_MADE} ORDER BY key DESC"
-    return select(db, condition, *same, *parents, after)
-
-
-def _other_version(db: sqlite3.Connection, draft: Draft, since_s: float) -> Entry | None:
-    """A part of the same source as it was before, if not all of its parts were sent; see `Draft.source_hash`."""
-    if draft.parts is None:
-        return None
-    condition = f"source = ? AND {_OF_TEAM} AND parts IS NOT NULL AND started_s > ? AND {_WANTED} ORDER BY key DESC"
-    sent = select(db, condition, draft.source, draft.team or "", since_s)
-    if not sent or sent[0].source_hash == draft.source_hash:
-        return None
-    whole = {entry.part for entry in sent if entry.source_hash == sent[0].source_hash}
-    return None if len(whole) == sent[0].parts else sent[0]
-
-
-def _in_progress(db: sqlite3.Connection, now_s: float) -> int:
-    """How many requests the upstream has, or may have, in its queue; it ends every batch within a day."""
-    open_ones = select(db, f"started_s > ? AND {_WANTED}", now_s - DAY_S - DOUBT_S)
-    return sum(entry.rows for entry in open_ones if not (entry.settled and entry.last_seen.ended))
-
-
-def _counted(cap: Cap, since_s: float) -> tuple[str, tuple[Any, ...]]:
-    """The creates that a cap is for, with the condition's values."""
-    condition = f"started_s >= ? AND ({_MADE} OR {_UNSETTLED})"
-    return (condition, (since_s,)) if cap.team is None else (f"{condition} AND team = ?", (since_s, cap.team))
-
-
-def _spent_usd(db: sqlite3.Connection, cap: Cap, since_s: float) -> float:
-    condition, values = _counted(cap, since_s)
-    summed = "SELECT coalesce(sum(coalesce(cost_usd, estimate_usd, 0)), 0) FROM creates WHERE "
-    [(spent_usd,)] = db.execute(summed + condition, values)
-    return float(spent_usd)
+def _told_of(db: Any, key: int, outcome: str, batch_id: str | None = None) -> None:
+    """Write into the audit what became of an entry."""
+    for entry in select(db, "key = ? AND principal IS NOT NULL", key):
+        audit.followed(db, entry, outcome, batch_id=batch_id)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from batches_mcp.core.errors import ErrorReport, StateUnusable
 from batches_mcp.store.postgres import Postgres, Transaction
+from batches_mcp.store.team_tables import SHARED
 
 _COLUMNS = (
     "key, content, body, rows, body_bytes, source, label, part, parts, source_hash, parent, betas, estimate_usd, "
@@ -57,6 +58,7 @@ CREATE TABLE job_parts (
 );
 CREATE INDEX job_parts_state ON job_parts (job, state)
 """,
+    SHARED,
 )
 LATEST = len(STEPS)
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batches_mcp.api.batch import RESULTS_KEPT_S
-from batches_mcp.core.errors import ErrorReport, StateUnusable
+from batches_mcp.core.errors import CallError, ErrorReport, StateUnusable
 from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.state import state_unusable
+from batches_mcp.store.audit import AuditLog
 from batches_mcp.store.entry import Baseline, Begun, Claim, ClaimRules, Draft, Entry, Unsettled
+from batches_mcp.store.entry import State as EntryState
 from batches_mcp.store.ledger import Ledger
 from batches_mcp.store.state import Presence, State
 
@@ -72,6 +76,20 @@ class Records:
             found = self.ledger.left_behind(self.presence.name, self._at_work)
             self.held.update(entry.key for entry in found)
         return found
+
+    def keep(self, path: Path, entry: Entry) -> io.BufferedReader:
+        """Put the body of a create that was begun in its place, and open it.
+
+        Raises:
+            StateUnusable: it cannot be put there; the create is given back.
+        """
+        from batches_mcp.store.kept import Copy
+
+        try:
+            return self.kept.keep(Copy(path, entry.body, entry.body_bytes))
+        except CallError:
+            self.ledger.settled(entry.key, EntryState.REFUSED)
+            raise
 
     def drop(self, body: str) -> None:
         """A create made no batch: its requests need not be kept, unless another one has the same."""
@@ -143,6 +161,14 @@ class AllRecords:
     stopping: threading.Event = field(default_factory=threading.Event)
     _open: dict[str, Records] = field(default_factory=dict)
     _opening: threading.Lock = field(default_factory=threading.Lock)
+    _audit: list[AuditLog] = field(default_factory=list)
+
+    @property
+    def audit(self) -> AuditLog:
+        """Where decisions are written down that are no claim's; opened when first needed."""
+        if not self._audit:
+            self._audit.append(AuditLog(self.state.audit()))
+        return self._audit[0]
 
     def of(self, account: str) -> Records:
         """The records of an account.
@@ -166,6 +192,8 @@ class AllRecords:
         for records in self._open.values():
             records.presence.leave()
             records.ledger.database.close()
+        for log in self._audit:
+            log.database.close()
         self.state.close()
 
 

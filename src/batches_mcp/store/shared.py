@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +22,9 @@ from batches_mcp.store.postgres import Postgres, Transaction
 from batches_mcp.store.shared_files import PREPARED, RESULTS, SPOOLS, SharedFiles, SharedRequests, SharedSpools
 
 _EXPIRE_EVERY_S = 3_600.0
+# What was begun, or waits to be.
+_CREATES = ("account_creates", "account_approvals")
+_TABLES = (*_CREATES, "account_audit")
 
 
 def open_shared(local: StateFolder, database_url: str, object_store: str) -> SharedState:
@@ -60,6 +63,17 @@ class AccountDatabase:
         """Nothing is its own."""
 
 
+def accounts_of(database: Postgres, tables: Sequence[str] = _TABLES) -> list[str]:
+    """The accounts of which anything is kept in these tables, and the empty name of what is no account's.
+
+    Raises:
+        StateUnusable: the database cannot be used.
+    """
+    statement = " UNION ".join(f"SELECT account FROM {table}" for table in tables)  # noqa: S608 - our own names
+    with database.transaction() as db:
+        return sorted(str(account) for (account,) in db.execute(statement))
+
+
 @dataclass(frozen=True, slots=True)
 class DatabaseNames:
     """Which account a credential or workspace belongs to, in the database."""
@@ -92,8 +106,10 @@ class SharedAccount:
     @property
     def has_creates(self) -> bool:
         with self.state.database.transaction() as db:
-            condition = "SELECT 1 FROM account_creates WHERE account = ? LIMIT 1"
-            return bool(db.execute(condition, (self.account,)).fetchall())
+            return any(
+                db.execute(f"SELECT 1 FROM {table} WHERE account = ? LIMIT 1", (self.account,)).fetchall()  # noqa: S608
+                for table in _CREATES
+            )
 
     def database(self, _busy_s: float = LIMITS.busy_s) -> AccountDatabase:
         return AccountDatabase(self.state.database, self.account)
@@ -144,10 +160,11 @@ class SharedState:
         return SharedAccount(self, name)
 
     def with_ledger(self) -> Iterator[SharedAccount]:
-        with self.database.transaction() as db:
-            found = db.execute("SELECT DISTINCT account FROM account_creates ORDER BY account").fetchall()
-        for (name,) in found:
-            yield SharedAccount(self, str(name))
+        for name in accounts_of(self.database, _CREATES):
+            yield SharedAccount(self, name)
+
+    def audit(self) -> AccountDatabase:
+        return AccountDatabase(self.database, "")
 
     def remove_expired(self, now_s: float) -> None:
         FolderState(self.local).remove_expired(now_s)

@@ -120,6 +120,9 @@ class State(Protocol):
     def with_ledger(self) -> Iterator[AccountState]:
         """The accounts that have a ledger, by name."""
 
+    def audit(self) -> LedgerDatabase:
+        """Where decisions are written down that are no claim's."""
+
     def remove_expired(self, now_s: float) -> None:
         """Remove what is past its time at `now_s` of the results of all accounts.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from batches_mcp.access.principal import needed
-from batches_mcp.core.errors import CallError, ErrorReport
+from batches_mcp.core.errors import CallError, ErrorReport, UpstreamError
 from batches_mcp.core.plan import BehaviorName
 from batches_mcp.tools.call import Call
+from batches_mcp.work import audited
 from batches_mcp.work.ownership import require_own
 
 _OF_ONE_BATCH = (BehaviorName.STATUS, BehaviorName.RESULTS, BehaviorName.CANCEL, BehaviorName.DELETE)
@@ -23,10 +24,16 @@ async def admit(call: Call) -> None:
     if caller is None:
         return
     if lacking := caller.lacks(needed(call.tool.request.method)):
+        await audited.refused(call.runtime, call.tool.name, "insufficient_scope")
         raise lacks(lacking)
     if call.tool.behavior in _OF_ONE_BATCH:
         # A batch in doubt is looked at by its status, which finds out whose it is.
-        await require_own(call.account, call.batch_id, candidates=call.tool.behavior is BehaviorName.STATUS)
+        candidates = call.tool.behavior is BehaviorName.STATUS
+        try:
+            await require_own(call.account, call.batch_id, candidates=candidates)
+        except UpstreamError:
+            await audited.refused(call.runtime, call.tool.name, "not_own_batch", batch_id=call.batch_id)
+            raise
 
 
 def lacks(scopes: frozenset[str]) -> CallError:

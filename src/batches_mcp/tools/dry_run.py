@@ -12,9 +12,10 @@ from batches_mcp.requests.cost import dollars, estimate, rounded
 from batches_mcp.requests.problems import Problem
 from batches_mcp.requests.reading import has_made_up_id
 from batches_mcp.requests.scan import Scan
-from batches_mcp.store.entry import Window
+from batches_mcp.store.entry import Answer, Approval, Draft, Window
 from batches_mcp.store.ledger import RECENT_S
 from batches_mcp.tools.call import Call
+from batches_mcp.work.ownership import approve_over_usd
 from batches_mcp.work.refusals import in_words
 
 NOTHING_SPENT = "Requests go to the sandbox: nothing is spent."
@@ -98,7 +99,8 @@ def _prospect(
     whole = f" (all {len(parts)} parts: {price(cost)})" if len(parts) > 1 else ""
     if part is not None:
         cost = estimate(chosen.demand)
-    against = _against(call, settings, chosen.content(betas), cost, now_s)
+    content = chosen.content(betas)
+    against = _against(call, settings, content, cost, now_s) or _waits(call, content, cost["cost_usd"]["high"])
     if against is not None:
         return against
     named = f"with part {part} " if part is not None else ""
@@ -139,6 +141,8 @@ def _against(
         ):
             next_step = f"Use batch {made.batch_id}. Only if the user wants to pay again, call with allow_duplicate."
             return f"refused: same content as {made.batch_id}", next_step
+    if _approval(call, content, high_usd) is not None:
+        return None  # its cost is reserved
     for cap in caps:
         if high_usd is None:
             would = f"refused: its cost cannot be estimated, which {in_words(cap)[2]} requires"
@@ -152,6 +156,38 @@ def _against(
             )
             return would, _OVER
     return None
+
+
+def _approval(call: Call, content: str, high_usd: float | None) -> Approval | None:
+    """The approval that a create of this content would attach to; None where it needs none, or would ask for one."""
+    caller, records = call.runtime.caller, call.account.begun_records()
+    limit_usd = approve_over_usd(caller)
+    if caller is None or records is None or limit_usd is None or (high_usd is not None and high_usd <= limit_usd):
+        return None
+    draft = Draft(content, 0, 0, parent=call.arguments.get("retry_of"), team=caller.team_name)
+    return records.ledger.approvals.standing(draft)
+
+
+def _waits(call: Call, content: str, high_usd: float | None) -> tuple[str, str] | None:
+    """What a create would wait for; None when it needs no approval, or has one."""
+    limit_usd = approve_over_usd(call.runtime.caller)
+    if limit_usd is None or (high_usd is not None and high_usd <= limit_usd):
+        return None
+    found = _approval(call, content, high_usd)
+    if found is None:
+        cost = "a cost that cannot be estimated" if high_usd is None else f"up to {dollars(high_usd)} USD"
+        would = f"wait for an approval: {cost}, where the team spends {dollars(limit_usd)} USD without one"
+        return would, "Ask the user first: somebody else has to approve the create before it is sent."
+    match found.state:
+        case Answer.PENDING:
+            return (
+                f"wait for the approval {found.id}, which was asked for before",
+                "Tell the user; it need not be asked again.",
+            )
+        case Answer.DENIED:
+            return f"refused: {found.approver} has denied {found.id}", "Ask the user what to do instead."
+        case _:
+            return None
 
 
 _OVER = "Tell the user; fewer requests or a lower max_tokens cost less, and only the operator raises the cap."

@@ -13,6 +13,7 @@ from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.known import known_of
 from batches_mcp.tools.refused import explained
+from batches_mcp.work import audited
 from batches_mcp.work.account import Account
 from batches_mcp.work.learn import learn
 
@@ -25,7 +26,7 @@ async def cancel(call: Call) -> dict[str, Any]:
     Raises:
         CallError: whatever went wrong.
     """
-    async with explained(call):
+    async with audited.change(call.runtime, call.tool.name, "cancel", call.batch_id), explained(call):
         batch = await call.forward.content(call.tool, call.arguments)
     shown = Batch.of(batch)
     await learn(call.account, [shown])
@@ -42,7 +43,7 @@ async def delete(call: Call) -> dict[str, Any]:
     Raises:
         CallError: whatever went wrong.
     """
-    async with explained(call):
+    async with audited.change(call.runtime, call.tool.name, "delete", call.batch_id), explained(call):
         answer = await call.forward.content(call.tool, call.arguments)
     await forget(call.account, call.batch_id)
     return answer

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from http import HTTPStatus
 from typing import Any
 
 import anyio
@@ -23,13 +24,15 @@ from batches_mcp.exchange import result
 from batches_mcp.exchange.request import invalid
 from batches_mcp.exchange.result import Answer
 from batches_mcp.requests.received import Received
+from batches_mcp.store.entry import Approval
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.ending import forget
+from batches_mcp.tools.submit import pending_approval
 from batches_mcp.work.deliver import OutgoingCreate
 from batches_mcp.work.intake import take_received
 from batches_mcp.work.learn import learn
-from batches_mcp.work.refusals import in_words, may_be, unpriced
+from batches_mcp.work.refusals import in_words, may_be, unpriced, waits
 from batches_mcp.work.send import CreateRules, submit
 
 _SOURCE = "REST"
@@ -55,6 +58,8 @@ async def create(call: Call, received: Received, sources: ExitStack, settings: B
     deadline_s = anyio.current_time() + _ANSWER_WITHIN_S
     rules = CreateRules(again, settings.max_cost_usd, repeats=settings.allow_duplicates)
     sent = await submit(call.account, outgoing, rules, call.progress, sources, deadline_s)
+    if sent.pending is not None:
+        return _pending(sent.pending)
     if sent.batch is None:
         raise _submitting(ledger=settings.ledger)
     batch = sent.batch.raw
@@ -62,6 +67,13 @@ async def create(call: Call, received: Received, sources: ExitStack, settings: B
         batch = {**batch, OUR_KEY: {"candidate": True, "next_step": may_be(sent.batch.id)}}
     headers = {"content-type": "application/json", **sent.headers}
     return Answer(200, headers, result.encode(batch).encode())
+
+
+def _pending(approval: Approval) -> Answer:
+    """The answer while a create waits: an error, for a library would take anything else for the batch."""
+    error = {"type": "permission_error", "message": waits(approval)}
+    content = {"type": "error", "error": error, "request_id": None, OUR_KEY: pending_approval(approval)}
+    return Answer(HTTPStatus.FORBIDDEN, {"content-type": "application/json"}, result.encode(content).encode())
 
 
 async def noted(call: Call, route: RoutePlan, content: Mapping[str, Any]) -> None:

@@ -25,6 +25,7 @@ from batches_mcp.requests.parts import content_of
 from batches_mcp.requests.reading import Piece
 from batches_mcp.requests.scan import Scan
 from batches_mcp.requests.source import SOURCES, Source, source_of
+from batches_mcp.store.entry import Approval, rfc3339
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.confirm import confirmation
@@ -32,7 +33,7 @@ from batches_mcp.tools.dry_run import NOTHING_SPENT, left_out_rows, many, remark
 from batches_mcp.work.answered import first_rows
 from batches_mcp.work.deliver import OutgoingCreate
 from batches_mcp.work.intake import Body, Temporary, drafts, take
-from batches_mcp.work.refusals import may_be, not_begun, unpriced
+from batches_mcp.work.refusals import may_be, not_begun, unpriced, waits
 from batches_mcp.work.retry import Retried, nothing, retried
 from batches_mcp.work.retryable import PASSING
 from batches_mcp.work.send import CreateRules, Sent, submit
@@ -100,6 +101,8 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
         outgoing = OutgoingCreate(call.tool, arguments, body.copy.path, about)
         confirm = confirmation(call, settings, body)
         sent = await submit(call.account, outgoing, rules, call.progress, stack, deadline_s, confirm)
+    if sent.pending is not None:
+        return {OUR_KEY: {**pending_approval(sent.pending), "estimate": rounded(body.estimate), **left}}
     warnings = [*sent.warnings] if sent.earlier or not known else [known, *sent.warnings]
     remarks = _remarks(source, found, body, replace(sent, warnings=warnings), ledger=settings.ledger)
     if several and not sent.candidate:
@@ -107,6 +110,12 @@ async def create(call: Call, settings: BatchSettings) -> dict[str, Any]:
     if settings.sandbox:
         remarks["next_step"] += f" {NOTHING_SPENT}"
     return {**(sent.batch.raw if sent.batch else {}), OUR_KEY: {"estimate": rounded(body.estimate), **remarks, **left}}
+
+
+def pending_approval(approval: Approval) -> dict[str, Any]:
+    """`{pending_approval{id, expires_at}, next_step}`."""
+    about = {"id": approval.id, "expires_at": rfc3339(approval.expires_s)}
+    return {"pending_approval": about, "next_step": waits(approval)}
 
 
 async def _source(call: Call, settings: BatchSettings, stack: ExitStack) -> tuple[Source, Retried | None]:

@@ -31,6 +31,11 @@ def caps_of(caller: Principal | None, max_cost_usd: float | None) -> tuple[Cap, 
     return tuple(caps)
 
 
+def approve_over_usd(caller: Principal | None) -> float | None:
+    """What a caller's create may cost without somebody's approval; None: any amount."""
+    return None if caller is None or caller.team is None else caller.team.approve_over_usd
+
+
 def sees_all(caller: Principal | None) -> bool:
     """Whether a caller is shown every batch of the account: an admin is, and whoever is told apart from nobody."""
     return caller is None or caller.is_admin

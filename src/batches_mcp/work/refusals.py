@@ -11,7 +11,7 @@ from batches_mcp.core.errors import CallError, ErrorReport, Retry, StateUnusable
 from batches_mcp.core.limits import Limits
 from batches_mcp.core.redact import excerpt
 from batches_mcp.requests.cost import dollars
-from batches_mcp.store.entry import Cap, Draft, Entry, Window
+from batches_mcp.store.entry import Approval, Cap, Draft, Entry, Window, rfc3339
 from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound, Unknown, Verdict
 
 # The types of errors that say that a create would pass at another time.
@@ -190,6 +190,35 @@ def in_words(cap: Cap) -> tuple[str, str, str]:
     if cap.team is None:
         return window, "this server", "--max-cost-usd"
     return f"{window} of team {cap.team}", "the team", f"the team's cap for a {cap.window}"
+
+
+def denied(approval: Approval) -> CallError:
+    """The error for a create that somebody has denied."""
+    message = f"{approval.approver} has denied these {approval.rows:,} requests ({approval.id})."
+    next_step = "Nothing was sent. Tell the user; only if they still want it, the same call again asks once more."
+    return CallError(ErrorReport("approval_denied", message, next_step, status=403))
+
+
+def too_many_waiting(waiting: int) -> CallError:
+    """The error for a create that needs an approval while too many of its team wait for one."""
+    message = f"this create needs an approval, and {waiting:,} of the team wait for one already; no more can be kept."
+    next_step = "Nothing was sent. Tell the user to have those answered first; then make the same call again."
+    return CallError(ErrorReport("too_many_approvals", message, next_step, status=409))
+
+
+def waits(approval: Approval) -> str:
+    """That a create waits, for what, and what to do about it."""
+    cost = (
+        "at a price that cannot be estimated"
+        if approval.estimate_usd is None
+        else (f"for up to {dollars(approval.estimate_usd)} USD")
+    )
+    return (
+        f"Nothing was sent yet: {approval.rows:,} requests {cost} need an approval, for team {approval.team} spends up "
+        f"to {dollars(approval.over_usd)} USD at a time without one. Tell the user that {approval.id} waits until "
+        f"{rfc3339(approval.expires_s)} for somebody else to approve it. It is then sent by itself; the same call "
+        "again tells how it stands, and is answered with the batch once there is one."
+    )
 
 
 def unpriced(estimate: Mapping[str, Any], cap: Cap | None = None) -> CallError:

@@ -23,6 +23,7 @@ from batches_mcp.store.ledger import RECENT_S
 from batches_mcp.store.records import Records
 from batches_mcp.store.rows import loads
 from batches_mcp.store.spool import Spool
+from batches_mcp.work import audited
 from batches_mcp.work.account import Account
 from batches_mcp.work.download import is_whole, spooled
 from batches_mcp.work.in_progress import Download
@@ -105,6 +106,7 @@ async def retried(
     records = account.records()
     entry = await anyio.to_thread.run_sync(records.ledger.find, batch_id) if records else None
     if records is None or entry is None or not owns(account.runtime.caller, entry):
+        await audited.refused(account.runtime, account.tool.name, "not_own_batch", batch_id=batch_id)
         raise _unknown(batch_id)
     if entry.deleted:
         raise _not_kept(batch_id, "it was deleted, and the copy of its requests with it")

@@ -22,6 +22,7 @@ from batches_mcp.core.plan import RequestPlan
 from batches_mcp.core.variables import Variables
 from batches_mcp.exchange.forward import Forward
 from batches_mcp.exchange.upstream import Upstream
+from batches_mcp.store.entry import Origin
 from batches_mcp.store.records import AllRecords
 from batches_mcp.store.state import State
 from batches_mcp.work.in_progress import Deliveries, Download
@@ -50,8 +51,8 @@ class Runtime:
     `downloads` are those under way, by their account's spools and their batch's id; `deliveries` are the creates;
     `pages` is for `turn`, and `newest` are ids to offer. `all_records` is None where no ledger is kept.
 
-    `caller` is who a call is made by, where a server tells that; see `of`. A team's API key takes the place of the
-    variable `key_variable`.
+    `caller` is who a call is made by, where a server tells that, and `origin` how it came, whatever its tool; see `of`.
+    A team's API key takes the place of the variable `key_variable`.
     """
 
     forward: Forward
@@ -63,16 +64,17 @@ class Runtime:
     downloads: dict[tuple[Spools, str], Download] = field(default_factory=dict)
     newest: NewestIds = field(default_factory=NewestIds)
     caller: Principal | None = None
+    origin: Origin | None = None
     key_variable: str | None = None
     pages: anyio.Lock = field(default_factory=anyio.Lock)
     _long_work: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(_MOST_LONG_WORK))
 
     _of_teams: dict[str, Runtime] = field(default_factory=dict)
 
-    def of(self, caller: Principal | None) -> Runtime:
-        """The same for the calls of one caller, which go upstream with its team's API key if it has one."""
+    def of(self, caller: Principal | None, origin: Origin | None = None) -> Runtime:
+        """The same for a call of one caller, which goes upstream with its team's API key if it has one."""
         own = self if caller is None or caller.team is None else self.of_team(caller.team)
-        return replace(own, caller=caller)
+        return replace(own, caller=caller, origin=origin)
 
     def of_team(self, team: Team) -> Runtime:
         """The same with a team's API key, without a caller."""

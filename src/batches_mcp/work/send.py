@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -17,6 +15,8 @@ from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import CallError
 from batches_mcp.store.entry import (
     DOUBT_S,
+    Answer,
+    Approval,
     Begun,
     Busy,
     Changed,
@@ -26,25 +26,29 @@ from batches_mcp.store.entry import (
     Made,
     OverCap,
     QueueFull,
-    State,
+    TooManyWaiting,
     Unconfirmed,
     Unsettled,
+    Waiting,
 )
-from batches_mcp.store.kept import Copy
 from batches_mcp.store.records import Records
+from batches_mcp.work import approvals
 from batches_mcp.work.account import Account
+from batches_mcp.work.audited import origin_of
 from batches_mcp.work.deliver import OutgoingCreate, record, start, watch
 from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound
 from batches_mcp.work.in_progress import Delivery
 from batches_mcp.work.intake import remove_abandoned
-from batches_mcp.work.ownership import caps_of, in_name_of, owns
+from batches_mcp.work.ownership import approve_over_usd, caps_of, in_name_of, owns
 from batches_mcp.work.reconcile import baseline, look
 from batches_mcp.work.refusals import (
     changed,
+    denied,
     duplicate,
     not_begun,
     over_cap,
     queue_full,
+    too_many_waiting,
     unknown_spent,
     unsettled,
 )
@@ -83,7 +87,8 @@ class Sent:
     """What came of it within the time of a call: a batch, or none as yet while it is being submitted.
 
     `earlier` tells that the batch is one that an earlier call of the same content made, `candidate` that it only may
-    be; `headers` are those of the answer, if it was given just now.
+    be; `headers` are those of the answer, if it was given just now. Nothing is being sent while an approval is
+    `pending`.
     """
 
     batch: Batch | None
@@ -91,6 +96,7 @@ class Sent:
     warnings: list[str] = field(default_factory=list)
     headers: Mapping[str, str] = field(default_factory=dict)
     candidate: bool = False
+    pending: Approval | None = None
 
 
 async def submit(
@@ -176,6 +182,10 @@ async def _begin(
         caps=caps_of(account.runtime.caller, rules.cap_usd),
         after=rules.after,
         unconfirmed=confirm is not None,
+        repeats=rules.repeats,
+        approve_over_usd=approve_over_usd(account.runtime.caller),
+        open_approvals=account.limits.open_approvals,
+        origin=origin_of(account),
         queue_requests=rules.queue_requests,
     )
     while True:
@@ -191,10 +201,12 @@ async def _begin(
         with anyio.CancelScope(shield=True):
             claim = await anyio.to_thread.run_sync(records.claim, draft, upstream, claim_rules)
             if isinstance(claim, Begun):
-                file = await anyio.to_thread.run_sync(_keep, records, outgoing.path, claim.entry)
+                file = await anyio.to_thread.run_sync(records.keep, outgoing.path, claim.entry)
                 stack = ExitStack()
                 stack.enter_context(file)
                 return start(account, outgoing, key, claim.entry, file, stack, records), False
+            if isinstance(claim, Waiting) and not claim.approval.kept:
+                await anyio.to_thread.run_sync(approvals.keep, records, outgoing.path, draft, claim.approval)
         if isinstance(claim, Unconfirmed):
             assert confirm is not None  # noqa: S101 - only then is a claim unconfirmed
             await confirm()
@@ -203,6 +215,10 @@ async def _begin(
             continue
         against.append(claim)
         match claim:
+            case Waiting(approval) if approval.state is Answer.DENIED:
+                raise denied(approval)
+            case Waiting(approval):
+                return Sent(None, pending=approval)
             case Made(entry) if entry.told and entry.key not in awaited and not rules.attach:
                 if rules.repeats:
                     claim_rules = replace(claim_rules, repeated=True)
@@ -211,6 +227,8 @@ async def _begin(
             case Made(entry):
                 await anyio.to_thread.run_sync(records.ledger.told, entry.key)
                 return Sent(entry.last_seen, earlier=True)
+            case TooManyWaiting(waiting):
+                raise too_many_waiting(waiting)
             case Changed(entry):
                 raise changed(draft, entry)
             case OverCap(cap, unknown=Entry() as entry):
@@ -248,11 +266,3 @@ async def _tidy(account: Account, records: Records) -> None:
             await anyio.to_thread.run_sync(remove_abandoned, account.runtime.state.local, now_s)
         except CallError as error:
             log.warning("%s", error)
-
-
-def _keep(records: Records, path: Path, entry: Entry) -> io.BufferedReader:
-    try:
-        return records.kept.keep(Copy(path, entry.body, entry.body_bytes))
-    except CallError:
-        records.ledger.settled(entry.key, State.REFUSED)
-        raise

@@ -51,7 +51,23 @@ def test_a_file_means_teams_keys_and_claims(tmp_path: Path) -> None:
     assert "sk-ant" not in repr(teams)
 
 
+_WRITER = f"{{{{name: w, sha256: {HASH}, team: a, scopes: [batches:write{{}}]}}}}"
 BAD = [
+    (
+        f"teams: {{a: {{approve_over_usd: 5}}}}\nkeys: [{_WRITER.format('')}]",
+        [
+            ("1:31: no-approver: nobody can approve what costs more than `approve_over_usd` of the team `a`; give a key of "
+            "the team the scope batches:approve")
+        ],
+    ),
+    (
+        f"teams: {{a: {{approve_over_usd: 5}}}}\nkeys: [{_WRITER.format(', batches:approve')}]",
+        [
+            ("1:31: no-approver: nobody but `w`, who may not approve their own creates, can approve what costs more than "
+            "`approve_over_usd` of the team `a`; give a key of the team the scope batches:approve")
+        ],
+    ),
+    (f"teams: {{a: {{approve_over_usd: 5}}}}\nkeys: [{_WRITER.format('')}]\nclaims: {{x: a}}", []),
     ("teams: [a]", ["1:8: wrong-type: `teams`: expected a mapping, found a list"]),
     ("keys: []", ["1:1: missing-key: the file has no `teams`; name at least one team"]),
     ("", ["1:1: wrong-type: the file: expected a mapping, found nothing"]),

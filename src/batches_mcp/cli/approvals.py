@@ -1,0 +1,99 @@
+"""`approvals`: the creates of a service that wait for somebody to approve them."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+from pathlib import Path
+
+import click
+
+from batches_mcp.cli.flags import flag
+from batches_mcp.cli.ledgers import databases, state_flags
+from batches_mcp.cli.startup import say
+from batches_mcp.core.errors import BatchesMcpError
+from batches_mcp.core.redact import excerpt, printable
+
+
+@click.group()
+def approvals() -> None:
+    """Creates of a service that wait for an approval, since they may cost more than approve_over_usd of their team.
+
+    Who can use these commands has the state itself, and is an approver without a scope; the audit calls them
+    shell:USER@HOST.
+    """
+
+
+@approvals.command("list")
+@flag("--json", "as_json", is_flag=True, help="Print a JSON array.")
+@state_flags
+def list_pending(*, as_json: bool, state_dir: Path | None, database_url: str | None) -> None:
+    """Show what waits, the oldest first."""
+    from batches_mcp.cli.display import console, show_table, up_to
+    from batches_mcp.store.approvals import Approvals
+    from batches_mcp.store.entry import rfc3339
+    from batches_mcp.work.approvals import shown
+
+    with databases(state_dir, database_url) as found:
+        waiting = [each for name, database in found.items() if name for each in Approvals(database).pending()]
+    waiting.sort(key=lambda each: (each.asked_s, each.id))
+    if as_json:
+        click.echo(json.dumps([shown(each) for each in waiting], indent=2, ensure_ascii=False))
+        return
+    if not waiting:
+        say("nothing waits for an approval")
+        return
+    head = ["id", "team", "asked by", "rows", "cost", "until", "what"]
+    lines = [
+        [
+            each.id,
+            each.team or "",
+            each.principal or "",
+            f"{each.rows:,}",
+            up_to(each.estimate_usd),
+            rfc3339(each.expires_s),
+            excerpt(each.label or each.source or "requests of a call", 60),
+        ]
+        for each in waiting
+    ]
+    show_table(console(error=False), head, lines)
+
+
+@approvals.command("approve")
+@click.argument("approval_id", metavar="ID")
+@state_flags
+def approve(*, approval_id: str, state_dir: Path | None, database_url: str | None) -> None:
+    """Approve a create: a server of the service sends it within a few seconds, once."""
+    _answer(approval_id, state_dir, database_url, approve=True)
+
+
+@approvals.command("deny")
+@click.argument("approval_id", metavar="ID")
+@state_flags
+def deny(*, approval_id: str, state_dir: Path | None, database_url: str | None) -> None:
+    """Deny a create: it is not sent, and what was reserved for it is free again."""
+    _answer(approval_id, state_dir, database_url, approve=False)
+
+
+def _answer(approval_id: str, state_dir: Path | None, database_url: str | None, *, approve: bool) -> None:
+    from batches_mcp.store.approvals import Approvals
+    from batches_mcp.store.entry import Answer
+    from batches_mcp.work.approvals import answered
+
+    approver = f"shell:{getpass.getuser()}@{socket.gethostname()}"
+    with databases(state_dir, database_url) as found:
+        for name, database in found.items():
+            known = Approvals(database).find(approval_id) if name else None
+            if known is not None and known.kept:
+                answer = answered(Approvals(database).answer, approval_id, approver, approve)
+                break
+        else:
+            shown = printable(excerpt(approval_id, 100))
+            raise BatchesMcpError(f"there is no create {shown} that waits for an approval; see `approvals list`")
+    if answer.state is Answer.DENIED:
+        say(f"{approval_id} is denied")
+    elif answer.state is Answer.USED:
+        say(f"{approval_id} was approved and begun before")
+    else:
+        say(f"{approval_id} is approved; a server of the service sends it within a few seconds")
