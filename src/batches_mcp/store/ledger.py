@@ -6,7 +6,7 @@ alone may send it or look for its batch. All writing is in short transactions, e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,12 +97,16 @@ class Ledger:
     def saw(self, batches: Iterable[Batch]) -> list[Entry]:
         """Learn how batches are now; the unsettled entries that have one of them as a candidate are returned."""
         shown = {batch.id: result.encode(batch.raw) for batch in batches}
-        with self.database.transaction() as db:
-            for batch_id, batch in shown.items():
-                # What has not changed is not written, which would cost each look some milliseconds.
-                changed = "batch_id = ? AND (batch IS NULL OR batch <> ?) AND NOT deleted"
-                db.execute(f"UPDATE creates SET batch = ? WHERE {changed}", (batch, batch_id, batch))  # noqa: S608
-            return [entry for entry in select(db, f"batch_id IS NOT NULL AND {UNSETTLED}") if entry.batch_id in shown]
+        # Most looks show nothing new, and need not wait for whoever writes.
+        with self.database.reading() as db:
+            news = {each: batch for each, batch in shown.items() if select(db, f"{_IS_NEWS} LIMIT 1", each, batch)}
+            doubted = _doubted(db, shown)
+        if news:
+            with self.database.transaction() as db:
+                for each, batch in news.items():
+                    db.execute(f"UPDATE creates SET batch = ? WHERE {_IS_NEWS}", (batch, each, batch))  # noqa: S608
+                doubted = _doubted(db, shown)
+        return doubted
 
     def cost(self, batch_id: str, cost_usd: float) -> None:
         """Learn what a batch really cost."""
@@ -125,61 +129,67 @@ class Ledger:
 
     def find(self, batch_id: str) -> Entry | None:
         """The entry of a batch that is certainly ours."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             return next(iter(select(db, f"batch_id = ? AND {MADE}", batch_id)), None)
 
     def get(self, key: int) -> Entry | None:
         """The entry with a key."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             return next(iter(select(db, "key = ?", key)), None)
 
     def doubted(self, batch_id: str) -> Entry | None:
         """An unsettled entry that a batch may be the batch of."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             return next(iter(select(db, f"batch_id = ? AND {UNSETTLED}", batch_id)), None)
 
     def unsettled(self, content: str, team: str | None = None) -> Entry | None:
         """A team's latest create of a content of which it is not known whether it made, or will make, a batch."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             condition = f"content = ? AND {OF_TEAM} AND {UNSETTLED} ORDER BY key DESC"
             return next(iter(select(db, condition, content, team or "")), None)
 
     def standing(self, content: str, after: int = 0, team: str | None = None) -> Entry | None:
         """A team's latest batch of a content that is no retry, was not deleted, and whose key is above `after`."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             return next(iter(claims.standing(db, (content, content, team or ""), None, after)), None)
 
     def spent_usd(self, cap: Cap, now_s: float) -> float:
         """What creates have cost that a cap is for, at a time (Unix), or may cost as long as that is not known."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             return claims.spent_usd(db, cap, cap.window.since_s(now_s))
 
     def batch_ids(self, team: str | None) -> list[str]:
         """The ids of the batches that are certainly a team's and were not deleted, newest first."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             condition = f"{OF_TEAM} AND {MADE} AND NOT deleted ORDER BY started_s DESC, key DESC"
             return [str(entry.batch_id) for entry in select(db, condition, team or "")]
 
     def last_key(self) -> int:
         """The key of the latest entry; 0 when there is none."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             return max((entry.key for entry in select(db, "1 = 1 ORDER BY key DESC LIMIT 1")), default=0)
 
     def retries(self, batch_id: str) -> list[Entry]:
         """The creates that sent rows of a batch again, or may have."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             return select(db, f"parent = ? AND {WANTED} ORDER BY key", batch_id)
 
     def entries(self) -> list[Entry]:
         """All of them, newest first."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             return select(db, "1 = 1 ORDER BY key DESC")
 
     def known(self, batch_ids: Iterable[str]) -> dict[str, Entry]:
         """The entries of those of the batches that are certainly an entry's, by the ids of the batches."""
-        with self.database.transaction() as db:
+        with self.database.reading() as db:
             found = {each: select(db, f"batch_id = ? AND {MADE}", each) for each in batch_ids}
             return {batch_id: entries[0] for batch_id, entries in found.items() if entries}
+
+    def known_of(self, batch_id: str) -> tuple[Entry | None, list[Entry]]:
+        """The entry of a batch that is certainly ours, and the creates that sent rows of it again, or may have."""
+        with self.database.reading() as db:
+            entry = next(iter(select(db, f"batch_id = ? AND {MADE}", batch_id)), None)
+            return entry, select(db, f"parent = ? AND {WANTED} ORDER BY key", batch_id) if entry is not None else []
 
     def rivals(self, entry: Entry) -> list[Entry]:
         """The other unsettled creates of the same size and of other content: a batch of that size may be theirs."""
@@ -231,11 +241,17 @@ class Ledger:
             return bool(select(db, "1 = 1 LIMIT 1")) or approvals.any_asked(db)
 
 
+# What has not changed is not written, which would cost each look some milliseconds.
+_IS_NEWS = "batch_id = ? AND (batch IS NULL OR batch <> ?) AND NOT deleted"
 _NO_BATCH: Mapping[str, Any] = {"batch_id": None, "batch": None, "cost_usd": None, "told": False, "deleted": False}
 
 
 def _batch(batch: Batch) -> Mapping[str, Any]:
     return {"batch_id": batch.id, "batch": result.encode(batch.raw)}
+
+
+def _doubted(db: Any, shown: Collection[str]) -> list[Entry]:
+    return [entry for entry in select(db, f"batch_id IS NOT NULL AND {UNSETTLED}") if entry.batch_id in shown]
 
 
 def _told_of(db: Any, key: int, outcome: str, batch_id: str | None = None) -> None:

@@ -26,7 +26,8 @@ _EXPECTED = "expected postgresql://USER:PASSWORD@HOST/DATABASE"
 # libpq's own settings; a URL that names them wins. The last is in milliseconds.
 _CONNECT = {"connect_timeout": "5", "application_name": "batches-mcp", "tcp_user_timeout": "10000"}
 _BUSY_S = 10
-_MOST_KEPT = 4
+# Calls that only read have one each.
+_MOST_KEPT = 16
 # The account is for the view `creates`. Whoever stops in the middle of a transaction must not keep all others waiting.
 _LOCALS = (
     "SELECT set_config('batches_mcp.account', %s, true), set_config('lock_timeout', %s, true), "
@@ -67,8 +68,8 @@ class Postgres:
         self._lock = threading.Lock()
 
     @contextmanager
-    def transaction(self, account: str = "") -> Iterator[Transaction]:
-        """A transaction, wholly done or not at all; with an `account` it is the only one of that account.
+    def transaction(self, account: str = "", *, alone: bool = True) -> Iterator[Transaction]:
+        """A transaction, wholly done or not at all; with an `account` it is the only one of that account, if `alone`.
 
         One that begins within another of the same thread is a part of that: who holds a connection must not wait for a
         second one, which those may have who wait for the first.
@@ -81,7 +82,7 @@ class Postgres:
             yield outer
             return
         try:
-            connection = self._begun(account)
+            connection = self._begun(account, alone)
             try:
                 self._under_way.transaction = Transaction(connection)
                 yield self._under_way.transaction
@@ -104,7 +105,7 @@ class Postgres:
         for connection in idle:
             connection.close()
 
-    def _begun(self, account: str) -> psycopg.Connection[Any]:
+    def _begun(self, account: str, alone: bool) -> psycopg.Connection[Any]:
         """A connection with a transaction begun; one that was kept may have been closed by the other side meanwhile."""
         while True:
             with self._lock:
@@ -112,7 +113,7 @@ class Postgres:
             if connection is None:
                 break
             try:
-                _begin(connection, account)
+                _begin(connection, account, alone)
             except psycopg.OperationalError as error:
                 connection.close()
                 if isinstance(error, errors.LockNotAvailable):
@@ -122,7 +123,7 @@ class Postgres:
                 return connection
         connection = psycopg.connect(self.url, prepare_threshold=None, **_settings(self.url))
         try:
-            _begin(connection, account)
+            _begin(connection, account, alone)
         except BaseException:
             connection.close()
             raise
@@ -171,9 +172,9 @@ def _settings(url: str) -> dict[str, Any]:
     return {name: value for name, value in _CONNECT.items() if name not in given}
 
 
-def _begin(connection: psycopg.Connection[Any], account: str) -> None:
+def _begin(connection: psycopg.Connection[Any], account: str, alone: bool) -> None:
     connection.execute(_LOCALS, (account, *_TIMES))
-    if account:
+    if account and alone:
         connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"batches-mcp {account}",))
 
 

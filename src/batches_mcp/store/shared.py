@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -58,6 +58,9 @@ class AccountDatabase:
     def transaction(self) -> Iterator[Transaction]:
         with self._turn, self.shared.transaction(self.account) as db:
             yield db
+
+    def reading(self) -> AbstractContextManager[Transaction]:
+        return self.shared.transaction(self.account, alone=False)
 
     def close(self) -> None:
         """Nothing is its own."""

@@ -35,6 +35,9 @@ class LedgerDatabase(Protocol):
             StateUnusable: the ledger cannot be used.
         """
 
+    def reading(self) -> AbstractContextManager[Any]:
+        """A transaction that only reads, and waits for no other where it need not; raises as `transaction` does."""
+
     def close(self) -> None:
         """Let go of it; the next transaction opens it anew."""
 

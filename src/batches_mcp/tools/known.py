@@ -61,8 +61,7 @@ async def known_of(account: Account, batch_id: str) -> Known:
     """What is known of a batch; a ledger that cannot be used does not fail the call."""
 
     def find(records: Records) -> Known:
-        entry = records.ledger.known([batch_id]).get(batch_id)
-        retries = records.ledger.retries(batch_id) if entry is not None else []
+        entry, retries = records.ledger.known_of(batch_id)
         return Known(entry, [retry.batch_id for retry in retries if retry.batch_id])
 
     return await _read(account, find, Known())
