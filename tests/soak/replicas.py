@@ -36,7 +36,7 @@ TOKEN = "soak-token"
 HEADERS = {"authorization": f"Bearer {TOKEN}"}
 _CALL_S = 90.0
 # Each takes 0.2 s at least, so that what a lease or a cable holds up is over.
-_MOST_CALLS = 400
+_MOST_CALLS = 150
 # What an agent does not take for an answer: the server is away, or its answer was lost.
 _LOST = (
     httpx2.HTTPError,

@@ -175,10 +175,10 @@ LINES = b'{"a": "2024-01-01T00:00:00Z", "b": {"c": 1.0}}\n\n{"a": "007", "b": {"
     ("name", "content"),
     [
         ("in.jsonl", LINES),
-        ("in.jsonl.gz", gzip.compress(LINES)),
+        ("in.jsonl.gz", gzip.compress(LINES, mtime=0)),
         ("in.ndjson", b"\xef\xbb\xbf" + LINES.replace(b"\n", b"\r\n")),
         ("in.csv", b'a,"b.c",d\n2024-01-01T00:00:00Z,1.0,\n007,x,[1]\n'),
-        ("in.csv.gz", gzip.compress(b"a;b.c;d\n2024-01-01T00:00:00Z;1.0;\n007;x;[1]\n")),
+        ("in.csv.gz", gzip.compress(b"a;b.c;d\n2024-01-01T00:00:00Z;1.0;\n007;x;[1]\n", mtime=0)),
         ("in.tsv", b"a\tb.c\td\n2024-01-01T00:00:00Z\t1.0\t\n007\tx\t[1]\n"),
     ],
 )
@@ -265,7 +265,7 @@ def test_many_problems_are_counted() -> None:
         ("in.jsonl", b'{"a": "x"}\n{"a": \n[1]\n{"b": 1}\n', ["row 1: is not JSON", "row 2: is not an object", "row 3: has no value in column 'a'"]),
         ("in.csv", b"a,b\nx,1\ny,2,3\n", ["row 1: has 3 fields, and the header 2"]),
         ("in.csv", b"b,b\nx,1\n", ["in.csv: the header names 'b' more than once"]),
-        ("in.jsonl.gz", gzip.compress(b'{"a": "x"}\n' * 1_000)[:-9], ["in.jsonl.gz: the file cannot be read to its end"]),
+        ("in.jsonl.gz", gzip.compress(b'{"a": "x"}\n' * 1_000, mtime=0)[:-9], ["in.jsonl.gz: the file cannot be read to its end"]),
         ("in.jsonl", b"%PDF-1.7", ["in.jsonl: 'in.jsonl' is a PDF"]),
     ],
 )  # fmt: skip
