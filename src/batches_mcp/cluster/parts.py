@@ -173,8 +173,8 @@ async def _create(work: PartWork, body: Body, parent: str | None) -> Batch:
             await learn(account, (await account.batches.page(_LIST_LIMIT)).batches)
         raise
     if sent.batch is None:
-        message = "the create was taken, and there is no batch of it yet."
-        raise CallError(ErrorReport("create_pending", message, "Ask again.", Retry.HELPS, account.limits.ask_again_s))
+        message = "its batch waits for somebody else's approval."
+        raise CallError(ErrorReport("pending_approval", message, "Ask again.", Retry.HELPS, account.limits.ask_again_s))
     return sent.batch
 
 

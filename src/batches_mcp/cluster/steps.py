@@ -92,7 +92,7 @@ def is_permanent(report: ErrorReport) -> bool:
     """
     if report.retry is not Retry.USELESS:
         return False
-    if report.type == "input_changed":
+    if report.type in ("input_changed", "approval_denied"):
         return True
     if report.status in (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY):
         return True

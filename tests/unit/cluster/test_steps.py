@@ -56,6 +56,8 @@ def test_a_job_has_ended_when_all_its_parts_have(
     ("report", "permanent"),
     [
         (ErrorReport("input_changed", "gone", ""), True),
+        (ErrorReport("approval_denied", "too dear", "", status=403), True),
+        (ErrorReport("permission_error", "no access", "", status=403), False),
         (ErrorReport("invalid_request_error", "model: unknown", "", status=400), True),
         (ErrorReport("request_too_large", "too large", "", status=413), True),
         (ErrorReport("invalid_request_error", "Your credit balance is too low", "", status=400), False),
