@@ -129,9 +129,9 @@ class Cluster:
         """Wait until a job is in one of these states."""
         return self.until_it(job_id, lambda found: found["state"] in states)
 
-    def until_it(self, job_id: str, condition: Any) -> dict[str, Any]:
+    def until_it(self, job_id: str, condition: Any, deadline_s: float = _DEADLINE_S) -> dict[str, Any]:
         """Wait until a condition of a job's status holds."""
-        deadline_s = time.monotonic() + _DEADLINE_S
+        deadline_s += time.monotonic()
         database = Postgres(self.database_url)
         try:
             while True:
