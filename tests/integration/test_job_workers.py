@@ -7,6 +7,7 @@ import re
 import signal
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -399,6 +400,29 @@ def test_a_worker_that_is_told_to_stop_ends_what_it_has_under_way(cluster: Clust
         found = cluster.until(job_id, "done")
     assert found["succeeded"] == 60
     assert cluster.creates == 12
+
+
+@pytest.mark.shared
+def test_a_job_that_is_submitted_twice_at_once_is_one(cluster: Cluster) -> None:
+    for name in "abc":
+        cluster.table(name, 10, f"'{name} ' || i")
+    with ThreadPoolExecutor() as threads:
+        ids = set(threads.map(lambda _: cluster.submit(), range(3)))
+    [job_id] = ids
+    with cluster.worker("one"), cluster.worker("two"):
+        found = cluster.until(job_id, "done")
+    assert (found["succeeded"], found["batches"], cluster.creates) == (30, 6, 6)
+
+
+@pytest.mark.shared
+def test_a_submission_that_is_killed_is_made_again(cluster: Cluster) -> None:
+    cluster.table("a", 10, "'a ' || i")
+    cluster.table("b", 10, "'b ' || i")
+    for step in ("one planned", "begun"):
+        assert cluster.submit(die=step, code=-signal.SIGKILL) == ""
+    with cluster.worker("one"):
+        found = cluster.until(cluster.submit(), "done")
+    assert (found["succeeded"], found["batches"]) == (20, 4)
 
 
 @pytest.mark.shared

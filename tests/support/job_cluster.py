@@ -52,19 +52,19 @@ class Cluster:
         """A table of the input, whose rows say a text."""
         return made(self.folder / "in" / f"{name}.parquet", f"SELECT i AS id, {body} AS body FROM range({rows}) t(i)")  # noqa: S608 - a test's own
 
-    def submit(self, *more: str, url: str | None = None, out: str = "out", code: int = 0) -> str:
+    def submit(self, *more: str, url: str | None = None, out: str = "out", code: int = 0, die: str = "-") -> str:
         """Submit the tables as a job; its id."""
         (self.folder / "template.json").write_text(json.dumps(TEMPLATE))
         place = out if "://" in out else str(self.folder / out)
         flags = ("--template", "template.json", "--out", place, "--queue-requests", "1000")
-        done = self.run("job", "submit", url or str(self.folder / "in/*.parquet"), *flags, *more)
+        done = self.run("job", "submit", url or str(self.folder / "in/*.parquet"), *flags, *more, die=die)
         assert done.code == code, done.err
         return done.out.decode().strip()
 
-    def run(self, *arguments: str, code: int | None = None, path: Path | None = None) -> Done:
+    def run(self, *arguments: str, code: int | None = None, path: Path | None = None, die: str = "-") -> Done:
         """Run a command to its end, which never shows a traceback; modules below `path` hide others."""
         done = subprocess.run(
-            self._command("-", *arguments),
+            self._command(die, *arguments),
             cwd=self.folder,
             env=self.environment("shell") | ({"PYTHONPATH": f"{path}:{ROOT}"} if path else {}),
             capture_output=True,

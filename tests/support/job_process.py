@@ -27,6 +27,11 @@ _FUNCTIONS: dict[str, tuple[Any, str, bool]] = {
     "written down": (Ledger, "accepted", True),
     "collected": (collecting, "put", False),
 }
+# Those of a submission.
+_OF_SUBMIT: dict[str, tuple[Any, str, bool]] = {
+    "one planned": (Jobs, "planned", True),
+    "begun": (Jobs, "start", True),
+}
 # By the state of a part, and whether it is in that state by then.
 _STATES: dict[str, tuple[PartState, bool]] = {
     "body kept": (PartState.PREPARED, False),
@@ -57,8 +62,8 @@ def main() -> None:
     # Who starts the tests in the background has it ignored, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     rows, step = int(sys.argv.pop(1)), sys.argv.pop(1)
-    if step in _FUNCTIONS:
-        owner, name, after = _FUNCTIONS[step]
+    if found := (_FUNCTIONS | _OF_SUBMIT).get(step):
+        owner, name, after = found
         setattr(owner, name, deadly(getattr(owner, name), after=after))
     elif step in _STATES:
         wrapped = _dying(Jobs.advance, *_STATES[step])
