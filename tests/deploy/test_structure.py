@@ -94,7 +94,7 @@ def test_the_image_has_what_it_is_built_from_and_no_rights() -> None:
     needed = {source.split("/")[0] for source in carried} | {project["project"]["readme"]}
     assert needed <= set(copied)
     [extras] = [each.split(",") for each in re.findall(r"/src\[([\w,]+)\]", deployed.DOCKERFILE.read_text())]
-    assert extras == ["otel", "team"]
+    assert extras == ["otel", "cluster"]
     assert set(extras) <= set(project["project"]["optional-dependencies"])
 
 

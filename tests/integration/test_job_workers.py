@@ -16,6 +16,7 @@ import httpx2
 import psycopg
 import pytest
 
+from batches_mcp.access.keys import hash_of
 from batches_mcp.cluster import api, shards
 from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
 from tests.support.cable import cable_to
@@ -473,6 +474,29 @@ def test_a_team_pays_for_its_job_by_its_own_key_and_under_its_caps(cluster: Clus
     with psycopg.connect(cluster.database_url) as connection:
         found = connection.execute("SELECT team, client, principal <> '' FROM account_creates").fetchall()
     assert found == [("search", "batches-mcp job", True)]
+
+
+@pytest.mark.shared
+def test_a_batch_that_needs_an_approval_waits_for_it(cluster: Cluster) -> None:
+    boss = f"{{name: boss, sha256: '{hash_of('any key')}', team: search, scopes: [batches:read, batches:approve]}}"
+    (cluster.folder / "teams.yaml").write_text(f"teams:\n  search: {{approve_over_usd: 0.00000001}}\nkeys:\n- {boss}\n")
+    cluster.table("a", 10)
+    job_id = cluster.submit("--teams", "teams.yaml", "--team", "search")
+    with cluster.worker("one", "--teams", "teams.yaml"):
+        cluster.until_it(job_id, lambda _: len(_waiting(cluster)) == 2)
+        approved, denied = _waiting(cluster)
+        cluster.run("approvals", "approve", approved, code=0)
+        cluster.run("approvals", "deny", denied, code=0)
+        found = cluster.until(job_id, "failed")
+    assert found["parts"] == {"done": 1, "failed": 1}
+    assert cluster.creates == 1
+    assert "approval_denied" in cluster.run("job", "status", job_id).out.decode()
+    audit = [json.loads(line) for line in cluster.run("audit", code=0).out.splitlines()]
+    assert {(each["door"], each["request_id"]) for each in audit if each["event"] == "create"} == {("job", job_id)}
+
+
+def _waiting(cluster: Cluster) -> list[str]:
+    return [each["id"] for each in json.loads(cluster.run("approvals", "list", "--json", code=0).out)]
 
 
 @pytest.mark.shared

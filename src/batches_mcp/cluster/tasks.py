@@ -23,6 +23,7 @@ from batches_mcp.cluster.steps import AHEAD, Action, Task, is_permanent, next_ac
 from batches_mcp.core.errors import CallError, UnreadableFile
 from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.redact import Redactor
+from batches_mcp.store.entry import Origin
 from batches_mcp.store.job import Job, JobPart, JobShard, JobState, PartState
 from batches_mcp.store.jobs import Jobs
 from batches_mcp.store.shared import SharedState
@@ -32,7 +33,7 @@ from batches_mcp.work.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-_CLIENT = "batches-mcp job"
+_CLIENT, _DOOR = "batches-mcp job", "job"
 # What waits for the budget of the day is tried as if it had failed so often.
 _WAITS = 10
 _STEPS: Mapping[Action, Callable[[PartWork], Awaitable[float]]] = {
@@ -68,12 +69,13 @@ class Tasks:
     def account(self, job: Job) -> Account:
         """The account that a job's batches are made in, in the name of whoever submitted it."""
         settings = job.settings
-        return self.account_of(None if settings.team is None else self.teams[settings.team], settings.principal)
+        team = None if settings.team is None else self.teams[settings.team]
+        return self.account_of(team, settings.principal, Origin("", _DOOR, job.id))
 
-    def account_of(self, team: Team | None, principal: str = "") -> Account:
-        """The account that batches of a team are made in, or those of no team."""
+    def account_of(self, team: Team | None, principal: str = "", origin: Origin | None = None) -> Account:
+        """The account that batches of a team are made in, or those of no team; `origin` is for the audit."""
         caller = Principal(principal, _CLIENT, team, frozenset({READ, WRITE}))
-        return Account(self.runtime.of(caller), self.create)
+        return Account(self.runtime.of(caller, origin), self.create)
 
     def frame(self, job: Job) -> Frame:
         """What the creates of a job send around their requests."""
