@@ -19,6 +19,7 @@ import anyio
 import anyio.to_thread
 import httpx2
 import psycopg
+from anyio.abc import TaskStatus
 from mcp.shared.exceptions import MCPError
 
 from batches_mcp.core.settings import DATABASE_URL
@@ -66,6 +67,10 @@ class Replica:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/mcp"
 
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.popen.poll() is None
+
     def start(self) -> None:
         self.process = self._running.enter_context(running(self.flags, None, **self.settings))
         try:
@@ -108,6 +113,15 @@ class Service:
     def mend(self) -> None:
         for cable in (self.store, *(replica.database for replica in self.replicas)):
             cable.mend()
+
+    def calm(self) -> None:
+        """Whatever was happening is over."""
+        self.mend()
+        for replica in self.replicas:
+            if replica.is_running:
+                replica.signal(signal.SIGCONT)
+            else:
+                replica.start()
 
 
 @contextmanager
@@ -230,14 +244,22 @@ async def store_gone(all_of_it: Service, _: Replica, __: random.Random) -> None:
 FATES: tuple[Fate, ...] = (killed, stopped, cut_off, database_restarted, store_gone)
 
 
-async def befall(whole: Service, seed: str, met: Counter[str]) -> None:
+async def befall(
+    whole: Service,
+    seed: str,
+    met: Counter[str],
+    *,
+    task_status: TaskStatus[anyio.CancelScope] = anyio.TASK_STATUS_IGNORED,
+) -> None:
     """Let one thing after another happen, each to a replica by chance, all of them before any again."""
     chance = random.Random(seed)
-    while True:
-        for fate in chance.sample(FATES, len(FATES)):
-            await anyio.sleep(chance.uniform(0.5, 3))
-            met[fate.__name__] += 1
-            await fate(whole, chance.choice(whole.replicas), chance)
+    with anyio.CancelScope() as scope:
+        task_status.started(scope)
+        while True:
+            for fate in chance.sample(FATES, len(FATES)):
+                await anyio.sleep(chance.uniform(0.5, 3))
+                met[fate.__name__] += 1
+                await fate(whole, chance.choice(whole.replicas), chance)
 
 
 def creates_wanted() -> int:

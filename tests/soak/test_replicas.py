@@ -36,17 +36,18 @@ async def test_whatever_happens_to_replicas_each_content_is_sent_once(postgres: 
     key, met, wanted = "sk-ant-soak-replicas", Counter[str](), creates_wanted()
     with running_sandbox(clock=ManualClock()) as sandbox, service(sandbox, key, postgres, tmp_path) as whole:
         clients = Clients(whole, sandbox)
-        names = iter([f"c{number}" for number in range(wanted)])
+        begun = anyio.Event()
+        names = named(wanted, begun)
         async with anyio.create_task_group() as chaos:
-            chaos.start_soon(befall, whole, "replicas", met)
+            happening = await chaos.start(befall, whole, "replicas", met)
             chaos.start_soon(pass_time, sandbox)
             async with anyio.create_task_group() as making:
                 for number in range(CLIENTS):
                     making.start_soon(clients.make, names, "auto" if number % 2 else "legacy")
+                await begun.wait()
+                happening.cancel()
+                await anyio.to_thread.run_sync(whole.calm)
             chaos.cancel_scope.cancel()
-        whole.mend()
-        for replica in whole.replicas:
-            replica.signal(signal.SIGCONT)
         print(met, clients.said, f"{clients.lost} answers lost, {len(clients.undecided)} undecided")
         # Nothing is under way any more, so that what the upstream does not list was never accepted.
         sandbox.clock.advance(DOUBT_S + 1)
@@ -79,6 +80,12 @@ async def pass_time(sandbox: Sandbox) -> None:
     while True:
         await anyio.sleep(0.1)
         sandbox.clock.advance(0.1)
+
+
+def named(number: int, all_of_them: anyio.Event) -> Iterator[str]:
+    for each in range(number):
+        yield f"c{each}"
+    all_of_them.set()
 
 
 def until(over: anyio.Event, name: str) -> Iterator[str]:
