@@ -51,7 +51,11 @@ class Cable:
             if not self._whole.is_set():
                 near.close()
                 continue
-            far = self._connected()
+            try:
+                far = self._connected()
+            except OSError:
+                near.close()
+                continue
             self._open |= {near, far}
             for source, sink in ((near, far), (far, near)):
                 threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
