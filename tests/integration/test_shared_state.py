@@ -217,6 +217,23 @@ def cut_before(cable: Cable, monkeypatch: pytest.MonkeyPatch, name: str) -> None
     monkeypatch.setattr(Ledger, name, cut)
 
 
+async def test_what_could_not_be_written_down_is_written_down_once_it_can_be(
+    sandbox: Sandbox, key: str, cable: Cable, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_before(cable, monkeypatch, "accepted")
+    limits = replace(QUICK, record_again_s=0.05, call_s=5.0)
+    async with (
+        agent(sandbox.url, key, limits=limits) as one,
+        agent(sandbox.url, key, limits=limits, state=other) as two,
+    ):
+        batch_id, _ = await create(one, THREE)
+        assert [batch_id] == existing(sandbox.url, key)
+        cable.mend()
+        # The first one is at work still, and is not asked again.
+        again, words = await create(two, THREE)
+        assert again == batch_id or (words["type"] == "duplicate_create" and str(batch_id) in words["message"]), words
+
+
 async def test_a_database_that_goes_before_the_last_byte_ends_the_create(
     sandbox: Sandbox, key: str, cable: Cable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,9 @@ class Limits:
     # While it is in doubt whether a batch was made, asking again sooner tells nothing new.
     ask_again_s: float = 20.0
 
+    # What became of a create and could not be written down is tried again this often.
+    record_again_s: float = 5.0
+
     # A batch of so many rows is copied whole at the first look at its results.
     copied_rows: int = 2_000
     # The longest answer has some hundred thousand tokens, which are a few megabytes; on top comes what tools found.

@@ -88,6 +88,21 @@ async def _deliver(
     finally:
         account.runtime.deliveries.remove(key, delivery)
         delivery.done.set()
+    if records is not None and not delivery.recorded:
+        await _record_later(account, records, delivery, key)
+
+
+async def _record_later(account: Account, records: Records, delivery: Delivery, key: Key | None) -> None:
+    """Write it down once that can be done: as long as this process lives, others take the create for one under way."""
+    while not delivery.recorded:
+        await anyio.sleep(account.limits.record_again_s)
+        try:
+            if not delivery.recorded:
+                await record(account, records, delivery)
+        except Exception:  # the next call of the same content is told
+            log.warning("what came of a create is not written down", exc_info=True)
+            return
+    account.runtime.deliveries.remove(key, delivery)
 
 
 async def _post(
@@ -166,7 +181,7 @@ def file_pieces(file: IO[bytes]) -> Iterator[bytes]:
 
 
 async def record(account: Account, records: Records, delivery: Delivery) -> None:
-    """Write down what came of a create, unless the ledger cannot be written to; then the next call tries again."""
+    """Write down what came of a create, unless the ledger cannot be written to; then that is tried again."""
     ledger, entry = records.ledger, delivery.entry
     assert entry is not None  # noqa: S101 - it is in the ledger
     try:
@@ -179,7 +194,7 @@ async def record(account: Account, records: Records, delivery: Delivery) -> None
             await _settle_doubt(account, records, entry, delivery)
     except StateUnusable as error:
         log.warning("%s", error)
-        if delivery.batch is not None:
+        if delivery.batch is not None and not delivery.done.is_set():
             delivery.warnings.append(f"The batch exists, but it could not be written down: {error.report.message}")
         elif isinstance(delivery.failure, CallError) and maybe_accepted(delivery.failure):
             delivery.failure = unsettled(entry, Unknown(error), account.limits, delivery.failure)
