@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -122,12 +123,16 @@ def test_the_account_of_a_credential_is_named_once(database: Postgres) -> None:
 # Connections
 
 
-def test_a_connection_that_the_server_closed_is_made_anew(url: str, database: Postgres) -> None:
+def test_a_connection_that_the_server_closed_is_made_anew(url: str) -> None:
+    # Other tests have connections to the same server at the same time.
+    name = f"closed-{uuid.uuid4().hex}"
+    database = Postgres(f"{url}&application_name={name}")
     ledger = Ledger(AccountDatabase(database, "a"))
     begin(ledger, "c")
-    sql(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'batches-mcp'")
+    sql(url, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'")  # noqa: S608
     begin(ledger, "d")
     assert [entry.content for entry in ledger.entries()] == ["d", "c"]
+    database.close()
 
 
 def test_nothing_is_kept_on_a_connection_so_that_a_pooler_may_share_it(database: Postgres) -> None:
