@@ -62,8 +62,8 @@ class Deliveries:
     def remove(self, key: Key | None, delivery: Delivery) -> None:
         """It has ended; one that the ledger does not know the end of stays to be found."""
         self._all.discard(delivery)
-        if key is not None and delivery.recorded:
-            self._by_content.pop(key, None)
+        if key is not None and delivery.recorded and self._by_content.get(key) is delivery:
+            del self._by_content[key]
 
     async def finish(self, grace_s: float) -> None:
         """Give those that are under way a moment to end; what then goes on without us is in the ledger."""
