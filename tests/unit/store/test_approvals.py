@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -26,13 +24,9 @@ from batches_mcp.store.entry import (
     TooManyWaiting,
     Waiting,
 )
-from batches_mcp.store.lease import Lease
-from batches_mcp.store.presence import FilePresence
-from batches_mcp.store.records import AllRecords, Records
-from batches_mcp.store.shared import AccountDatabase
-from batches_mcp.store.state import Presence
+from batches_mcp.store.records import Records
 from batches_mcp.work.approvals import keep
-from tests.support.states import state_in
+from tests.support.records import another
 
 pytestmark = pytest.mark.both_states
 
@@ -40,24 +34,6 @@ NOW_S = 1_800_000_000.0
 DAY_S = 86_400.0
 BODY = b'{"requests":[{"custom_id":"a"}]}'
 ASKING = ClaimRules(approve_over_usd=1.0)
-
-
-@pytest.fixture
-def records(kind_of_state: str) -> Iterator[Records]:
-    everything = AllRecords(state_in())
-    yield everything.of("account")
-    everything.close()
-
-
-def another(records: Records) -> Records:
-    """Another process's view of the same records."""
-    database = records.ledger.database
-    presence: Presence
-    if isinstance(database, AccountDatabase):
-        presence = Lease(database.shared)
-    else:
-        presence = FilePresence(Path(database.name).parent / "owners")
-    return Records(records.ledger, records.kept, presence, records.answers)
 
 
 def draft(content: str = "c", usd: float | None = 2.0) -> Draft:

@@ -32,12 +32,9 @@ from batches_mcp.store.entry import (
     Window,
 )
 from batches_mcp.store.kept import Copy
-from batches_mcp.store.lease import Lease
 from batches_mcp.store.presence import FilePresence
-from batches_mcp.store.records import AllRecords, Records
-from batches_mcp.store.shared import AccountDatabase
-from batches_mcp.store.state import Presence
-from tests.support.states import state_in
+from batches_mcp.store.records import Records
+from tests.support.records import another
 
 NOW_S = 1_800_000_000.0
 DAY_S = 86_400.0
@@ -48,26 +45,8 @@ BODY = b'{"requests":[{"custom_id":"a"},{"custom_id":"b"}]}'
 pytestmark = pytest.mark.both_states
 
 
-@pytest.fixture
-def records(kind_of_state: str) -> Iterator[Records]:
-    everything = AllRecords(state_in())
-    yield everything.of("account")
-    everything.close()
-
-
 def path_of(records: Records) -> Path:
     return Path(records.ledger.database.name)
-
-
-def another(records: Records) -> Records:
-    """Another process's view of the same records."""
-    database = records.ledger.database
-    presence: Presence
-    if isinstance(database, AccountDatabase):
-        presence = Lease(database.shared)
-    else:
-        presence = FilePresence(path_of(records).parent / "owners")
-    return Records(records.ledger, records.kept, presence, records.answers)
 
 
 def draft(content: str = "c", **more: Any) -> Draft:

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from batches_mcp.api.batch import Batch
 from batches_mcp.store.entry import Baseline, Begun, Claim, ClaimRules, Draft, QueueFull, State
-from batches_mcp.store.records import AllRecords, Records
-from tests.support.states import state_in
+from batches_mcp.store.records import Records
 
 NOW_S = 1_800_000_000.0
 DAY_S = 86_400.0
 RULES = ClaimRules(queue_requests=10)
 
 pytestmark = pytest.mark.both_states
-
-
-@pytest.fixture
-def records(kind_of_state: str) -> Iterator[Records]:
-    everything = AllRecords(state_in())
-    yield everything.of("account")
-    everything.close()
 
 
 def claim(records: Records, content: str, rows: int, now_s: float = NOW_S, rules: ClaimRules = RULES) -> Claim:
