@@ -29,7 +29,7 @@ def with_metrics(prepared: Ready, address: str, callers: Sequence[Running]) -> R
     """The same with metrics, which are served at an address from now on; `callers` has what runs once it does.
 
     Raises:
-        UsageError: it is no address, or what metrics need is not installed.
+        UsageError: it is not an address, or what metrics need is not installed.
         ServeError: the address cannot be bound.
     """
     host, port = _parsed(address)

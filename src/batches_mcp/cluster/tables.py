@@ -99,7 +99,7 @@ class Table:
         cells = [
             f"CAST(r.cells[{at}] AS {column.type}) AS {name_of(column.name)}" for at, column in enumerate(added, 1)
         ]
-        # Joined by their order, which is that of both files; it is checked all the same.
+        # Joined by their order, which is that of both files; it is checked nevertheless.
         self._database.copy(
             f"SELECT {', '.join([*own, *cells])} FROM (SELECT *, {_ROW_NUMBER} FROM {self._range(first, count)}) i "  # noqa: S608 - quoted
             f"POSITIONAL JOIN {json_lines(lines, row='BIGINT', cells='VARCHAR[]')} r "

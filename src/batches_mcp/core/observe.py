@@ -1,4 +1,4 @@
-"""What an operator may watch: told by whoever does it, and heard by nobody unless metrics or traces were asked for."""
+"""What an operator may watch: reported where it happens, and dropped unless metrics or traces were asked for."""
 
 from __future__ import annotations
 

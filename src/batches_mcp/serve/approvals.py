@@ -127,7 +127,7 @@ def _meant(body: bytes) -> bool:
     """Whether an answer approves.
 
     Raises:
-        InvalidArguments: it is no answer.
+        InvalidArguments: it is not an answer.
     """
     try:
         value = from_json(body)

@@ -43,7 +43,7 @@ def from_spool(asked: Asked, page: Page, spool: Spool) -> Found:
 class Picker:
     """Fills a page from a stream: `take` its pieces until it has enough, then `end`.
 
-    `total` is how many rows the stream has, each of up to `line_bytes`. Lines that are no rows, or repeat one, do not
+    `total` is how many rows the stream has, each of up to `line_bytes`. Lines that are not rows, or repeat one, do not
     count.
     """
 
