@@ -164,8 +164,7 @@ def take_received(received: Received, around: Frame) -> tuple[Scan, Body]:
 def _sendable(source: Source, found: Scan, each: Callable[[int, bytes], object] | None) -> Iterator[tuple[int, bytes]]:
     """The requests that are sent, one or many with separators between them, each with the part they go into."""
     for piece in source.pieces():
-        together = found.add_all(*piece) if isinstance(piece, Rows) else None
-        if together is not None and isinstance(piece, Rows):
+        if isinstance(piece, Rows) and (together := found.add_all(*piece)) is not None:
             if each is not None:
                 for row in piece.rows:
                     each(together, row)
