@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.scripted import HANG, answer, scripted_upstream
-from tests.support.servers import LIST, Process, running
+from tests.support.servers import LIST, Process, command, environment, running
 
 INITIALIZE = {
     "method": "initialize",
@@ -88,6 +89,53 @@ def test_garbage_on_standard_input_is_survived() -> None:
         client.process.popen.stdin.write(b"not json\n\xff\xfe\n{}\n\n[1]\n")
         client.process.popen.stdin.flush()
         assert "tools" in client.ask({"method": "tools/list"})["result"]
+
+
+def test_a_client_that_does_not_read_for_a_while_gets_every_answer_and_does_not_hold_up_calls() -> None:
+    # 13 kB each, of which a pipe holds five.
+    listings = 100
+    with scripted_upstream(answer(200, {"data": []})) as upstream, raw(upstream=upstream.url) as client:
+        client.start()
+        numbers = {client.request({"method": "tools/list"}) for _ in range(listings)}
+        numbers.add(client.request({"method": "tools/call", "params": {"name": LIST}}))
+        assert upstream.arrived.wait(20)
+        assert {client.line()["id"] for _ in numbers} == numbers
+
+
+def test_input_and_output_may_be_files(tmp_path: Path) -> None:
+    messages: list[dict[str, Any]] = [
+        {"id": 1, **INITIALIZE},
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/list"},
+    ]
+    asked, answered = tmp_path / "asked", tmp_path / "answered"
+    asked.write_text("\n".join(json.dumps({"jsonrpc": "2.0", **message}) for message in messages))
+    with asked.open() as stdin, answered.open("w") as stdout:
+        done = subprocess.run(command(), stdin=stdin, stdout=stdout, env=environment("key"), timeout=30, check=False)
+    assert done.returncode == 0
+    assert [json.loads(line)["id"] for line in answered.read_text().splitlines()] == [1, 2]
+
+
+def test_a_client_that_reads_no_more_gets_nothing_and_the_end_of_its_input_is_the_end() -> None:
+    with raw() as client:
+        client.start()
+        assert client.process.popen.stdout is not None
+        client.process.popen.stdout.close()
+        client.request({"method": "tools/list"})
+        assert client.process.popen.stdin is not None
+        client.process.popen.stdin.close()
+        assert client.process.popen.wait(10) == 0
+    assert not any("error" in line for line in client.process.lines)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such shell")
+@pytest.mark.parametrize(("redirected", "name"), [("<&-", "standard input"), (">&-", "standard output")])
+def test_a_stream_that_is_closed_is_named(redirected: str, name: str) -> None:
+    line = ["sh", "-c", f"{shlex.join(command())} {redirected}"]
+    done = subprocess.run(line, capture_output=True, env=environment("key"), timeout=30, check=False)
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith(f"batches-mcp: {name} is closed")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_the_end_of_input_ends_the_process_soon_even_with_a_call_under_way() -> None:

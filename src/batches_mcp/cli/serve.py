@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import sys
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -157,7 +157,7 @@ def serve(
         draining = Draining(_STDIO_DRAIN_S if drain is None else drain)
         server = prepared.server(draining, callers.append)
 
-        if sys.stdin.isatty():
+        if os.isatty(0):
             say("serving MCP over standard input, where a client is expected; Ctrl-D ends")
             say("to see it at work, run: batches-mcp demo")
         _settle()

@@ -1,13 +1,11 @@
 """Serving over standard input and output, and ending well: at EOF, and at SIGINT and SIGTERM.
 
-Either ends the reading; what was read before is answered, or given up, before the connection is closed. Waiting for a
-line of standard input happens in a thread that nothing can interrupt, so that after a signal the process is left
-without waiting for that thread.
+Either ends the reading; what was read before is answered, or given up, before the connection is closed. After a signal
+the process is left without waiting for threads: one may wait for input, which nothing can interrupt.
 """
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -16,12 +14,13 @@ import anyio
 import mcp.types as t
 from mcp.server.lowlevel import Server
 from mcp.server.runner import serve_loop
-from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
+from pydantic import ValidationError
 
 from batches_mcp.core.settings import Protocol
 from batches_mcp.core.signals import leave, watch_signals
 from batches_mcp.serve.draining import Draining
+from batches_mcp.serve.pipes import LineReader, LineWriter, standard_streams
 
 # What is written last is small.
 _LAST_WRITE_S = 2.0
@@ -39,77 +38,51 @@ async def _serve(
     server: Server[Any], protocol: Protocol, draining: Draining, before_leaving: Callable[[], None]
 ) -> None:
     received: list[int] = []
-    async with stdio_server() as (read_stream, write_stream):
-        connection = _Connection(read_stream, write_stream, draining)
+    with standard_streams() as (stdin, stdout):
+        writer = LineWriter(stdout)
+        open_requests = _OpenRequests(draining)
+        reading, writing = _Reading(LineReader(stdin), open_requests), _Writing(writer, open_requests)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch_signals, received, draining.begin)
             if protocol == "legacy":
                 # The handshake only. A client that probes with `server/discover` and then sends `initialize` on the
                 # same pipe would otherwise be held to the revision of its first message.
                 async with server.lifespan(server) as state:
-                    await serve_loop(server, connection.reading, connection.writing, lifespan_state=state)
+                    await serve_loop(server, reading, writing, lifespan_state=state)
             else:
-                await server.run(connection.reading, connection.writing, server.create_initialization_options())
+                await server.run(reading, writing, server.create_initialization_options())
             tasks.cancel_scope.cancel()
         if received:
-            await connection.written()
+            with anyio.move_on_after(_LAST_WRITE_S):
+                await writer.written()
             before_leaving()
             leave(128 + received[0])
 
 
-class _Connection:
-    """The SDK's streams, between which it is known which requests are open: the end waits for their answers."""
+class _OpenRequests:
+    """Which requests have been read, and neither answered nor given up: the end waits for their answers."""
 
-    def __init__(self, read_stream: Any, write_stream: Any, draining: Draining) -> None:
-        self._write_stream = write_stream
-        self._draining = draining
+    def __init__(self, draining: Draining) -> None:
+        self.draining = draining
         self._open: set[t.RequestId] = set()
         self._fewer = anyio.Event()
-        self.reading = _Reading(read_stream, self)
-        self.writing = _Writing(write_stream, self)
 
-    async def read(self, receive: Callable[[], Any]) -> Any:
-        """The next message; the end, once all requests have been answered or given up.
-
-        Raises:
-            EndOfStream: that is so.
-        """
-        with self._draining.at_once():
-            try:
-                message = await receive()
-            except anyio.EndOfStream:
-                pass
-            else:
-                self._note(message)
-                return message
-        await self._draining.end(self._answered)
-        raise anyio.EndOfStream
-
-    async def write(self, message: SessionMessage) -> None:
-        await self._write_stream.send(message)
-        if isinstance(message.message, t.JSONRPCResponse | t.JSONRPCError):
-            self._close(message.message.id)
-
-    async def written(self) -> None:
-        """Wait until what was sent last has been written, at which the SDK's writer closes its end of the stream."""
-        await self._write_stream.aclose()
-        with anyio.move_on_after(_LAST_WRITE_S):
-            # Nothing public tells, and nothing can be waited for.
-            while self._write_stream._inner.statistics().open_receive_streams:  # noqa: SLF001, ASYNC110
-                await anyio.sleep(0.01)
-
-    def _note(self, message: SessionMessage | Exception) -> None:
-        if isinstance(message, Exception):
-            return
-        match message.message:
+    def note(self, message: t.JSONRPCMessage) -> None:
+        """A message has been read."""
+        match message:
             case t.JSONRPCRequest(id=number):
                 self._open.add(number)
             case t.JSONRPCNotification(method="notifications/cancelled", params=dict(params)):
-                self._close(params.get("requestId"))
+                self.close(params.get("requestId"))
 
-    def _close(self, number: Any) -> None:
+    def close(self, number: Any) -> None:
+        """A request is over; one that is not open makes no difference."""
         self._open.discard(number)
         self._fewer.set()
+
+    async def end(self) -> None:
+        """Wait until all are over."""
+        await self.draining.end(self._answered)
 
     async def _answered(self) -> None:
         while self._open:
@@ -118,14 +91,13 @@ class _Connection:
 
 
 class _Stream:
-    """One of the SDK's streams, as its loops use it."""
+    """One of the two streams, as the SDK's loops use it."""
 
-    def __init__(self, inner: Any, connection: _Connection) -> None:
-        self._inner = inner
-        self._connection = connection
+    def __init__(self, requests: _OpenRequests) -> None:
+        self._requests = requests
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        pass
 
     async def __aenter__(self) -> Self:
         return self
@@ -133,20 +105,40 @@ class _Stream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.aclose()
+        pass
 
 
 class _Reading(_Stream):
-    """The one that is read."""
+    """Messages as they are read; one that is none is an error, of which the SDK's loops take note."""
 
-    @property
-    def last_context(self) -> contextvars.Context | None:
-        context: contextvars.Context | None = self._inner.last_context
-        return context
+    def __init__(self, lines: LineReader, requests: _OpenRequests) -> None:
+        super().__init__(requests)
+        self._lines = lines
 
     async def receive(self) -> SessionMessage | Exception:
-        message: SessionMessage | Exception = await self._connection.read(self._inner.receive)
-        return message
+        """The next message.
+
+        Raises:
+            EndOfStream: there is none, and all requests have been answered or given up.
+        """
+        with self._requests.draining.at_once() as scope:
+            if not scope.cancel_called:
+                try:
+                    line = await self._lines.line()
+                except anyio.EndOfStream:
+                    pass
+                else:
+                    return self._message(line)
+        await self._requests.end()
+        raise anyio.EndOfStream
+
+    def _message(self, line: bytes) -> SessionMessage | Exception:
+        try:
+            message = t.jsonrpc_message_adapter.validate_json(line.decode(errors="replace"), by_name=False)
+        except ValidationError as error:
+            return error
+        self._requests.note(message)
+        return SessionMessage(message)
 
     def __aiter__(self) -> Self:
         return self
@@ -159,7 +151,22 @@ class _Reading(_Stream):
 
 
 class _Writing(_Stream):
-    """The one that is written to."""
+    """Messages that are written."""
+
+    def __init__(self, writer: LineWriter, requests: _OpenRequests) -> None:
+        super().__init__(requests)
+        self._writer = writer
 
     async def send(self, item: SessionMessage, /) -> None:
-        await self._connection.write(item)
+        """Write a message.
+
+        Raises:
+            BrokenResourceError: nobody reads it.
+        """
+        message = item.message
+        text = message.model_dump_json(by_alias=True, exclude_unset=True)
+        try:
+            await self._writer.write(f"{text}\n".encode())
+        finally:
+            if isinstance(message, t.JSONRPCResponse | t.JSONRPCError):
+                self._requests.close(message.id)
