@@ -13,12 +13,25 @@ from benchmarks.load import Load, put_load
 from benchmarks.measure import Series, in_turns, ratios
 from benchmarks.processes import BARE, CONTENDERS, SUBJECT, Contender
 from benchmarks.report import Report, Target
-from benchmarks.wire import ERAS, Era, HttpWire, StdioWire, Wire
+from benchmarks.wire import CREATE, ERAS, Era, HttpWire, StdioWire, Wire, request, result_of
 
 _MANY = 16
 _WARM_UP = 300
 _SLICES = 4
 _SLICE_S = 3.0
+# With a batch of its own our server has a ledger, at which it looks with every call.
+_BATCH = {
+    "requests": [
+        {
+            "custom_id": "a",
+            "params": {
+                "model": "claude-haiku-5-5",
+                "max_tokens": 1,
+                "messages": [{"role": "user", "content": "Say a word."}],
+            },
+        }
+    ]
+}
 
 
 def run(*, quick: bool) -> Report:
@@ -50,6 +63,8 @@ def _round(
     """Fresh processes of all contenders, side by side; one works while the others wait."""
     with ExitStack() as stack:
         wires = {each.name: stack.enter_context(contextmanager(opened)(each)) for each in CONTENDERS}
+        wires[SUBJECT.name].send(request(era, 0, "tools/call", name=CREATE, arguments=_BATCH))
+        result_of(wires[SUBJECT.name].receive())
         for wire in wires.values():
             put_load(wire, era, _WARM_UP, _MANY)
         for in_flight, loads in found.items():
@@ -93,7 +108,7 @@ def _row(transport: str, in_flight: int, name: str, loads: dict[str, list[Load]]
 
 def _targets(where: str, loads: dict[str, list[Load]]) -> Iterator[Target]:
     p50, rate = _p50_ratio(loads, SUBJECT.name).median, _rate_ratio(loads, SUBJECT.name).median
-    yield Target(f"{where}: p50 and calls/s at least 0.90x", f"{p50:.2f}x, {rate:.2f}x", min(p50, rate) >= 0.9)
+    yield Target(f"{where}: p50 and calls/s at least 0.95x", f"{p50:.2f}x, {rate:.2f}x", min(p50, rate) >= 0.95)
 
 
 async def _stub_calls_per_s(port: int, calls: int) -> float:

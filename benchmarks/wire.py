@@ -21,6 +21,7 @@ LEGACY: Final[Era] = "2025-11-25"
 MODERN: Final[Era] = "2026-07-28"
 ERAS: Final[tuple[Era, ...]] = (LEGACY, MODERN)
 RETRIEVE: Final = "anthropic-retrieve-message-batch"
+CREATE: Final = "anthropic-create-message-batch"
 
 _ANSWER_S = 120.0
 _CLIENT = {"name": "benchmark", "version": "1"}

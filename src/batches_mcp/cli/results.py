@@ -113,7 +113,7 @@ async def _write(batch_id: str, out: str, wait: bool, overwrite: bool, sandboxes
     with waiting() as display:
         asking = Asking(account, _Watch(display))
         batch = await _ended(asking, batch_id, wait, display)
-        for entry in (await learn(account, [batch])).values():
+        for entry in (await learn(account, [batch])).doubted.values():
             display.note(in_doubt(entry))
         if not batch.ended:
             raise ServeError(

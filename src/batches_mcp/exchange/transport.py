@@ -74,7 +74,8 @@ class Body:
     """The body of an answer as it arrives, up to what can be used of it."""
 
     def __init__(self, response: httpx2.Response, limits: Limits, declared_jsonl: bool) -> None:
-        log.debug("%s %s: %d", response.request.method, response.request.url.path, response.status_code)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s %s: %d", response.request.method, response.request.url.path, response.status_code)
         headers = {name.lower(): value for name, value in response.headers.items()}
         self._head = Answer(response.status_code, headers, b"")
         self._jsonl = is_jsonl(self._head.media_type, declared=declared_jsonl) and self._head.succeeded

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 class Clock:
     """Time as we need it; tests give their own. `now_s` only goes forward, `wall_s` is the time of day (Unix time)."""
 
-    now_s: Callable[[], float] = anyio.current_time
+    now_s: Callable[[], float] = time.monotonic
     wall_s: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     jitter: Callable[[], float] = random.random

@@ -6,7 +6,7 @@ alone may send it or look for its batch. All writing is in short transactions, e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,17 @@ from batches_mcp.store.entry import Baseline, Cap, Claim, ClaimRules, Draft, Ent
 from batches_mcp.store.state import LedgerDatabase
 
 __all__ = ("RECENT_S", "Ledger")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of batches, by their ids: the entries that are certainly theirs; for each of these the creates that
+    sent rows of it again, or may have; and the unsettled entries that have one of them as a candidate.
+    """
+
+    known: Mapping[str, Entry]
+    retries: Mapping[str, Sequence[Entry]]
+    doubted: Mapping[str, Entry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +105,19 @@ class Ledger:
         with self.database.transaction() as db:
             update(db, key, told=True)
 
-    def saw(self, batches: Iterable[Batch]) -> list[Entry]:
-        """Learn how batches are now; the unsettled entries that have one of them as a candidate are returned."""
+    def saw(self, batches: Iterable[Batch]) -> Seen:
+        """Learn how batches are now; what is known of them is returned."""
         shown = {batch.id: result.encode(batch.raw) for batch in batches}
         # Most looks show nothing new, and need not wait for whoever writes.
         with self.database.reading() as db:
             news = {each: batch for each, batch in shown.items() if select(db, f"{_IS_NEWS} LIMIT 1", each, batch)}
-            doubted = _doubted(db, shown)
+            seen = _seen(db, shown)
         if news:
             with self.database.transaction() as db:
                 for each, batch in news.items():
                     db.execute(f"UPDATE creates SET batch = ? WHERE {_IS_NEWS}", (batch, each, batch))  # noqa: S608
-                doubted = _doubted(db, shown)
-        return doubted
+                seen = _seen(db, shown)
+        return seen
 
     def cost(self, batch_id: str, cost_usd: float) -> None:
         """Learn what a batch really cost."""
@@ -182,14 +193,7 @@ class Ledger:
     def known(self, batch_ids: Iterable[str]) -> dict[str, Entry]:
         """The entries of those of the batches that are certainly an entry's, by the ids of the batches."""
         with self.database.reading() as db:
-            found = {each: select(db, f"batch_id = ? AND {MADE}", each) for each in batch_ids}
-            return {batch_id: entries[0] for batch_id, entries in found.items() if entries}
-
-    def known_of(self, batch_id: str) -> tuple[Entry | None, list[Entry]]:
-        """The entry of a batch that is certainly ours, and the creates that sent rows of it again, or may have."""
-        with self.database.reading() as db:
-            entry = next(iter(select(db, f"batch_id = ? AND {MADE}", batch_id)), None)
-            return entry, select(db, f"parent = ? AND {WANTED} ORDER BY key", batch_id) if entry is not None else []
+            return _known(db, batch_ids)
 
     def rivals(self, entry: Entry) -> list[Entry]:
         """The other unsettled creates of the same size and of other content: a batch of that size may be theirs."""
@@ -250,8 +254,16 @@ def _batch(batch: Batch) -> Mapping[str, Any]:
     return {"batch_id": batch.id, "batch": result.encode(batch.raw)}
 
 
-def _doubted(db: Any, shown: Collection[str]) -> list[Entry]:
-    return [entry for entry in select(db, f"batch_id IS NOT NULL AND {UNSETTLED}") if entry.batch_id in shown]
+def _known(db: Any, batch_ids: Iterable[str]) -> dict[str, Entry]:
+    found = {each: select(db, f"batch_id = ? AND {MADE}", each) for each in batch_ids}
+    return {batch_id: entries[0] for batch_id, entries in found.items() if entries}
+
+
+def _seen(db: Any, batch_ids: Collection[str]) -> Seen:
+    known = _known(db, batch_ids)
+    retries = {each: select(db, f"parent = ? AND {WANTED} ORDER BY key", each) for each in known}
+    unsettled = select(db, f"batch_id IS NOT NULL AND {UNSETTLED}")
+    return Seen(known, retries, {str(entry.batch_id): entry for entry in unsettled if entry.batch_id in batch_ids})
 
 
 def _told_of(db: Any, key: int, outcome: str, batch_id: str | None = None) -> None:

@@ -11,7 +11,7 @@ from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import CallError
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
-from batches_mcp.tools.known import known_of
+from batches_mcp.tools.known import Known
 from batches_mcp.tools.refused import explained
 from batches_mcp.work import audited
 from batches_mcp.work.account import Account
@@ -29,12 +29,12 @@ async def cancel(call: Call) -> dict[str, Any]:
     async with audited.change(call.runtime, call.tool.name, "cancel", call.batch_id), explained(call):
         batch = await call.forward.content(call.tool, call.arguments)
     shown = Batch.of(batch)
-    await learn(call.account, [shown])
+    known = Known.of(await learn(call.account, [shown]), call.batch_id)
     next_step = (
         f"Tell the user. Of its {shown.total:,} requests, those processed by then keep their results and are billed; "
         "the others are not. It ends in a minute or so: retrieve it then, which says what is billed."
     )
-    return {**batch, OUR_KEY: {**(await known_of(call.account, call.batch_id)).facts, "next_step": next_step}}
+    return {**batch, OUR_KEY: {**known.facts, "next_step": next_step}}
 
 
 async def delete(call: Call) -> dict[str, Any]:

@@ -1,30 +1,14 @@
-"""What the ledger knows of batches that this server created, told wherever they are shown."""
+"""What the ledger knows of batches that this server created, as it is said wherever they are shown."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self
 
-import anyio.to_thread
-
-from batches_mcp.core.errors import CallError
 from batches_mcp.requests.cost import at_most
 from batches_mcp.store.entry import Draft, Entry
-from batches_mcp.store.records import Records
-from batches_mcp.work.account import Account
-
-log = logging.getLogger(__name__)
-
-Found = TypeVar("Found")
-
-
-async def known(account: Account, batch_ids: Iterable[str]) -> Mapping[str, Entry]:
-    """The entries of those batches that are certainly ours; a ledger that cannot be used does not fail the call."""
-    ids = list(batch_ids)
-    nothing: Mapping[str, Entry] = {}
-    return await _read(account, lambda records: records.ledger.known(ids), nothing)
+from batches_mcp.store.ledger import Seen
 
 
 def facts(draft: Draft) -> dict[str, Any]:
@@ -44,8 +28,13 @@ def facts(draft: Draft) -> dict[str, Any]:
 class Known:
     """What is known of one batch: its entry, when it is ours, and the batches that sent rows of it again."""
 
-    entry: Entry | None = None
-    retries: Sequence[str] = ()
+    entry: Entry | None
+    retries: Sequence[str]
+
+    @classmethod
+    def of(cls, seen: Seen, batch_id: str) -> Self:
+        again = seen.retries.get(batch_id, ())
+        return cls(seen.known.get(batch_id), [retry.batch_id for retry in again if retry.batch_id])
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -55,22 +44,3 @@ class Known:
     def retriable(self) -> bool:
         """Whether a copy of its requests was kept."""
         return self.entry is not None and not self.entry.deleted
-
-
-async def known_of(account: Account, batch_id: str) -> Known:
-    """What is known of a batch; a ledger that cannot be used does not fail the call."""
-
-    def find(records: Records) -> Known:
-        entry, retries = records.ledger.known_of(batch_id)
-        return Known(entry, [retry.batch_id for retry in retries if retry.batch_id])
-
-    return await _read(account, find, Known())
-
-
-async def _read(account: Account, find: Callable[[Records], Found], otherwise: Found) -> Found:
-    try:
-        records = account.begun_records()
-        return otherwise if records is None else await anyio.to_thread.run_sync(find, records)
-    except CallError as error:
-        log.warning("%s", error)
-        return otherwise

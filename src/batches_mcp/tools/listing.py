@@ -11,7 +11,7 @@ from batches_mcp.exchange import result
 from batches_mcp.exchange.request import build, invalid
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
-from batches_mcp.tools.known import facts, known
+from batches_mcp.tools.known import facts
 from batches_mcp.work.learn import learn
 from batches_mcp.work.own_list import own_page
 from batches_mcp.work.ownership import sees_all
@@ -33,10 +33,9 @@ async def page(call: Call) -> dict[str, Any]:
     else:
         page, answer = await own_page(call.account, asked_of(call))
     batches = batches_in(page)
-    candidates = await learn(call.account, batches)
-    entries = await known(call.account, [batch.id for batch in batches])
-    ours = {batch_id: facts(entry) for batch_id, entry in entries.items()}
-    ours |= {batch_id: {"candidate": True, **facts(entry)} for batch_id, entry in candidates.items()}
+    seen = await learn(call.account, batches)
+    ours = {batch_id: facts(entry) for batch_id, entry in seen.known.items()}
+    ours |= {batch_id: {"candidate": True, **facts(entry)} for batch_id, entry in seen.doubted.items()}
     return result.bounded(cut(page, ours, backwards="before_id" in call.arguments), answer)
 
 

@@ -12,7 +12,7 @@ from batches_mcp.core.errors import CallError, UpstreamError
 from batches_mcp.core.plan import BehaviorName
 from batches_mcp.core.redact import excerpt
 from batches_mcp.tools.call import Call
-from batches_mcp.tools.known import known_of
+from batches_mcp.work.learn import was_deleted
 
 _REFUSED = (HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY)
 
@@ -47,8 +47,7 @@ async def _next_step(call: Call, error: UpstreamError) -> str | None:
 
 
 async def _absent(call: Call, batch_id: str) -> str:
-    entry = (await known_of(call.account, batch_id)).entry
-    if entry is not None and entry.deleted:
+    if await was_deleted(call.account, batch_id):
         return "This batch was deleted through this server, with its results and the copy of its requests."
     form = f"Ids of batches have the form {ID_FORM}"
     if not is_id(batch_id):

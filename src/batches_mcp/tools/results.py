@@ -27,7 +27,7 @@ from batches_mcp.tools.asked import Asked, Found, read_arguments
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.cursor import cursor_to, digest
 from batches_mcp.tools.export import export
-from batches_mcp.tools.known import Known, known_of
+from batches_mcp.tools.known import Known
 from batches_mcp.tools.page import Page
 from batches_mcp.tools.picking import Picker, from_spool
 from batches_mcp.tools.refused import explained
@@ -78,8 +78,9 @@ class _Look:
 async def _answer(call: Call, asked: Asked, deadline_s: float) -> dict[str, Any]:
     async with call.runtime.turn():
         batch = await call.account.batches.ended(asked.batch_id)
-        doubts = [in_doubt(entry) for entry in (await learn(call.account, [batch.batch])).values()]
-        look = _Look(asked, batch, await known_of(call.account, batch.id), " ".join(doubts) or None)
+        seen = await learn(call.account, [batch.batch])
+        doubts = " ".join(in_doubt(entry) for entry in seen.doubted.values())
+        look = _Look(asked, batch, Known.of(seen, batch.id), doubts or None)
         copy = await whole_copy(call.account, batch.id, batch.total)
         if copy is not None and "as_file" not in call.arguments:
             return await _spooled(look, copy)

@@ -19,7 +19,7 @@ from batches_mcp.store.entry import State
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.asked import DEFAULT_LIMIT
 from batches_mcp.tools.call import Call
-from batches_mcp.tools.known import Known, known_of
+from batches_mcp.tools.known import Known
 from batches_mcp.tools.refused import explained
 from batches_mcp.tools.totals import Totals, advice, billed, billed_words
 from batches_mcp.work.account import Account
@@ -46,8 +46,8 @@ async def state(call: Call, cap_s: float) -> dict[str, Any]:
     async with explained(call):
         batch, answer = await waiting.until_ended()
     waited_s = round(waiting.passed_s(), 1) if waiting.paused else 0.0
-    doubted = await learn(call.account, [batch])
-    known = await known_of(call.account, batch.id)
+    seen = await learn(call.account, [batch])
+    known = Known.of(seen, batch.id)
     remarks: dict[str, Any] = {
         **known.facts,
         "done": batch.ended,
@@ -56,7 +56,7 @@ async def state(call: Call, cap_s: float) -> dict[str, Any]:
     }
     if known.entry is not None and known.entry.state is State.ADOPTED:
         remarks["next_step"] = f"This is the batch of the create that was not answered. {remarks['next_step']}"
-    for entry in doubted.values():
+    for entry in seen.doubted.values():
         remarks["candidate"] = True
         remarks["next_step"] = f"{in_doubt(entry)} {remarks['next_step']}"
     if asked_s > cap_s:

@@ -1,39 +1,55 @@
-"""What the ledger learns from batches that an upstream answer shows in passing."""
+"""What the ledger knows of batches that an upstream answer shows, and learns from that."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import anyio.to_thread
 
 from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import CallError
 from batches_mcp.store.entry import Entry
+from batches_mcp.store.ledger import Seen
 from batches_mcp.work.account import Account
 from batches_mcp.work.reconcile import confirm
 
 log = logging.getLogger(__name__)
 
+NOTHING = Seen({}, {}, {})
 
-async def learn(account: Account, batches: Sequence[Batch]) -> Mapping[str, Entry]:
+
+async def learn(account: Account, batches: Sequence[Batch]) -> Seen:
     """Learn from batches that the upstream has just shown; a ledger that cannot be used does not fail the call.
 
-    A batch that only may be of a create is proven, or ruled out, as soon as it has ended. Those of which it is still
-    open are returned by their ids, each with the create.
+    A batch that only may be of a create is proven, or ruled out, as soon as it has ended.
     """
-    doubted: dict[str, Entry] = {}
-    known = [batch for batch in batches if batch.id]
+    shown = [batch for batch in batches if batch.id]
+    seen = NOTHING
     try:
-        records = account.begun_records() if known else None
+        records = account.begun_records() if shown else None
         if records is None:
-            return doubted
-        for entry in await anyio.to_thread.run_sync(records.ledger.saw, known):
-            if not entry.last_seen.ended or await confirm(account, records, entry) is None:
-                doubted[str(entry.batch_id)] = entry
+            return seen
+        seen = await anyio.to_thread.run_sync(records.ledger.saw, shown)
+        ended = [entry for entry in seen.doubted.values() if entry.last_seen.ended]
+        if any([await confirm(account, records, entry) is not None for entry in ended]):
+            seen = await anyio.to_thread.run_sync(records.ledger.saw, shown)
     except CallError as error:
         log.warning("%s", error)
-    return doubted
+    return seen
+
+
+async def was_deleted(account: Account, batch_id: str) -> bool:
+    """Whether a batch was deleted through this server, as far as that can be told."""
+    try:
+        records = account.begun_records()
+        if records is None:
+            return False
+        known = await anyio.to_thread.run_sync(records.ledger.known, [batch_id])
+    except CallError as error:
+        log.warning("%s", error)
+        return False
+    return any(entry.deleted for entry in known.values())
 
 
 def in_doubt(entry: Entry) -> str:

@@ -258,7 +258,8 @@ def test_an_answer_is_stronger_than_a_proof(records: Records) -> None:
 def test_a_candidate_is_nobodys_batch(records: Records) -> None:
     key = begin(records)
     records.ledger.candidate(key, Batch.of({"id": "b1", "processing_status": "in_progress"}))
-    [doubted] = records.ledger.saw([Batch.of({"id": "b1", "processing_status": "ended"}), Batch.of({"id": "unknown"})])
+    seen = records.ledger.saw([Batch.of({"id": "b1", "processing_status": "ended"}), Batch.of({"id": "unknown"})])
+    [doubted] = seen.doubted.values()
     assert doubted.last_seen.status == "ended"
     assert doubted.job()["batch_id"] is None
     assert records.ledger.find("b1") is None
@@ -267,7 +268,7 @@ def test_a_candidate_is_nobodys_batch(records: Records) -> None:
     assert records.ledger.deleted("b1") is None
     assert records.ledger.entries()[0].cost_usd is None
     assert records.ledger.adopted(key, doubted.last_seen)
-    assert records.ledger.saw([doubted.last_seen]) == []
+    assert records.ledger.saw([doubted.last_seen]).doubted == {}
     assert records.ledger.find("b1") is not None
 
 
