@@ -20,9 +20,7 @@ from benchmarks.measure import Series, in_turns, ratios, timed
 from benchmarks.memory import status_mb
 from benchmarks.processes import SUBJECT
 from benchmarks.report import Report, Target
-from benchmarks.wire import MODERN, StdioWire, request, result_of
-
-CREATE = "anthropic-create-message-batch"
+from benchmarks.wire import CREATE, MODERN, StdioWire, request, result_of
 
 _REQUESTS = 100_000
 _READ_BYTES = 1 << 18

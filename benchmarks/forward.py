@@ -21,6 +21,7 @@ _SLICES = 4
 _SLICE_S = 3.0
 # With a batch of its own our server has a ledger, at which it looks with every call.
 _BATCH = {
+    "allow_duplicate": True,
     "requests": [
         {
             "custom_id": "a",
@@ -30,7 +31,7 @@ _BATCH = {
                 "messages": [{"role": "user", "content": "Say a word."}],
             },
         }
-    ]
+    ],
 }
 
 
