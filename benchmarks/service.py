@@ -17,13 +17,12 @@ from typing import Any
 from benchmarks import bulk, processes, shared
 from benchmarks.claims import claims
 from benchmarks.clients import Client, Outcome, Place, drive
-from benchmarks.create import CREATE
 from benchmarks.measure import Series, in_turns, ratios
 from benchmarks.report import Report, Target
 from benchmarks.shared import Store
 from benchmarks.stub import BATCH
 from benchmarks.timings import HEADER
-from benchmarks.wire import ERAS, LEGACY, RETRIEVE, Era, request
+from benchmarks.wire import CREATE, ERAS, LEGACY, RETRIEVE, Era, request
 from tests.support.postgres import postgres_server
 from tests.support.proxied import installed_nginx
 from tests.support.servers import REQUEST
