@@ -1,13 +1,14 @@
 """Standard input and output as lines; the door to them.
 
-Each is waited for in the event loop where the system can tell that there is something to read, or room to write. It
-cannot for files, nor for pipes on Windows: those are read and written in threads, which costs a line about 50 us.
+Pipes and sockets are waited for in the event loop. Files are read and written in threads, and so is everything on
+Windows, which has no way to wait for a pipe; that costs a line some 50 us.
 """
 
 from __future__ import annotations
 
 import os
 import select
+import stat
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -53,7 +54,7 @@ class LineReader:
         self._descriptor = descriptor
         self._read = bytearray()
         self._searched = 0
-        self._can_wait = True
+        self._can_wait = _can_wait(descriptor)
 
     async def line(self) -> bytes:
         """The next line, of which the last one may lack its end.
@@ -87,7 +88,7 @@ class LineWriter:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._can_wait = True
+        self._can_wait = _can_wait(descriptor)
         self._turn = anyio.Lock(fast_acquire=True)
 
     async def write(self, line: bytes) -> None:
@@ -124,11 +125,15 @@ class LineWriter:
         return line[done:]
 
     def _has_room(self) -> bool:
-        try:
-            return self._can_wait and bool(select.select((), (self._descriptor,), (), 0)[1])
-        except OSError:  # Windows, unless it is a socket
-            self._can_wait = False
-            return False
+        return self._can_wait and bool(select.select((), (self._descriptor,), (), 0)[1])
+
+
+def _can_wait(descriptor: int) -> bool:
+    """Whether the event loop may wait for a descriptor.
+
+    On Windows it would not hear that it cannot be waited for, and on macOS not of the end of a file.
+    """
+    return sys.platform != "win32" and not stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
 async def _waited(wait: Callable[[int], Awaitable[None]], descriptor: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -117,7 +116,6 @@ async def test_lines_are_whole_when_many_write_and_some_are_canceled() -> None:
     assert {1, 4} <= set(numbers)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pipes are written in threads there")
 async def test_nobody_reads() -> None:
     reading, writing = os.pipe()
     os.close(reading)
