@@ -30,12 +30,9 @@ def begin(folder: JobFolder, start: Start, now_s: float) -> JobTime:
     Raises:
         StateUnusable: it cannot be noted.
     """
-    try:
-        noted = msgspec.convert(folder.read(_TIME), JobTime)
-        if start.name in ("", noted.start):
-            return noted
-    except msgspec.ValidationError:
-        pass
+    noted = folder.read(_TIME, JobTime)
+    if noted is not None and start.name in ("", noted.start):
+        return noted
     time = JobTime(start.name, now_s)
     folder.write(_TIME, time)
     return time

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import msgspec
 
@@ -30,6 +30,7 @@ from batches_mcp.job.made import MadeBatches, Start
 from batches_mcp.job.steps import InputRow, Job, JobPart, LeftOutRow
 from batches_mcp.requests.scan import Scan
 from batches_mcp.requests.source import Source
+from batches_mcp.store.entry import DAY_S
 from batches_mcp.store.kept import Copy, KeptRequests, custom_id_of
 from batches_mcp.store.records import Records
 from batches_mcp.work.deliver import file_pieces
@@ -37,8 +38,7 @@ from batches_mcp.work.intake import Body, take
 
 _JOB, _FRESH, _MADE = "job.json", "fresh.json", "made.jsonl"
 _ROWS, _LEFT_OUT = "rows.jsonl", "left-out.jsonl"
-_READ_BYTES = 1 << 20
-_DAY_S = 86_400.0
+_Kind = TypeVar("_Kind")
 
 _input_row = msgspec.json.Decoder(InputRow).decode
 _left_out_row = msgspec.json.Decoder(LeftOutRow).decode
@@ -59,9 +59,8 @@ class JobFolder:
 
         A fresh job takes no answers from others.
         """
-        try:
-            job = msgspec.json.decode((self.path / _JOB).read_bytes(), type=Job)
-        except (OSError, msgspec.DecodeError):
+        job = self.read(_JOB, Job)
+        if job is None:
             return None
         made = self.made(records)
         whole = all(
@@ -79,8 +78,7 @@ class JobFolder:
         """
         try:
             with (self.path / _ROWS).open("rb") as file:
-                for line in file:
-                    yield _input_row(line)
+                yield from map(_input_row, file)
         except OSError as error:
             raise unusable(self.path, error) from error
 
@@ -100,10 +98,7 @@ class JobFolder:
 
     def fresh(self) -> Start | None:
         """Where a fresh job that is not finished started; None when there is none."""
-        try:
-            return msgspec.json.decode((self.path / _FRESH).read_bytes(), type=Start)
-        except (OSError, msgspec.DecodeError):
-            return None
+        return self.read(_FRESH, Start)
 
     def begin_fresh(self, start: Start) -> Start:
         """Note where a fresh job starts; the start of another process's, if it was faster.
@@ -142,16 +137,13 @@ class JobFolder:
             os.link(self.body(number), path)
             os.utime(path)  # it is no draft that somebody left there when the job was cut
         except OSError:  # a file system without links
-            copy = self._copied(number, kept, path, betas)
+            try:
+                path.unlink(missing_ok=True)  # to write into a link would be to write into the job's own
+                with self.body(number).open("rb") as file:
+                    copy = kept.write(path, file_pieces(file), betas)
+            except OSError as error:
+                raise unusable(self.path, error) from error
         return Body(copy, part.content, part.rows, part.estimate)
-
-    def _copied(self, number: int, kept: KeptRequests, path: Path, betas: str) -> Copy:
-        try:
-            path.unlink(missing_ok=True)  # to write into a link would be to write into the job's own
-            with self.body(number).open("rb") as file:
-                return kept.write(path, file_pieces(file), betas)
-        except OSError as error:
-            raise unusable(self.path, error) from error
 
     def write(self, name: str, value: Any) -> None:
         """Write a small file of the job's, whole or not at all."""
@@ -163,10 +155,10 @@ class JobFolder:
         except OSError as error:
             raise unusable(self.path, error) from error
 
-    def read(self, name: str) -> Any:
-        """What `write` wrote; None when there is nothing."""
+    def read(self, name: str, kind: type[_Kind]) -> _Kind | None:
+        """What `write` wrote; None when there is nothing of that kind."""
         try:
-            return msgspec.json.decode((self.path / name).read_bytes())
+            return msgspec.json.decode((self.path / name).read_bytes(), type=kind)
         except (OSError, msgspec.DecodeError):
             return None
 
@@ -188,7 +180,7 @@ def spooled_input(source: IO[bytes], path: Path) -> io.BufferedReader:
     """What can be read only once, written down; the file has no name any more where the system allows that."""
     try:
         with create(path) as file:
-            shutil.copyfileobj(source, file, _READ_BYTES)
+            shutil.copyfileobj(source, file)
         copy = path.open("rb")
     except OSError as error:
         raise unusable(path.parent, error) from error
@@ -254,9 +246,9 @@ def tidy(jobs: Path, now_s: float) -> None:
     for path in jobs.iterdir():
         with suppress(OSError):
             age_s = now_s - path.stat().st_mtime
-            if path.is_dir() and age_s > (_DAY_S if "-" in path.name else RESULTS_KEPT_S):
+            if path.is_dir() and age_s > (DAY_S if "-" in path.name else RESULTS_KEPT_S):
                 shutil.rmtree(path, ignore_errors=True)
-            elif path.is_file() and age_s > _DAY_S:
+            elif path.is_file() and age_s > DAY_S:
                 path.unlink()
 
 

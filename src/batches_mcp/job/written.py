@@ -111,10 +111,7 @@ def _all_noted(folder: JobFolder) -> Iterator[tuple[Path, WrittenFile]]:
 
 
 def _noted(folder: JobFolder) -> list[WrittenFile]:
-    try:
-        return msgspec.convert(folder.read(_WRITTEN) or [], list[WrittenFile])
-    except msgspec.ValidationError:  # an earlier version noted less
-        return []
+    return folder.read(_WRITTEN, list[WrittenFile]) or []  # an earlier version noted less, which counts for nothing
 
 
 def _sha256(path: Path) -> str:

@@ -15,10 +15,9 @@ from typing import Any
 from batches_mcp.core.errors import ErrorReport, Retry, StateUnusable
 from batches_mcp.core.limits import LIMITS
 from batches_mcp.core.state import state_unusable, unusable
-from batches_mcp.store.entry import Entry, State
+from batches_mcp.store.entry import DAY_S, Entry, State
 from batches_mcp.store.team_tables import IN_A_FILE
 
-_DAY_S = 86_400.0
 _PAUSE_S = 0.02
 _VERSION = 4
 
@@ -46,7 +45,7 @@ INSERT INTO creates (key, content, body, rows, body_bytes, source, label, part, 
   owner, started_s, since_s, sent_s, batch_id, batch, cost_usd, told, deleted)
   SELECT key, content, content, rows, body_bytes, source, label, part, parent, betas, estimate_usd,
   CASE WHEN state = '{State.SENDING}' OR (state = '{State.ADOPTED}' AND NOT confirmed) THEN '{State.AMBIGUOUS}'
-  ELSE state END, owner, started_s, coalesce(since_s, started_s - {_DAY_S}), started_s, batch_id, batch, cost_usd, told,
+  ELSE state END, owner, started_s, coalesce(since_s, started_s - {DAY_S}), started_s, batch_id, batch, cost_usd, told,
   deleted FROM creates_1;
 DROP TABLE creates_1
 """  # noqa: S608 - our own text

@@ -16,7 +16,7 @@ from batches_mcp.core.errors import CallError, ErrorReport, StateUnusable
 from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.state import state_unusable
 from batches_mcp.store.audit import AuditLog
-from batches_mcp.store.entry import Baseline, Begun, Claim, ClaimRules, Draft, Entry, Unsettled
+from batches_mcp.store.entry import DAY_S, Baseline, Begun, Claim, ClaimRules, Draft, Entry, Unsettled
 from batches_mcp.store.entry import State as EntryState
 from batches_mcp.store.ledger import Ledger
 from batches_mcp.store.state import Presence, State
@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from batches_mcp.store.kept import KeptRequests
 
 # Older than any create that may be under way.
-_DAY_S = 86_400.0
-ABANDONED_S = _DAY_S
+ABANDONED_S = DAY_S
 # No month is longer, and a day is to spare for clocks.
-_MONTH_S = 32 * _DAY_S
+_MONTH_S = 32 * DAY_S
 _TIDY_EVERY_S = 3_600.0
 
 
