@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from batches_mcp.core.settings import LOOPBACK_HOSTS, Admission
+from batches_mcp.serve.toolarge import MAX_BODY_BYTES
 
 HEALTH_PATH = "/healthz"
 READY_PATH = "/readyz"
@@ -25,6 +26,14 @@ _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(:\d{1,5})?")
 _WILDCARDS = {"0.0.0.0", "::"}  # noqa: S104
 
 
+Refuse = Callable[[int, str], Response]
+"""Makes the answer to a request that is refused, of its status and what there is to say."""
+
+
+def in_plain_text(status: int, text: str) -> Response:
+    return PlainTextResponse(f"{text}\n", status)
+
+
 @dataclass(frozen=True, slots=True)
 class Gate:
     """ASGI middleware that lets through only requests meant for this server, from callers that may use it.
@@ -32,18 +41,17 @@ class Gate:
     A page in a browser can send requests to a local server: it is kept out because its Origin is foreign, and, when it
     has rebound its own name to this machine, because its Host is. `names` are host names without ports, `asked` is what
     a caller has to show, whose value may also stand alone in one of `key_headers`; on `open_paths` nothing has to be
-    shown. `refuse` makes the answer to what is kept out. `too_large` says what a caller is told of a body over
-    `max_body_bytes`; one whose length is not declared is for `app` to refuse with 413, and is told the same.
+    shown. `too_large` is what is said about a body over `MAX_BODY_BYTES`, of the length that was found; one whose
+    length is not declared is for `app` to refuse with 413, and the same is said. None: a body may have any length.
     """
 
     app: ASGIApp
     names: frozenset[str]
     asked: Admission | None
-    max_body_bytes: int | None = None
-    too_large: Callable[[int | None], str] = lambda _: "The request is too large."
+    too_large: Callable[[int | None], str] | None = None
     key_headers: frozenset[str] = frozenset()
     open_paths: frozenset[str] = PROBES
-    refuse: Callable[[int, str], Response] = field(default=lambda status, text: PlainTextResponse(text + "\n", status))
+    refuse: Refuse = in_plain_text
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,7 +63,7 @@ class Gate:
 
     def _explained(self, scope: Scope, receive: Receive, send: Send) -> Send:
         """Sends an answer on, but one of 413 with our text in place of its own."""
-        if self.max_body_bytes is None:
+        if (too_large := self.too_large) is None:
             return send
         refused = False
 
@@ -63,7 +71,7 @@ class Gate:
             nonlocal refused
             if message["type"] == "http.response.start" and message["status"] == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 refused = True
-                await self.refuse(message["status"], self.too_large(None))(scope, receive, send)
+                await self.refuse(message["status"], too_large(None))(scope, receive, send)
             elif not refused:
                 await send(message)
 
@@ -82,7 +90,7 @@ class Gate:
         if self.asked is not None and path not in self.open_paths and not _shows(headers, self.asked, self.key_headers):
             return self._unauthorized(self.asked)
         length_bytes = int(headers.get("content-length") or 0)
-        if self.max_body_bytes is not None and length_bytes > self.max_body_bytes:
+        if self.too_large is not None and length_bytes > MAX_BODY_BYTES:
             return self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self.too_large(length_bytes))
         return None
 

@@ -26,7 +26,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from batches_mcp.access.keys import NamedKey, holder
 from batches_mcp.access.principal import APPROVE, READ, SCOPES, WRITE, Principal, needed
 from batches_mcp.core.context import current
+from batches_mcp.serve.auth import Refuse, in_plain_text
 from batches_mcp.serve.callers import DOOR_KEY, SCOPE_KEY
+from batches_mcp.serve.toolarge import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
     from batches_mcp.access.keyset import Verifier
@@ -43,7 +45,6 @@ _METADATA = f"{WELL_KNOWN}oauth-protected-resource"
 # What a client is to ask for that has not asked for anything yet: some providers let it ask only once.
 _ASKED = frozenset({READ, WRITE})
 
-Refuse = Callable[[int, str], Response]
 Audit = Callable[[Request, Sequence[str]], Awaitable[None]]
 """Writes down that a request was refused whose principal lacks a scope, with the tools that it would have called."""
 
@@ -83,9 +84,9 @@ class Access:
     `routes` lead to what only a service has.
     """
 
-    keys: Sequence[NamedKey] = ()
-    rules: TokenRules | None = None
-    resource: Resource | None = None
+    keys: Sequence[NamedKey]
+    rules: TokenRules | None
+    resource: Resource | None
     audit: Audit | None = None
     routes: Sequence[Route] = ()
 
@@ -112,16 +113,13 @@ class Doors:
     """
 
     app: ASGIApp
-    keys: Sequence[NamedKey]
+    access: Access
     verifier: Callable[[], Verifier] | None
-    resource: Resource | None
-    methods: Mapping[str, str]
-    most_body_bytes: int
-    open_paths: frozenset[str] = frozenset()
+    open_paths: frozenset[str]
+    methods: Mapping[str, str] = field(default_factory=dict)
     key_headers: frozenset[str] = frozenset()
     rest: bool = False
-    audit: Audit | None = None
-    refuse: Refuse = field(default=lambda status, text: PlainTextResponse(text + "\n", status))
+    refuse: Refuse = in_plain_text
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"] if scope["type"] == "http" else ""
@@ -134,12 +132,12 @@ class Doors:
 
     def _well_known(self, scope: Scope) -> Response:
         # Any other answer than 404 is taken for some metadata by some client.
-        if self.resource is None or self.rest or scope["path"] != self.resource.metadata_path:
+        if self.access.resource is None or self.rest or scope["path"] != self.access.resource.metadata_path:
             return PlainTextResponse("Not found.\n", 404)
         if scope["method"] not in ("GET", "HEAD"):
             return PlainTextResponse("Only GET is allowed here.\n", 405, {"allow": "GET, HEAD"})
         headers = {"access-control-allow-origin": "*", "cache-control": "public, max-age=300"}
-        return JSONResponse(self.resource.metadata(), headers=headers)
+        return JSONResponse(self.access.resource.metadata(), headers=headers)
 
     async def _guarded(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         found = await self._principal(path, Headers(scope=scope))
@@ -149,11 +147,11 @@ class Doors:
         if (call := current()) is not None:
             call.team, call.principal = found.team_name, found.name
         door = _REST if self.rest else path if path in (PATH, KEY_PATH) else f"/{path.split('/')[1]}"
-        inner = {**scope, SCOPE_KEY: found, DOOR_KEY: door, "user": _user(found, self.resource)}
+        inner = {**scope, SCOPE_KEY: found, DOOR_KEY: door, "user": _user(found, self.access.resource)}
         lacking, tools, receive = await self._lacking(found, scope, receive)
         if lacking:
-            if self.audit is not None:
-                await self.audit(Request(inner), tools)
+            if self.access.audit is not None:
+                await self.access.audit(Request(inner), tools)
             named = " and ".join(sorted(lacking))
             text = f"This needs the scope {named}, which the credential does not have."
             refusal = _Refusal(HTTPStatus.FORBIDDEN, text, "insufficient_scope")
@@ -169,7 +167,7 @@ class Doors:
         takes_tokens = self.verifier is not None and (self.rest or path != KEY_PATH)
         if self.rest or path != PATH or not takes_tokens:
             for each in [*shown, *(headers[name] for name in self.key_headers if name in headers)]:
-                if (known := holder(self.keys, each)) is not None:
+                if (known := holder(self.access.keys, each)) is not None:
                     return known
         if takes_tokens and shown and self.verifier is not None:
             return await _of_token(self.verifier(), shown[0])
@@ -190,7 +188,7 @@ class Doors:
             return principal.lacks({APPROVE}), [], receive
         lacking, tools = principal.lacks({READ}), list[str]()
         if scope["method"] == "POST" and principal.lacks(_ASKED):
-            body, receive = await _read(receive, self.most_body_bytes)
+            body, receive = await _read(receive)
             tools = _called(body)
             for name in tools:
                 lacking |= principal.lacks(needed(self.methods.get(name, "GET")))
@@ -198,11 +196,11 @@ class Doors:
 
     def _refused(self, path: str, refusal: _Refusal, scopes: Collection[str]) -> Response:
         response = self.refuse(refusal.status, refusal.text)
-        with_metadata = self.resource is not None and not self.rest and path != KEY_PATH
+        with_metadata = self.access.resource is not None and not self.rest and path != KEY_PATH
         parameters = {
             "error": refusal.error if with_metadata or refusal.status == HTTPStatus.FORBIDDEN else "",
             "scope": " ".join(each for each in SCOPES if each in scopes),
-            "resource_metadata": self.resource.metadata_url if self.resource and with_metadata else "",
+            "resource_metadata": self.access.resource.metadata_url if self.access.resource and with_metadata else "",
         }
         if refusal.status == HTTPStatus.UNAUTHORIZED or refusal.error:
             said = ", ".join(f'{name}="{value}"' for name, value in parameters.items() if value)
@@ -241,12 +239,12 @@ def _user(principal: Principal, resource: Resource | None) -> AuthenticatedUser:
     return AuthenticatedUser(token)
 
 
-async def _read(receive: Receive, most_bytes: int) -> tuple[bytes, Receive]:
+async def _read(receive: Receive) -> tuple[bytes, Receive]:
     """The body of a request, and what gives it once more; of one that is too large, just its beginning."""
     messages: list[Message] = []
     body = bytearray()
     more = True
-    while more and len(body) <= most_bytes:
+    while more and len(body) <= MAX_BODY_BYTES:
         message = await receive()
         messages.append(message)
         body += message.get("body", b"")
@@ -256,7 +254,7 @@ async def _read(receive: Receive, most_bytes: int) -> tuple[bytes, Receive]:
     async def again() -> Message:
         return next(ahead, None) or await receive()
 
-    return (b"" if len(body) > most_bytes else bytes(body)), again
+    return (b"" if len(body) > MAX_BODY_BYTES else bytes(body)), again
 
 
 def _called(body: bytes) -> list[str]:

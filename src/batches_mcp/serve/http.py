@@ -100,23 +100,14 @@ def app(
         ],
     )
     names = host_names(settings.host, settings.allow_hosts)
+    said = partial(too_large, ways=ways)
     # The page holds nothing but names of tools, and asks for the credential that its calls then show.
     typed = has_page and asked is not None and asked.scheme != dashboard.SENT_BY_BROWSERS
     open_paths = PROBES | ({_DASHBOARD_PATH} if typed else set())
-    if access is not None:
-        methods = {tool.name: tool.request.method for tool in tools}
-        inside = Doors(
-            inner,
-            access.keys,
-            verifier,
-            access.resource,
-            methods,
-            MAX_BODY_BYTES,
-            open_paths,
-            audit=access.audit,
-        )
-        return Gate(inside, names, None, MAX_BODY_BYTES, partial(too_large, ways=ways))
-    return Gate(inner, names, settings.asked, MAX_BODY_BYTES, partial(too_large, ways=ways), open_paths=open_paths)
+    if access is None:
+        return Gate(inner, names, settings.asked, said, open_paths=open_paths)
+    methods = {tool.name: tool.request.method for tool in tools}
+    return Gate(Doors(inner, access, verifier, open_paths, methods), names, None, said)
 
 
 def run(
@@ -152,36 +143,17 @@ def run(
             if rest_port == 0 or rest_port != mcp_port:
                 listeners.append(stack.enter_context(_listen(settings.host, rest_port, "--rest-port")))
             said += f" and REST at {_url(listeners[-1])}"
-            behind = rest.app
+            behind, asked = rest.app, settings.asked
             if access is not None:
                 behind = Doors(
-                    rest.app,
-                    access.keys,
-                    verifier,
-                    access.resource,
-                    {},
-                    MAX_BODY_BYTES,
-                    PROBES,
-                    rest.key_headers,
-                    rest=True,
-                    audit=access.audit,
-                    refuse=refusal,
+                    rest.app, access, verifier, PROBES, key_headers=rest.key_headers, rest=True, refuse=refusal
                 )
-            gate = Gate(
-                behind,
-                host_names(settings.host, settings.allow_hosts),
-                settings.asked if access is None else None,
-                key_headers=rest.key_headers,
-                refuse=refusal,
-            )
-            paths = frozenset(
-                {
-                    PATH,
-                    *([KEY_PATH, APPROVALS_PATH] if access is not None else []),
-                    *PROBES,
-                    *([_DASHBOARD_PATH] if dashboard.is_served(tools) else []),
-                }
-            )
+                asked = None
+            names = host_names(settings.host, settings.allow_hosts)
+            gate = Gate(behind, names, asked, key_headers=rest.key_headers, refuse=refusal)
+            of_page = {_DASHBOARD_PATH} if dashboard.is_served(tools) else set[str]()
+            of_service = {KEY_PATH, APPROVALS_PATH} if access is not None else set[str]()
+            paths = frozenset({PATH, *PROBES, *of_page, *of_service})
             ports = (listener.getsockname()[1] for listener in listeners)
             application = _Both(application, Ending(gate, requests, refusal), paths, *ports)
         announce(f"{said} (Ctrl-C ends)")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import anyio
-from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from batches_mcp.serve.auth import PROBES
+from batches_mcp.serve.auth import PROBES, Refuse, in_plain_text
 from batches_mcp.serve.draining import Draining
 
 _READS = {"GET", "HEAD", "OPTIONS"}
@@ -51,7 +49,7 @@ class Ending:
 
     app: ASGIApp
     open: OpenRequests
-    refuse: Callable[[int, str], Response] = field(default=lambda status, text: PlainTextResponse(text + "\n", status))
+    refuse: Refuse = in_plain_text
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in PROBES:
