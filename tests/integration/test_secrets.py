@@ -11,7 +11,7 @@ import anyio.to_thread
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp.cli.startup import configure_logging
+from batches_mcp.core.logs import configure
 from batches_mcp.core.redact import Redactor
 from batches_mcp.exchange.upstream import Upstream
 from tests.support.scripted import HANG, answer, failure, scripted_upstream
@@ -64,7 +64,7 @@ async def test_an_unexpected_exception_reaches_no_client_and_no_log_in_clear(
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     try:
-        configure_logging("warning", Redactor.of([SECRET]))
+        configure("warning", Redactor.of([SECRET]), "text")
         async with Client(server_for("http://127.0.0.1:9", SECRET), mode=era) as client:
             result = await client.call_tool(LIST, {})
     finally:

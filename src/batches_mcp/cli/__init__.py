@@ -62,7 +62,7 @@ _COMMANDS = {
     "export": _Place("export", "Print what is exposed over REST as OpenAPI 3.1."),
     "migrate": _Place("migrate", "Bring the tables of a shared database to this version."),
     "demo": _Place("demo", "Play the life of a batch against the sandbox."),
-    "sandbox": _Place("serve", "Run a local stand-in for the API."),
+    "sandbox": _Place("sandbox", "Run a local stand-in for the API."),
 }
 
 

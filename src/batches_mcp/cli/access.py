@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,23 +10,9 @@ from urllib.parse import urlsplit
 
 import click
 
-from batches_mcp.cli.flags import flag
+from batches_mcp.cli.flags import flag, gathered
 from batches_mcp.core.errors import UsageError
 from batches_mcp.core.settings import OidcSettings
-
-_FLAGS = (
-    flag(
-        "--teams",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Serve the teams that this file names, each its own batches (http).",
-    ),
-    flag("--oidc-issuer", metavar="URL", help="Let in who has a token of this identity provider (http)."),
-    flag("--resource-url", metavar="URL", help="Where clients reach /mcp, as the identity provider knows it."),
-    flag("--audience", multiple=True, metavar="A", help="What tokens must be for.  [default: the resource URL]"),
-    flag("--scope-claim", metavar="NAME", help="The claim of a token with its scopes.  [default: scope]"),
-    flag("--team-claim", metavar="NAME", help="The claim of a token that stands for teams.  [default: groups]"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +34,56 @@ class AccessSettings:
         return [name] if name else []
 
 
+def _settings(
+    teams: Path | None,
+    oidc_issuer: str | None,
+    resource_url: str | None,
+    audience: tuple[str, ...],
+    scope_claim: str | None,
+    team_claim: str | None,
+) -> AccessSettings:
+    if oidc_issuer is not None:
+        if resource_url is None:
+            raise UsageError("--oidc-issuer needs --resource-url, where clients reach /mcp: https://HOST/mcp")
+        oidc = OidcSettings(oidc_issuer, resource_url, audience, scope_claim or "scope", team_claim or "groups")
+        return AccessSettings(teams, oidc)
+    named = {
+        "--resource-url": resource_url,
+        "--audience": audience,
+        "--scope-claim": scope_claim,
+        "--team-claim": team_claim,
+    }
+    for name, value in named.items():
+        if value:
+            raise UsageError(f"{name} is about an identity provider's tokens; add --oidc-issuer URL")
+    return AccessSettings(teams)
+
+
+_FLAGS = {
+    "teams": flag(
+        "--teams",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Serve the teams that this file names, each its own batches (http).",
+    ),
+    "oidc_issuer": flag(
+        "--oidc-issuer", metavar="URL", help="Let in who has a token of this identity provider (http)."
+    ),
+    "resource_url": flag(
+        "--resource-url", metavar="URL", help="Where clients reach /mcp, as the identity provider knows it."
+    ),
+    "audience": flag(
+        "--audience", multiple=True, metavar="A", help="What tokens must be for.  [default: the resource URL]"
+    ),
+    "scope_claim": flag(
+        "--scope-claim", metavar="NAME", help="The claim of a token with its scopes.  [default: scope]"
+    ),
+    "team_claim": flag(
+        "--team-claim", metavar="NAME", help="The claim of a token that stands for teams.  [default: groups]"
+    ),
+}
+
+
 def access_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds these flags; the command gets them as `access`."""
-
-    @functools.wraps(command)
-    def gathered(
-        *args: Any,
-        teams: Path | None,
-        oidc_issuer: str | None,
-        resource_url: str | None,
-        audience: tuple[str, ...],
-        scope_claim: str | None,
-        team_claim: str | None,
-        **others: Any,
-    ) -> Any:
-        oidc = None
-        if oidc_issuer is None:
-            named = {
-                "--resource-url": resource_url,
-                "--audience": audience,
-                "--scope-claim": scope_claim,
-                "--team-claim": team_claim,
-            }
-            for name, value in named.items():
-                if value:
-                    raise UsageError(f"{name} is about an identity provider's tokens; add --oidc-issuer URL")
-        else:
-            if resource_url is None:
-                raise UsageError("--oidc-issuer needs --resource-url, where clients reach /mcp: https://HOST/mcp")
-            oidc = OidcSettings(oidc_issuer, resource_url, audience, scope_claim or "scope", team_claim or "groups")
-        return command(*args, access=AccessSettings(teams, oidc), **others)
-
-    for add in reversed(_FLAGS):
-        gathered = add(gathered)
-    return gathered
+    return gathered("access", _settings, _FLAGS)(command)

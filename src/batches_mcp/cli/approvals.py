@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import json
 import socket
-from pathlib import Path
 
 import click
 
@@ -14,6 +13,7 @@ from batches_mcp.cli.ledgers import databases, state_flags
 from batches_mcp.cli.startup import say
 from batches_mcp.core.errors import BatchesMcpError
 from batches_mcp.core.redact import excerpt, printable
+from batches_mcp.core.settings import BatchSettings
 
 
 @click.group()
@@ -28,14 +28,14 @@ def approvals() -> None:
 @approvals.command("list")
 @flag("--json", "as_json", is_flag=True, help="Print a JSON array.")
 @state_flags
-def list_pending(*, as_json: bool, state_dir: Path | None, database_url: str | None) -> None:
+def list_pending(*, as_json: bool, batch: BatchSettings) -> None:
     """Show what waits, the oldest first."""
     from batches_mcp.cli.display import console, show_table, up_to
     from batches_mcp.store.approvals import Approvals
     from batches_mcp.store.entry import rfc3339
     from batches_mcp.work.approvals import shown
 
-    with databases(state_dir, database_url) as found:
+    with databases(batch) as found:
         waiting = [each for name, database in found.items() if name for each in Approvals(database).pending()]
     waiting.sort(key=lambda each: (each.asked_s, each.id))
     if as_json:
@@ -63,26 +63,26 @@ def list_pending(*, as_json: bool, state_dir: Path | None, database_url: str | N
 @approvals.command("approve")
 @click.argument("approval_id", metavar="ID")
 @state_flags
-def approve(*, approval_id: str, state_dir: Path | None, database_url: str | None) -> None:
+def approve(*, approval_id: str, batch: BatchSettings) -> None:
     """Approve a create: a server of the service sends it within a few seconds, once."""
-    _answer(approval_id, state_dir, database_url, approve=True)
+    _answer(approval_id, batch, approve=True)
 
 
 @approvals.command("deny")
 @click.argument("approval_id", metavar="ID")
 @state_flags
-def deny(*, approval_id: str, state_dir: Path | None, database_url: str | None) -> None:
+def deny(*, approval_id: str, batch: BatchSettings) -> None:
     """Deny a create: it is not sent, and what was reserved for it is free again."""
-    _answer(approval_id, state_dir, database_url, approve=False)
+    _answer(approval_id, batch, approve=False)
 
 
-def _answer(approval_id: str, state_dir: Path | None, database_url: str | None, *, approve: bool) -> None:
+def _answer(approval_id: str, batch: BatchSettings, *, approve: bool) -> None:
     from batches_mcp.store.approvals import Approvals
     from batches_mcp.store.entry import Answer
     from batches_mcp.work.approvals import answered
 
     approver = f"shell:{getpass.getuser()}@{socket.gethostname()}"
-    with databases(state_dir, database_url) as found:
+    with databases(batch) as found:
         for name, database in found.items():
             known = Approvals(database).find(approval_id) if name else None
             if known is not None and known.kept:

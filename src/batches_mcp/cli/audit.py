@@ -8,7 +8,6 @@ import re
 import time
 from datetime import UTC, datetime
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +16,7 @@ from batches_mcp.cli.flags import flag
 from batches_mcp.cli.ledgers import databases, state_flags
 from batches_mcp.core.errors import UsageError
 from batches_mcp.core.redact import printable
+from batches_mcp.core.settings import BatchSettings
 
 _AGO = re.compile(r"(\d{1,6})([smhd])")
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -33,7 +33,7 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
     help="ocsf: events of OCSF 1.8, class API Activity.",
 )
 @state_flags
-def audit(*, since: str | None, form: str, state_dir: Path | None, database_url: str | None) -> None:
+def audit(*, since: str | None, form: str, batch: BatchSettings) -> None:
     """Print what a service has decided about money and batches, oldest first: one JSON object in each line.
 
     A service is a server that tells its callers apart (`serve --teams`). Who created, canceled and deleted what, what
@@ -43,7 +43,7 @@ def audit(*, since: str | None, form: str, state_dir: Path | None, database_url:
     from batches_mcp.cli.ocsf import event
     from batches_mcp.store.audit import AuditLog
 
-    with databases(state_dir, database_url) as found:
+    with databases(batch) as found:
         logs = [
             [{**row, "account": name or None} for row in AuditLog(database).rows(since_s)]
             for name, database in found.items()

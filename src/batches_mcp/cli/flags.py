@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,8 @@ from batches_mcp.core.settings import CAP_EXPECTED, PREFIX, BatchSettings, Upstr
 from batches_mcp.core.variables import is_placeholder
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+Flag = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""Adds a flag to a command."""
 
 
 class _Flag(click.Option):
@@ -40,6 +42,15 @@ def flag(name: str, *parameter: str, **attributes: Any) -> Callable[[CommandT], 
     """A flag `--name` with the twin `BATCHES_MCP_NAME`; `parameter` is the command's own name for it, if another."""
     twin = PREFIX + name.removeprefix("--").replace("-", "_").upper()
     return click.option(name, *parameter, cls=_Flag, envvar=twin, show_envvar=True, **attributes)
+
+
+def _secret(_context: click.Context, _parameter: click.Parameter, value: str | None) -> SecretStr | None:
+    """A text that is not to be shown."""
+    return SecretStr(value) if value else None
+
+
+def _negated(_context: click.Context, _parameter: click.Parameter, value: bool) -> bool:
+    return not value
 
 
 def folders(_context: click.Context, parameter: click.Parameter, value: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -95,6 +106,10 @@ log_format = flag(
     help="json: one object a line, for programs that collect logs.",
 )
 
+metrics_address = flag(
+    "--metrics-address", metavar="HOST:PORT", help="Serve metrics for Prometheus there, to whoever asks."
+)
+
 capability = flag(
     "--capability",
     type=click.Path(path_type=Path),
@@ -102,8 +117,6 @@ capability = flag(
 )
 
 _READ_ONLY = "Serve only tools that change nothing; wins over every other flag."
-_base_url = flag("--base-url", metavar="URL", help="Send requests there instead of to the file's baseUri.")
-_sandbox = flag("--sandbox", is_flag=True, help="Send requests to an embedded sandbox: no API key is needed or used.")
 state_dir_flag = flag(
     "--state-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -114,23 +127,46 @@ state_dir_flag = flag(
 database_url_flag = flag(
     "--database-url",
     metavar="URL",
+    callback=_secret,
     help="Share the state with other servers: the ledger in this PostgreSQL database; needs --object-store. "
     "BATCHES_MCP_DATABASE_URL_FILE may name a file with it.",
 )
-_object_store = flag(
-    "--object-store",
-    metavar="URL",
-    help="Where requests and results are kept with --database-url: s3://BUCKET/PREFIX or file:///FOLDER; --state-dir "
-    "is then a cache.",
-)
-_account = flag(
-    "--account",
-    metavar="NAME",
-    help="Whose batches these are, for what is kept of them.  [default: the workspace that the API names]",
-)
-
-_BATCH_FLAGS = (
-    flag(
+# Each flag by the field of the settings that it is for.
+_UPSTREAM_FLAGS: Mapping[str, Flag] = {
+    "capability": capability,
+    "base_url": flag("--base-url", metavar="URL", help="Send requests there instead of to the file's baseUri."),
+    "sandbox": flag(
+        "--sandbox", is_flag=True, help="Send requests to an embedded sandbox: no API key is needed or used."
+    ),
+}
+_STATE_FLAGS: Mapping[str, Flag] = {
+    "state_dir": state_dir_flag,
+    "database_url": database_url_flag,
+    "object_store": flag(
+        "--object-store",
+        metavar="URL",
+        help="Where requests and results are kept with --database-url: s3://BUCKET/PREFIX or file:///FOLDER; "
+        "--state-dir is then a cache.",
+    ),
+    "account": flag(
+        "--account",
+        metavar="NAME",
+        help="Whose batches these are, for what is kept of them.  [default: the workspace that the API names]",
+    ),
+}
+_SERVED_FLAGS: Mapping[str, Flag] = {
+    "read_only": flag("--read-only", is_flag=True, help=_READ_ONLY),
+    "tools": flag(
+        "--tools", callback=names, metavar="NAME,...", shell_complete=tool_list, help="Serve only these tools."
+    ),
+    "exclude": flag(
+        "--exclude", callback=names, metavar="NAME,...", shell_complete=tool_list, help="Do not serve these tools."
+    ),
+}
+# In the environment it forbids a cancel; on the command line it would make no sense.
+_READ_ONLY_FLAG: Mapping[str, Flag] = {"read_only": flag("--read-only", is_flag=True, hidden=True, help=_READ_ONLY)}
+_ROOT_FLAGS: Mapping[str, Flag] = {
+    "roots": flag(
         "--root",
         "roots",
         multiple=True,
@@ -140,143 +176,69 @@ _BATCH_FLAGS = (
         help="Folder in which file arguments may read; may be given several times; `~` is the home.  [default: the "
         "host's project or the working directory, unless it is /, a home, a system folder or a plugin; over HTTP none]",
     ),
-    state_dir_flag,
-    database_url_flag,
-    _object_store,
-    _account,
-    flag(
+}
+_CREATE_FLAGS: Mapping[str, Flag] = {
+    "ledger": flag(
         "--no-ledger",
+        "ledger",
         is_flag=True,
+        callback=_negated,
         help="Remember no creates: the same requests may be billed twice, and nothing can be retried.",
     ),
-    flag(
+    "allow_duplicates": flag(
         "--allow-duplicates",
         is_flag=True,
         help="Send the same requests again without asking, which bills them again; for libraries that resubmit.",
     ),
-    flag(
+    "max_cost_usd": flag(
         "--max-cost-usd",
         callback=cap_usd,
         metavar="USD",
         help="Refuse creates that could bring the cost of the last 24 hours over this.",
     ),
-    flag(
+    "wait_cap_s": flag(
         "--wait-cap",
+        "wait_cap_s",
         type=click.FloatRange(0, 3600),
         metavar="SECONDS",
         default=45.0,
         show_default=True,
         help="The longest that a call may wait for a batch to end; hosts give most calls 60 s.",
     ),
-)
+}
 
-_UPSTREAM_FLAGS = (
-    capability,
-    _base_url,
-    _sandbox,
-    flag("--read-only", is_flag=True, help=_READ_ONLY),
-    flag("--tools", callback=names, metavar="NAME,...", shell_complete=tool_list, help="Serve only these tools."),
-    flag("--exclude", callback=names, metavar="NAME,...", shell_complete=tool_list, help="Do not serve these tools."),
-)
-# For commands that work with the batches there are, and serve nothing.
-_ACCOUNT_FLAGS = (
-    capability,
-    _base_url,
-    _sandbox,
-    state_dir_flag,
-    database_url_flag,
-    _object_store,
-    _account,
-    # In the environment it forbids a cancel; on the command line it would make no sense.
-    flag("--read-only", is_flag=True, hidden=True, help=_READ_ONLY),
-)
+
+def gathered(name: str, settings: Callable[..., object], flags: Mapping[str, Flag]) -> Flag:
+    """Adds flags, each by the parameter of `settings` that it is for; the command gets what those make as `name`."""
+
+    def adding(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def gathering(*args: Any, **given: Any) -> Any:
+            own = {each: given.pop(each) for each in flags}
+            return command(*args, **{name: settings(**own)}, **given)
+
+        adorned: Callable[..., Any] = gathering
+        for add in reversed(list(flags.values())):
+            adorned = add(adorned)
+        return adorned
+
+    return adding
 
 
 def upstream_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the flags that say what is served and where requests go; the command gets them as `upstream`."""
-
-    @functools.wraps(command)
-    def gathered(
-        *args: Any,
-        capability: Path | None,
-        base_url: str | None,
-        sandbox: bool,
-        read_only: bool,
-        tools: tuple[str, ...],
-        exclude: tuple[str, ...],
-        **others: Any,
-    ) -> Any:
-        upstream = UpstreamSettings(capability, base_url, sandbox, read_only, tools, exclude)
-        return command(*args, upstream=upstream, **others)
-
-    return _with_flags(gathered, _UPSTREAM_FLAGS)
+    return gathered("upstream", UpstreamSettings, {**_UPSTREAM_FLAGS, **_SERVED_FLAGS})(command)
 
 
 def account_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the flags that say whose batches are meant and where they are; as `upstream` and `batch`."""
+    """Adds the flags that say whose batches are meant and where they are; as `upstream` and `batch`.
 
-    @functools.wraps(command)
-    def gathered(
-        *args: Any,
-        capability: Path | None,
-        base_url: str | None,
-        sandbox: bool,
-        state_dir: Path | None,
-        database_url: str | None,
-        object_store: str | None,
-        account: str | None,
-        read_only: bool,
-        **others: Any,
-    ) -> Any:
-        upstream = UpstreamSettings(capability, base_url, sandbox, read_only)
-        batch = BatchSettings(
-            state_dir=state_dir, account=account, database_url=_secret(database_url), object_store=object_store
-        )
-        return command(*args, upstream=upstream, batch=batch, **others)
-
-    return _with_flags(gathered, _ACCOUNT_FLAGS)
+    They are for commands that work with the batches there are, and serve nothing.
+    """
+    with_state = gathered("batch", BatchSettings, _STATE_FLAGS)(command)
+    return gathered("upstream", UpstreamSettings, {**_UPSTREAM_FLAGS, **_READ_ONLY_FLAG})(with_state)
 
 
 def batch_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the flags that say what the behaviours work with; the command gets them as `batch`."""
-
-    @functools.wraps(command)
-    def gathered(
-        *args: Any,
-        roots: tuple[Path, ...],
-        state_dir: Path | None,
-        database_url: str | None,
-        object_store: str | None,
-        account: str | None,
-        no_ledger: bool,
-        allow_duplicates: bool,
-        max_cost_usd: float | None,
-        wait_cap: float,
-        **others: Any,
-    ) -> Any:
-        batch = BatchSettings(
-            roots,
-            state_dir,
-            ledger=not no_ledger,
-            account=account,
-            max_cost_usd=max_cost_usd,
-            wait_cap_s=wait_cap,
-            allow_duplicates=allow_duplicates,
-            database_url=_secret(database_url),
-            object_store=object_store,
-        )
-        return command(*args, batch=batch, **others)
-
-    return _with_flags(gathered, _BATCH_FLAGS)
-
-
-def _secret(value: str | None) -> SecretStr | None:
-    return SecretStr(value) if value else None
-
-
-def _with_flags(
-    command: Callable[..., Any], flags: Sequence[Callable[[Callable[..., Any]], Callable[..., Any]]]
-) -> Callable[..., Any]:
-    for add in reversed(flags):
-        command = add(command)
-    return command
+    return gathered("batch", BatchSettings, {**_ROOT_FLAGS, **_STATE_FLAGS, **_CREATE_FLAGS})(command)

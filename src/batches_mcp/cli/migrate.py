@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from pydantic import SecretStr
 
 from batches_mcp.cli.flags import database_url_flag
 from batches_mcp.cli.startup import installed, say
@@ -17,19 +18,18 @@ if TYPE_CHECKING:
 
 @click.command
 @database_url_flag
-def migrate(*, database_url: str | None) -> None:
+def migrate(*, database_url: SecretStr | None) -> None:
     """Make the tables of --database-url, or bring them to this version. What is up to date is left alone.
 
     Run it once before the first server of a new version starts; servers of the version before can go on meanwhile.
     """
-    found = Environment(warn=say).secret(DATABASE_URL) if database_url is None else None
-    url = database_url or (found.get_secret_value() if found else None)
+    url = database_url or Environment(warn=say).secret(DATABASE_URL)
     if url is None:
         raise UsageError(f"migrate: which database? Give --database-url, or set {DATABASE_URL}")
     with installed("--database-url", "team"):
         from batches_mcp.store import migrations
         from batches_mcp.store.postgres import Postgres
-    database = Postgres(url)
+    database = Postgres(url.get_secret_value())
     try:
         before, after = migrations.migrate(database)
         for_jobs = _migrate_jobs(database)

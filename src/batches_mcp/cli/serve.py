@@ -1,4 +1,4 @@
-"""`serve` and `sandbox`: the commands that run until they are told to stop."""
+"""`serve`: the tools over MCP, over stdio or HTTP, until the command is told to stop."""
 
 from __future__ import annotations
 
@@ -14,10 +14,19 @@ import click
 
 from batches_mcp.cli import service
 from batches_mcp.cli.access import AccessSettings, access_flags
-from batches_mcp.cli.flags import HomePath, batch_flags, flag, folders, log_format, log_level, upstream_flags
-from batches_mcp.cli.startup import Ready, configure_logging, ready, say
-from batches_mcp.core.errors import ServeError, UsageError
-from batches_mcp.core.logs import LogFormat
+from batches_mcp.cli.flags import (
+    HomePath,
+    batch_flags,
+    flag,
+    folders,
+    log_format,
+    log_level,
+    metrics_address,
+    upstream_flags,
+)
+from batches_mcp.cli.startup import Ready, ready, say
+from batches_mcp.core.errors import UsageError
+from batches_mcp.core.logs import LogFormat, configure
 from batches_mcp.core.plan import BehaviorName
 from batches_mcp.core.redact import Redactor
 from batches_mcp.core.settings import (
@@ -32,7 +41,6 @@ from batches_mcp.core.settings import (
 )
 
 if TYPE_CHECKING:
-    from batches_mcp.sandbox import Tier
     from batches_mcp.serve.callers import Callers
     from batches_mcp.serve.toolarge import WaysOn
 
@@ -86,7 +94,7 @@ _HTTP_DRAIN_S = 600.0
     help="How many calls of the API may be under way at a time; more wait, each caller in its turn.  [default: 100]",
 )
 @access_flags
-@flag("--metrics-address", metavar="HOST:PORT", help="Serve metrics for Prometheus there, to whoever asks.")
+@metrics_address
 @log_level
 @log_format
 def serve(
@@ -118,7 +126,7 @@ def serve(
     from batches_mcp.core.signals import leave
 
     if log_format == "json":
-        configure_logging(log_level, Redactor.of(()), log_format)  # the secrets are not known yet, nor used
+        configure(log_level, Redactor.of(()), log_format)  # the secrets are not known yet, nor used
     if rest and transport != "http":
         raise UsageError("--rest is served over HTTP only; add --transport http")
     if rest_port is not None and not rest:
@@ -231,84 +239,3 @@ def _settle() -> None:
     """What has been imported stays: keep the collector from looking at it ever again."""
     gc.freeze()
     gc.enable()
-
-
-def _choice(text: str) -> tuple[str, str]:
-    name, _, choice = text.partition("=")
-    return name, choice
-
-
-@click.command
-@flag("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@flag(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=8080,
-    show_default=True,
-    help="Port to listen on; 0 takes a free one.",
-)
-@flag(
-    "--process-seconds",
-    type=click.FloatRange(0),
-    default=5.0,
-    show_default=True,
-    help="How long a batch is in progress.",
-)
-@flag(
-    "--retry-after",
-    type=click.IntRange(0),
-    default=10,
-    show_default=True,
-    help="The `retry-after` that a batch in progress answers with, in seconds.",
-)
-@flag("--seed", type=int, default=0, show_default=True, help="Same seed, same results.")
-@flag("--state", type=click.Path(path_type=Path, dir_okay=False), help="Keep batches in this file across restarts.")
-@flag(
-    "--tier",
-    type=click.Choice(["start", "build", "scale"]),
-    help="Keep the batch limits of this usage tier.  [default: no limits]",
-)
-@flag(
-    "--inferred",
-    multiple=True,
-    metavar="NAME=CHOICE",
-    help="How to answer where the API's answer is not known, such as cancel-ended=200; `help` lists what there is.",
-)
-def sandbox(
-    *,
-    host: str,
-    port: int,
-    process_seconds: float,
-    retry_after: int,
-    seed: int,
-    state: Path | None,
-    tier: Tier | None,
-    inferred: tuple[str, ...],
-) -> int:
-    """Run a local stand-in for the Message Batches API: nothing is billed and any API key is accepted."""
-    from batches_mcp.sandbox import Inferred, SandboxConfig, StateFileError, run_sandbox
-
-    if "help" in inferred:
-        for switch in Inferred.switches():
-            click.echo(f"{switch.name}={'|'.join(switch.choices)}\t{switch.about}")
-        return 0
-    gc.enable()
-    try:
-        config = SandboxConfig(
-            process_seconds=process_seconds,
-            retry_after_seconds=retry_after,
-            seed=seed,
-            state=state,
-            tier=tier,
-            inferred=dict(_choice(text) for text in inferred),
-        )
-    except ValueError as error:
-        raise UsageError(f"--inferred: {error}") from error
-    try:
-        return 128 + run_sandbox(host, port, config)
-    except StateFileError as error:
-        raise ServeError(f"the sandbox cannot keep its state: {error}") from error
-    except OSError as error:
-        raise ServeError(
-            f"the sandbox cannot listen on {host} port {port}: {error.strerror or error}; choose another --port"
-        ) from error

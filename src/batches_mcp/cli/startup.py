@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from batches_mcp.access.teams import Teams
     from batches_mcp.core.observe import Observer
     from batches_mcp.exchange.upstream import Clock, Upstream
-    from batches_mcp.language.link import Linked
     from batches_mcp.sandbox.config import SandboxOptions
     from batches_mcp.serve.callers import Callers, Guard
     from batches_mcp.serve.draining import Draining
@@ -177,7 +175,11 @@ def ready(
         if settings.sandbox:
             said.append(_IN_SANDBOX)
         plan = replace(plan, instructions="\n\n".join(filter(None, said)))
-        rest = _rest(linked, base_url, environment.filled()) if with_rest else None
+        rest = None
+        if with_rest:
+            from batches_mcp.language.routes import compile_rest
+
+            rest = compile_rest(linked, base_url, environment.filled())
         if not linked.tools and rest is None:
             raise UsageError("nothing of the capability file is served over MCP; add --transport http --rest for REST")
         calls = [*plan.calls, *(route.tool for route in (rest.routes if rest else ()))]
@@ -206,7 +208,7 @@ def ready(
 
             secrets += map(SecretStr, telemetry.secrets_of(environment.values))
         redactor = Redactor.of(secret.get_secret_value() for secret in secrets)
-        configure_logging(log_level, redactor, log_format)
+        configure(log_level, redactor, log_format)
         for uri in {_shown_base(call.request, variables) for call in calls}:
             if origin_of(uri) not in known_origins() and not settings.sandbox:
                 say(f"requests go to {origin_of(uri)}")
@@ -285,17 +287,6 @@ def _shown_base(plan: RequestPlan, variables: Mapping[str, SecretStr]) -> str:
         return base_url(plan, variables)
     except CallError:
         return plan.base_uri
-
-
-def _rest(linked: Linked, base_url: str | None, environment: Mapping[str, str]) -> RestPlan:
-    from batches_mcp.language.routes import compile_rest
-
-    return compile_rest(linked, base_url, environment)
-
-
-def configure_logging(level: str, redactor: Redactor, log_format: LogFormat = "text") -> None:
-    """Log to standard error, with secrets masked in every record."""
-    configure(level, redactor, sys.stderr, log_format)
 
 
 @contextmanager

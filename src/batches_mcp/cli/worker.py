@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
-from batches_mcp.cli.flags import account_flags, cap_usd, flag, log_format, log_level
+from batches_mcp.cli.flags import account_flags, cap_usd, flag, log_format, log_level, metrics_address
 from batches_mcp.cli.job_tasks import check_upstream, errors_at_shell, tasks_of, teams_in
 from batches_mcp.cli.startup import Ready, installed, ready, say
 from batches_mcp.core.errors import CallError, Retry
@@ -59,7 +59,7 @@ _DRAIN_S = 600.0
     show_default=True,
     help="How long tasks under way may take to end when the worker is told to stop.",
 )
-@flag("--metrics-address", metavar="HOST:PORT", help="Serve metrics for Prometheus there, to whoever asks.")
+@metrics_address
 @account_flags
 @log_level
 @log_format

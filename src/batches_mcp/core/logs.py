@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 from batches_mcp.core.context import current
 from batches_mcp.core.redact import RedactingFilter, Redactor, printable
@@ -50,9 +50,9 @@ class JsonFormatter(logging.Formatter):
         return printable(self._redactor.text(value)) if isinstance(value, str) else value
 
 
-def configure(level: str, redactor: Redactor, stream: TextIO, log_format: LogFormat = "text") -> None:
-    """Log to a stream, with secrets masked in every record; as JSON also what Python itself warns of."""
-    handler = logging.StreamHandler(stream)
+def configure(level: str, redactor: Redactor, log_format: LogFormat) -> None:
+    """Log to standard error, with secrets masked in every record; as JSON also what Python itself warns of."""
+    handler = logging.StreamHandler()
     if log_format == "json":
         handler.setFormatter(JsonFormatter(redactor))
         logging.captureWarnings(True)
