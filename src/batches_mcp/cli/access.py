@@ -12,7 +12,34 @@ import click
 
 from batches_mcp.cli.flags import flag, gathered
 from batches_mcp.core.errors import UsageError
-from batches_mcp.core.settings import OidcSettings
+from batches_mcp.core.settings import is_safe
+
+
+@dataclass(frozen=True, slots=True)
+class OidcSettings:
+    """The identity provider whose tokens let callers in, and what is expected of these.
+
+    `resource_url` is where callers reach the MCP endpoint, and one of its `audiences` each token must be for; see
+    `access.tokens.TokenRules` for the claims.
+
+    Raises:
+        UsageError: a URL is none, or anybody between here and there could change what it answers.
+    """
+
+    issuer: str
+    resource_url: str
+    audiences: tuple[str, ...] = ()
+    scope_claim: str = "scope"
+    team_claim: str = "groups"
+
+    def __post_init__(self) -> None:
+        for name, url in (("--oidc-issuer", self.issuer), ("--resource-url", self.resource_url)):
+            if not is_safe(url):
+                raise UsageError(f"{name}: {url} is no URL to trust; expected https://..., or http:// on this machine")
+            if urlsplit(url).query or urlsplit(url).fragment:
+                raise UsageError(f"{name}: {url} has a query or a fragment; leave it out")
+        if not urlsplit(self.resource_url).path.strip("/"):
+            raise UsageError(f"--resource-url: {self.resource_url} names no path; expected https://HOST/mcp")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from batches_mcp.api.batch import RESULTS_KEPT_S
 from batches_mcp.cli.display import console, show_table, span, state_of, up_to, usd
 from batches_mcp.core.redact import excerpt, printable
 from batches_mcp.store.entry import Entry, State
@@ -20,6 +23,33 @@ _MOST_WHAT_CHARS = 60
 _LEAST_WHAT_CHARS = 16
 _NARROW_WHAT_CHARS = 28
 _STATES = {State.SENDING: "being sent", State.AMBIGUOUS: "not answered"}
+
+
+def data_of(entry: Entry) -> dict[str, Any]:
+    """What is said of a batch as JSON; times are RFC 3339, costs in USD."""
+    batch = entry.last_seen.raw if entry.settled else {}
+    return {
+        "batch_id": entry.batch_id if entry.settled else None,
+        "label": entry.label,
+        "source": entry.source,
+        "rows": entry.rows,
+        "status": "deleted" if entry.deleted else batch.get("processing_status", str(entry.state)),
+        "created_at": batch.get("created_at"),
+        "results_expire_at": _expiry(batch.get("created_at")),
+        "estimate_usd": entry.estimate_usd,
+        "cost_usd": entry.cost_usd,
+        "parent": entry.parent,
+        "part": entry.part,
+    }
+
+
+def _expiry(created_at: object) -> str | None:
+    """When the API removes the results of a batch; None for a time that cannot be read."""
+    try:
+        expires = datetime.fromisoformat(str(created_at)) + timedelta(seconds=RESULTS_KEPT_S)
+    except (ValueError, OverflowError):
+        return None
+    return expires.isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +185,7 @@ def _cells(job: JobRow, jobs: Jobs, retries: int) -> list[str]:
         f"{entry.rows:,}",
         _age(entry),
         cost,
-        (entry.job()["results_expire_at"] or "")[:10],
+        (data_of(entry)["results_expire_at"] or "")[:10],
         str(retries or ""),
         account_words(job, jobs),
         excerpt(_what(entry), _MOST_WHAT_CHARS),

@@ -18,7 +18,7 @@ from batches_mcp.api.identity import Accounts
 from batches_mcp.api.operations import BATCH_ID, Operations
 from batches_mcp.cli.account import missing_key
 from batches_mcp.cli.display import console, count, in_place, outcomes, show_table, up_to, usd
-from batches_mcp.cli.job_list import JobRow, Jobs, account_words, changes, listed, show
+from batches_mcp.cli.job_list import JobRow, Jobs, account_words, changes, data_of, listed, show
 from batches_mcp.cli.startup import Ready, say
 from batches_mcp.core.errors import BatchesMcpError, CallError, MissingVariable, Retry, UsageError
 from batches_mcp.core.plan import BehaviorName
@@ -45,7 +45,7 @@ def show_all(prepared: Ready, *, as_json: bool) -> None:
     """Show the list as it is now."""
     found = _looked_up(prepared)
     if as_json:
-        click.echo(json.dumps([job.entry.job() for job in found.rows], indent=2, ensure_ascii=False))
+        click.echo(json.dumps([data_of(job.entry) for job in found.rows], indent=2, ensure_ascii=False))
     elif found.rows:
         show(found)
     else:
@@ -172,9 +172,9 @@ def _one(found: Jobs, batch_id: str) -> JobRow:
 def _show(job: JobRow, found: Jobs, *, as_json: bool) -> None:
     entry = job.entry
     again = [each.entry.batch_id for each in found.rows if each.entry.parent == entry.batch_id]
-    batch = entry.last_seen
+    batch, data = entry.last_seen, data_of(entry)
     if as_json:
-        click.echo(json.dumps({**entry.job(), "retries": again, "batch": batch.raw}, indent=2, ensure_ascii=False))
+        click.echo(json.dumps({**data, "retries": again, "batch": batch.raw}, indent=2, ensure_ascii=False))
         return
     started = datetime.fromtimestamp(entry.started_s).astimezone().isoformat(" ", "seconds")
     facts = {
@@ -187,11 +187,11 @@ def _show(job: JobRow, found: Jobs, *, as_json: bool) -> None:
         "retries": ", ".join(filter(None, again)),
         "rows": f"{entry.rows:,}",
         "size": f"{entry.body_bytes:,} bytes",
-        "status": entry.job()["status"],
+        "status": data["status"],
         "counts": outcomes(batch),
         "submitted": started,
         "ended at": batch.raw.get("ended_at"),
-        "results until": entry.job()["results_expire_at"],
+        "results until": data["results_expire_at"],
         "estimate": up_to(entry.estimate_usd),
         "cost": None if entry.cost_usd is None else usd(entry.cost_usd),
     }

@@ -18,26 +18,14 @@ import anyio.to_thread
 import click
 
 from batches_mcp.api.body import frame
+from batches_mcp.cli import run_words
 from batches_mcp.cli.display import console, count, outcome, show_table, usd
 from batches_mcp.cli.failure_words import out_of_credit
 from batches_mcp.cli.job_input import job_source
+from batches_mcp.cli.job_list import data_of
 from batches_mcp.cli.job_progress import watching
 from batches_mcp.cli.out import Out, replace_text, sandbox_notes
 from batches_mcp.cli.outputs import Written, needs_input, write_outputs
-from batches_mcp.cli.run_words import (
-    CORRECT,
-    HOW_LONG,
-    HOW_LONG_SANDBOX,
-    answered_before,
-    failures_written,
-    how_to_resume,
-    may_cost,
-    missing,
-    plan,
-    show_problems,
-    tell,
-    trial,
-)
 from batches_mcp.cli.startup import Ready
 from batches_mcp.core.errors import CallError, UsageError
 from batches_mcp.core.plan import ToolPlan
@@ -130,9 +118,9 @@ class WholeJob:
         if report["billing"]:
             self._say(out_of_credit(report["billing"]))
         if report["failures"] and report["failures"]["rows"]:
-            self._say(failures_written(report["failures"]))
-        for words in missing(report, drive.parts, give_up_s, sandbox=self.options.sandbox):
-            tell(words)
+            self._say(run_words.failures_written(report["failures"]))
+        for words in run_words.missing(report, drive.parts, give_up_s, sandbox=self.options.sandbox):
+            run_words.tell(words)
         if self.options.report is not None:
             text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
             await anyio.to_thread.run_sync(replace_text, "--report", self.options.report, text)
@@ -153,24 +141,25 @@ class WholeJob:
         if cutting is None:
             return None
         job, folder, around, start = cutting
+        options = self.options
         out = self._out(folder)
         out.check(job.rows + job.known_rows)
-        drive = Drive(Asking(account), records, around, folder, job, self.options.bounds, start, self.options.label)
+        drive = Drive(Asking(account), records, around, folder, job, options.bounds, start, options.label)
         await drive.find()
         if not await self._agreed(drive):
             return None
-        if self.options.fresh:
+        if options.fresh:
             drive.start = await anyio.to_thread.run_sync(folder.begin_fresh, start)
         self.drive = drive
         time_of_job = await anyio.to_thread.run_sync(begin, folder, drive.start, account.upstream.time_s())
-        with watching(quiet=self.options.quiet, sandbox=self.options.sandbox) as drive.asking.watch:
+        with watching(quiet=options.quiet, sandbox=options.sandbox) as drive.asking.watch:
             await drive.run()
-            written = await write_outputs(drive, out, self.options.failures, self.inputs)
+            written = await write_outputs(drive, out, options.failures, self.inputs)
         took_s = time_of_job.took_s
         if took_s is None or drive.sent:
             took_s = max(time_of_job.so_far_s(account.upstream.time_s()), time.monotonic() - self.started_s)
         if not drive.given_up:
-            await anyio.to_thread.run_sync(_end_fresh, folder, job, records)
+            await anyio.to_thread.run_sync(folder.end_fresh, job, records)
             await anyio.to_thread.run_sync(finish, folder, time_of_job, took_s)
         entries = [
             await anyio.to_thread.run_sync(records.ledger.find, attempt.batch_id)
@@ -181,7 +170,7 @@ class WholeJob:
             "out_rows": out.kept.written.rows if out.kept else written.tally.rows,
             "out_kept": out.kept and out.kept.data(),
             "seconds": round(took_s, 3),
-            "batches": [entry.job() for entry in entries if entry],
+            "batches": [data_of(entry) for entry in entries if entry],
         }
 
     async def _job(self, account: Account, records: Records) -> tuple[Job, JobFolder, Any, Start] | None:
@@ -221,9 +210,9 @@ class WholeJob:
         found, job, folder, start = await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
         usable = bool(job.parts or job.known)
         if found is not None and (found.problems or not usable):
-            show_problems(found, self.options.template_flag)
+            run_words.show_problems(found, options.template_flag)
             if not usable:
-                tell(f"Nothing was sent. {CORRECT}")
+                run_words.tell(f"Nothing was sent. {run_words.CORRECT}")
         return (job, folder, around, start) if usable else None
 
     async def _agreed(self, drive: Drive) -> bool:
@@ -235,9 +224,9 @@ class WholeJob:
         """
         job = drive.job
         if job.trial_of is not None:
-            self._say(trial(job.rows + job.known_rows + job.left_out, job.trial_of))
+            self._say(run_words.trial(job.rows + job.known_rows + job.left_out, job.trial_of))
         if job.known:
-            self._say(answered_before(job))
+            self._say(run_words.answered_before(job))
         if not job.parts:
             return True
         left = [part.estimate for part, known in zip(job.parts, drive.parts, strict=True) if not known.attempts]
@@ -250,10 +239,10 @@ class WholeJob:
         high = cost["cost_usd"]["high"]
         if high is None and self.options.bounds.cap_usd is not None:
             raise unpriced(cost)
-        for line in plan(job.rows, len(job.parts), len(job.parts) - len(left), job.models, cost):
+        for line in run_words.plan(job.rows, len(job.parts), len(job.parts) - len(left), job.models, cost):
             self._say(line)
-        self._say(HOW_LONG_SANDBOX if self.options.sandbox else HOW_LONG)
-        most = may_cost(cost)
+        self._say(run_words.HOW_LONG_SANDBOX if self.options.sandbox else run_words.HOW_LONG)
+        most = run_words.may_cost(cost)
         limit = self.options.confirm_over_usd
         if limit is None or (high is not None and high <= limit):
             return True
@@ -269,13 +258,12 @@ class WholeJob:
     def _out(self, folder: JobFolder) -> Out:
         options = self.options
         source = os.path.realpath(options.file) if Path(options.file).is_file() else None
-        sandboxes = sandbox_notes(self.ready)
         asked = asked_of_rows(options.template)
-        return Out(options.out, folder, options.overwrite, sandboxes, options.sandbox, source, asked)
+        return Out(options.out, folder, options.overwrite, sandbox_notes(self.ready), options.sandbox, source, asked)
 
     def _say(self, text: str) -> None:
         if not self.options.quiet:
-            tell(text)
+            run_words.tell(text)
 
     def _report(self, drive: Drive, written: Written) -> dict[str, Any]:
         again = [attempt.rows for part in drive.parts for attempt in part.attempts[1:]]
@@ -306,12 +294,5 @@ async def until_stopped(options: RunOptions, prepared: Ready, tool: ToolPlan, st
             with suppress(CallError):
                 await this.drive.learn()
         parts, submitting = (this.drive.parts, this.drive.submitting) if this.drive else ([], False)
-        tell(how_to_resume(parts, submitting=submitting, sandbox=options.sandbox))
+        run_words.tell(run_words.how_to_resume(parts, submitting=submitting, sandbox=options.sandbox))
     return code
-
-
-def _end_fresh(folder: JobFolder, job: Job, records: Records) -> None:
-    """Note that a fresh job is finished, if each part of it has a batch of its own, or had one."""
-    start, made = folder.fresh(), folder.made(records)
-    if start is not None and all(made.of_part(part.content, part.rows, start) for part in job.parts):
-        folder.end_fresh(start)

@@ -1,11 +1,14 @@
-"""How a host starts the server: the command, and the forms in which hosts write it down. Pure."""
+"""How a host starts the server: the command, and the forms and links in which hosts take it. Pure."""
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from batches_mcp.core.variables import API_KEY, is_placeholder
 
@@ -59,6 +62,35 @@ def goose(launch: Launch) -> dict[str, Any]:
         "enabled": True,
         "timeout": 300,
     }
+
+
+Link = Callable[[str, Launch], str]
+"""Makes the link by which a host adds a server of a name, once a person has opened it."""
+
+
+def _base64(launch: Launch) -> str:
+    return quote(base64.b64encode(json.dumps(plain(launch)).encode()).decode(), safe="")
+
+
+def cursor_link(name: str, launch: Launch) -> str:
+    return f"cursor://anysphere.cursor-deeplink/mcp/install?name={name}&config={_base64(launch)}"
+
+
+def lm_studio_link(name: str, launch: Launch) -> str:
+    return f"lmstudio://add_mcp?name={name}&config={_base64(launch)}"
+
+
+def vs_code_link(name: str, launch: Launch) -> str:
+    return "vscode:mcp/install?" + quote(json.dumps({"name": name, **stdio(launch)}), safe="")
+
+
+def kiro_link(name: str, launch: Launch) -> str:
+    return f"https://kiro.dev/launch/mcp/add?name={name}&config=" + quote(json.dumps(plain(launch)), safe="")
+
+
+def goose_link(name: str, launch: Launch) -> str:
+    args = "".join(f"&arg={quote(word, safe='')}" for word in launch.args)
+    return f"goose://extension?cmd={quote(launch.command, safe='')}{args}&id={name}&name={name}&description=batches"
 
 
 def launch_of(entry: Any) -> Launch | None:

@@ -5,43 +5,26 @@ Sources are the hosts' own documentation and their programs as of 2026-11; paths
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from batches_mcp.hosts.documents import Format
-from batches_mcp.hosts.launch import Launch, Shape, copilot, goose, nested, opencode, plain, stdio
+from batches_mcp.hosts.launch import (
+    Link,
+    Shape,
+    copilot,
+    cursor_link,
+    goose,
+    goose_link,
+    kiro_link,
+    lm_studio_link,
+    nested,
+    opencode,
+    plain,
+    stdio,
+    vs_code_link,
+)
 from batches_mcp.hosts.machine import Machine
-
-Link = Callable[[str, Launch], str]
-
-
-def _base64(launch: Launch) -> str:
-    return quote(base64.b64encode(json.dumps(plain(launch)).encode()).decode(), safe="")
-
-
-def _cursor(name: str, launch: Launch) -> str:
-    return f"cursor://anysphere.cursor-deeplink/mcp/install?name={name}&config={_base64(launch)}"
-
-
-def _lm_studio(name: str, launch: Launch) -> str:
-    return f"lmstudio://add_mcp?name={name}&config={_base64(launch)}"
-
-
-def _vs_code(name: str, launch: Launch) -> str:
-    return "vscode:mcp/install?" + quote(json.dumps({"name": name, **stdio(launch)}), safe="")
-
-
-def _kiro(name: str, launch: Launch) -> str:
-    return f"https://kiro.dev/launch/mcp/add?name={name}&config=" + quote(json.dumps(plain(launch)), safe="")
-
-
-def _goose(name: str, launch: Launch) -> str:
-    args = "".join(f"&arg={quote(word, safe='')}" for word in launch.args)
-    return f"goose://extension?cmd={quote(launch.command, safe='')}{args}&id={name}&name={name}&description=batches"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +91,7 @@ class Host:
 class Hosts:
     """All hosts, by id."""
 
-    rows: tuple[Host, ...] = field(default=())
+    rows: tuple[Host, ...]
 
     def get(self, name: str) -> Host | None:
         return next((row for row in self.rows if row.id == name), None)
@@ -154,7 +137,7 @@ HOSTS = Hosts(
             under=("servers",),
             shape=stdio,
             binaries=("code", "code-insiders"),
-            link=_vs_code,
+            link=vs_code_link,
         ),
         Host(
             "cursor",
@@ -166,7 +149,7 @@ HOSTS = Hosts(
             prefix="{name}-",
             name_limit=60,
             binaries=("cursor",),
-            link=_cursor,
+            link=cursor_link,
         ),
         Host(
             "codex",
@@ -258,7 +241,7 @@ HOSTS = Hosts(
             shape=goose,
             prefix="{name}__",
             binaries=("goose",),
-            link=_goose,
+            link=goose_link,
         ),
         Host(
             "roo",
@@ -292,7 +275,7 @@ HOSTS = Hosts(
             ("{home}/.lmstudio/mcp.json",),
             "nothing; LM Studio reads the file again by itself",
             installed=False,
-            link=_lm_studio,
+            link=lm_studio_link,
         ),
         Host(
             "kiro",
@@ -301,7 +284,7 @@ HOSTS = Hosts(
             "reload the window",
             project=".kiro/settings/mcp.json",
             installed=False,
-            link=_kiro,
+            link=kiro_link,
         ),
         Host(
             "amazon-q",

@@ -117,9 +117,11 @@ class JobFolder:
         (self.path / name).unlink(missing_ok=True)
         return self.fresh() or start
 
-    def end_fresh(self, start: Start) -> None:
-        """The fresh job that started there is finished."""
-        if self.fresh() == start:
+    def end_fresh(self, job: Job, records: Records) -> None:
+        """Note that a fresh job is finished, if each part of it has a batch of its own, or had one."""
+        start, made = self.fresh(), self.made(records)
+        whole = start is not None and all(made.of_part(part.content, part.rows, start) for part in job.parts)
+        if whole and self.fresh() == start:
             (self.path / _FRESH).unlink(missing_ok=True)
 
     def body(self, part: int) -> Path:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
 
 from pydantic_core import from_json
 
-from batches_mcp.api.batch import RESULTS_KEPT_S, Batch
+from batches_mcp.api.batch import Batch
 from batches_mcp.core.limits import LIMITS
 
 MOST_LABEL_CHARS = 200
@@ -213,37 +212,10 @@ class Entry(Draft):
         """The batch as the upstream showed it last; empty as long as there is none."""
         return Batch.of(from_json(self.batch) if self.batch else {})
 
-    def job(self) -> dict[str, Any]:
-        """What the list of jobs says of it; times are RFC 3339, costs in USD."""
-        batch = self.last_seen.raw if self.settled else {}
-        status = batch.get("processing_status", str(self.state))
-        return {
-            "batch_id": self.batch_id if self.settled else None,
-            "label": self.label,
-            "source": self.source,
-            "rows": self.rows,
-            "status": "deleted" if self.deleted else status,
-            "created_at": batch.get("created_at"),
-            "results_expire_at": _expiry(batch.get("created_at")),
-            "estimate_usd": self.estimate_usd,
-            "cost_usd": self.cost_usd,
-            "parent": self.parent,
-            "part": self.part,
-        }
-
 
 def rfc3339(time_s: float) -> str:
     """A Unix time, to the second."""
     return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _expiry(created_at: object) -> str | None:
-    """When the API removes the results of a batch; None for a time that cannot be read."""
-    try:
-        expires = datetime.fromisoformat(str(created_at)) + timedelta(seconds=RESULTS_KEPT_S)
-    except (ValueError, OverflowError):
-        return None
-    return expires.isoformat().replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

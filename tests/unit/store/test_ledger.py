@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from batches_mcp.api.batch import Batch
+from batches_mcp.cli.job_list import data_of
 from batches_mcp.core.errors import StateUnusable
 from batches_mcp.store.database import Database
 from batches_mcp.store.entry import (
@@ -261,7 +262,7 @@ def test_a_candidate_is_nobodys_batch(records: Records) -> None:
     seen = records.ledger.saw([Batch.of({"id": "b1", "processing_status": "ended"}), Batch.of({"id": "unknown"})])
     [doubted] = seen.doubted.values()
     assert doubted.last_seen.status == "ended"
-    assert doubted.job()["batch_id"] is None
+    assert data_of(doubted)["batch_id"] is None
     assert records.ledger.find("b1") is None
     assert records.ledger.known(["b1"]) == {}
     records.ledger.cost("b1", 1.0)
@@ -287,7 +288,7 @@ def test_what_is_settled_meanwhile_stays_as_it_is(records: Records) -> None:
 def test_a_row_of_jobs(records: Records) -> None:
     made(records, "b1", label="May", source="in.jsonl", part=2, parent="b0", estimate_usd=0.25)
     [entry] = records.ledger.entries()
-    assert entry.job() == {
+    assert data_of(entry) == {
         "batch_id": "b1",
         "label": "May",
         "source": "in.jsonl",
@@ -301,14 +302,14 @@ def test_a_row_of_jobs(records: Records) -> None:
         "part": 2,
     }
     begin(records, "other")
-    assert records.ledger.entries()[0].job()["status"] == "sending"
+    assert data_of(records.ledger.entries()[0])["status"] == "sending"
 
 
 @pytest.mark.parametrize("created_at", [None, "yesterday", 7, "9999-12-31T23:59:59Z"])
 @pytest.mark.folder_only
 def test_a_row_of_jobs_has_no_expiry_that_cannot_be_told(records: Records, created_at: object) -> None:
     records.ledger.accepted(begin(records), Batch.of({"id": "b1", "created_at": created_at}))
-    assert records.ledger.entries()[0].job()["results_expire_at"] is None
+    assert data_of(records.ledger.entries()[0])["results_expire_at"] is None
 
 
 def test_after_29_days_nothing_is_left_not_even_of_what_nobody_could_settle(records: Records) -> None:
