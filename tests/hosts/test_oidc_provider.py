@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull,
 
 from batches_mcp.sandbox import Sandbox
 from tests.support.creates import requests
+from tests.support.proxied import identity_provider
 from tests.support.servers import CREATE, LIST, RETRIEVE, Era, running
 from tests.support.teams import teams_file
 
@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.hosts, pytest.mark.anyio]
 # Where `make hosts` installs what it needs from npm.
 INSTALLED = Path(os.environ.get("BATCHES_MCP_HOSTS", ".hosts/node_modules/.bin")).absolute().parents[1]
 CALLBACK = "http://127.0.0.1:9/callback"
+SECRET = "agent-secret"
 
 
 @dataclass(frozen=True)
@@ -45,24 +46,21 @@ class Service:
 def service(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     ports = _free_ports()
     issuer, mcp = (f"http://127.0.0.1:{port}" for port in ports)
-    script = Path(__file__).with_name("oidc_provider.mjs")
-    provider = subprocess.Popen(
-        ["node", str(script), str(INSTALLED), str(ports[0]), f"{mcp}/mcp"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        assert provider.stdout is not None
-        assert b"listening" in provider.stdout.readline()
-        file = teams_file(tmp_path_factory.mktemp("teams"), claims={"eng-search": "search", "eng-ads": "ads"})
+    folder = tmp_path_factory.mktemp("service")
+    (folder / "client-secret").write_text(SECRET)
+    variables = {
+        "IDP_ISSUER": issuer,
+        "IDP_AUDIENCE": f"{mcp}/mcp",
+        "IDP_CLIENT_SECRET_FILE": str(folder / "client-secret"),
+        "PORT": str(ports[0]),
+    }
+    with identity_provider(variables, INSTALLED):
+        file = teams_file(folder, claims={"people": "search", "agents": "ads"})
         flags = ["--teams", str(file), "--oidc-issuer", issuer, "--resource-url", f"{mcp}/mcp"]
         serve = ["serve", "--transport", "http", "--port", str(ports[1]), "--base-url", sandbox.url, *flags]
         with running(serve, key="oidc-provider") as process:
             process.say_until("serving MCP at")
             yield Service(issuer, f"{mcp}/mcp")
-    finally:
-        provider.kill()
-        provider.communicate(timeout=10)
 
 
 def _free_ports() -> list[int]:
@@ -149,7 +147,7 @@ async def test_a_client_registers_logs_in_and_works_for_its_team(era: Era, servi
     assert len(person.asked) == 1  # both scopes at once: what a client registered with is all that it gets
     assert {"batches:read", "batches:write"} <= set(person.asked[0].split())
     agent = ClientCredentialsOAuthProvider(
-        service.mcp, Person(), "agent", "agent-secret", scope="batches:read batches:write", issuer=service.issuer
+        service.mcp, Person(), "agent", SECRET, scope="batches:read batches:write", issuer=service.issuer
     )
     async with client(service, agent, era) as connected:
         theirs = {"message_batch_id": (made.structured_content or {})["id"]}
@@ -160,14 +158,8 @@ async def test_a_client_registers_logs_in_and_works_for_its_team(era: Era, servi
 
 @pytest.mark.parametrize("era", ["auto", "legacy"])
 async def test_a_client_that_may_read_asks_for_more_when_it_writes(era: Era, service: Service) -> None:
-    """By a client that was registered by hand: one that registers itself gets no more than it registered for."""
-    registered = OAuthClientInformationFull(
-        client_id="registered",
-        redirect_uris=[CALLBACK],  # type: ignore[list-item]
-        token_endpoint_auth_method="none",
-        issuer=service.issuer,
-    )
-    person = Person(client=registered)
+    """What a client registers itself for is the most that it gets."""
+    person = Person(client=await _registered(service))
     person.tokens = await _read_only_token(service)
     async with client(service, login(service, person), era) as connected:
         assert not (await connected.call_tool(LIST, {})).is_error
@@ -182,5 +174,18 @@ async def _read_only_token(service: Service) -> OAuthToken:
     """A token that was given for less."""
     async with httpx2.AsyncClient() as http:
         form = {"grant_type": "client_credentials", "scope": "batches:read", "resource": service.mcp}
-        answer = await http.post(f"{service.issuer}/token", data=form, auth=("agent", "agent-secret"))
+        answer = await http.post(f"{service.issuer}/token", data=form, auth=("agent", SECRET))
     return OAuthToken.model_validate(answer.json())
+
+
+async def _registered(service: Service) -> OAuthClientInformationFull:
+    metadata = {
+        "redirect_uris": [CALLBACK],
+        "application_type": "native",
+        "token_endpoint_auth_method": "none",
+        "grant_types": ["authorization_code", "refresh_token"],
+        "scope": "offline_access batches:read batches:write",
+    }
+    async with httpx2.AsyncClient() as http:
+        answer = await http.post(f"{service.issuer}/reg", json=metadata)
+    return OAuthClientInformationFull.model_validate({**answer.json(), "issuer": service.issuer})

@@ -147,10 +147,12 @@ def made_secrets(folder: Path, api_key: str, database_url: str) -> Path:
 
 
 @contextmanager
-def identity_provider(variables: dict[str, str]) -> Iterator[None]:
+def identity_provider(variables: dict[str, str], installed: Path = INSTALLED) -> Iterator[None]:
     """The one of compose.yaml, run where its package is installed."""
-    assert (INSTALLED / "node_modules" / "oidc-provider").is_dir(), "run make deploy, which installs oidc-provider"
-    script = INSTALLED / "provider.mjs"
+    assert (installed / "node_modules" / "oidc-provider").is_dir(), (
+        "run make deploy (or make hosts), which installs oidc-provider"
+    )
+    script = installed / "provider.mjs"
     script.write_text((deployed.COMPOSE / "idp" / "provider.mjs").read_text())
     with subprocess.Popen(
         ["node", str(script)], env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
