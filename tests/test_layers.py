@@ -59,7 +59,8 @@ DOORS = {
 # Start-up and the middle, with all that they import: no I/O and no event loop, so that they can be tested as plain
 # functions. Whole packages end in a dot; what comes after a minus is what of them is not pure.
 PURE = (
-    "core.context", "core.diagnostics", "core.errors", "core.limits", "core.plan", "core.redact", "core.server_plan", "core.variables",
+    "core.context", "core.diagnostics", "core.errors", "core.limits", "core.plan", "core.redact", "core.server_plan", "core.text",
+    "core.variables",
     "language.", "-language.__init__", "-language.defaults", "-language.local", "-language.source",
     "exchange.arguments", "exchange.coercion", "exchange.failure", "exchange.recent", "exchange.request", "exchange.result",
     "access.allowance", "access.keys", "access.principal", "access.teams",

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from batches_mcp.access.keys import NamedKey, hash_of
 from batches_mcp.access.principal import ADMIN, APPROVE, SCOPES, WRITE, Caps, Team
 from batches_mcp.core.diagnostics import Diagnostic, Mark, Problems, did_you_mean, quote
+from batches_mcp.core.text import CAP_EXPECTED
 from batches_mcp.language.nodes import Node, ParsedFile
 
 Lookup = Callable[[str, str], SecretStr | str]
@@ -212,8 +213,7 @@ class _Reader:
         value = node.value
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             found = quote(value) if isinstance(value, str | int | float) else node.kind
-            expected = "expected US dollars, a finite number above 0, such as 25 or 0.5"
-            self.problems.error(node.mark, "amount", f"{expected}; found {found}")
+            self.problems.error(node.mark, "amount", f"{CAP_EXPECTED}; found {found}")
             return None
         try:
             return float(value)

@@ -11,13 +11,14 @@ import click
 
 from batches_mcp.api.batch import Batch
 from batches_mcp.cli.account import with_account
-from batches_mcp.cli.display import count, outcomes, state_of, usd
+from batches_mcp.cli.display import outcomes, state_of, usd
 from batches_mcp.cli.flags import account_flags, flag, log_level
 from batches_mcp.cli.results import check_id
 from batches_mcp.cli.startup import ready, say
 from batches_mcp.core.errors import UsageError
 from batches_mcp.core.plan import BehaviorName, Feed
 from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
+from batches_mcp.core.text import count
 from batches_mcp.store.entry import Entry
 from batches_mcp.tools import ending
 from batches_mcp.tools.call import Call

@@ -17,6 +17,7 @@ from rich.text import Text
 from batches_mcp.api.batch import Batch
 from batches_mcp.cli.failure_words import failed, unfinished
 from batches_mcp.core.redact import printable
+from batches_mcp.core.text import count
 from batches_mcp.requests.cost import dollars
 
 # In a pipe the state is repeated this often, so that a log shows that the job goes on.
@@ -96,11 +97,6 @@ def state_of(batch: Batch) -> str:
     """How a batch stands, in words: `in progress`, or `ended: 12 ok, 3 failed`."""
     status = batch.status.replace("_", " ") or "unknown"
     return f"{status}: {outcomes(batch)}" if batch.ended else status
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    """A number with its noun."""
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def usd(amount: float | None) -> str:

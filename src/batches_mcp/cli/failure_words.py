@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from batches_mcp.core.redact import excerpt
+from batches_mcp.core.text import count
 from batches_mcp.work.retryable import PASSING
 
 _MOST_CAUSES = 5
@@ -32,7 +33,7 @@ def failed(report: Mapping[str, Any]) -> str:
     causes.sort(key=lambda cause: -cause[0])
     named = [f"{number:,} {words}" for number, words in causes[:_MOST_CAUSES]]
     rest = rows - sum(number for number, _ in causes[:_MOST_CAUSES])
-    return f"{_number(rows, 'row')}: {', '.join([*named, *([f'{rest:,} for other causes'] if rest else [])])}"
+    return f"{count(rows, 'row')}: {', '.join([*named, *([f'{rest:,} for other causes'] if rest else [])])}"
 
 
 def unfinished(report: Mapping[str, Any]) -> str:
@@ -41,14 +42,14 @@ def unfinished(report: Mapping[str, Any]) -> str:
     named = []
     for place, (reason, number) in enumerate(stopped):
         words = _STOPPED.get(reason, (f"stopped with {reason}",) * 2)[number != 1]
-        named.append(f"{number:,} {words}" if place else f"{_number(number, 'answer')} {words}")
+        named.append(f"{number:,} {words}" if place else f"{count(number, 'answer')} {words}")
     return ", ".join(named)
 
 
 def out_of_credit(rows: int) -> str:
     """What to do about rows that failed because credit had run out."""
     return (
-        f"{_number(rows, 'row')} failed because credit had run out: add credit, then give the same command with "
+        f"{count(rows, 'row')} failed because credit had run out: add credit, then give the same command with "
         "--retry-types billing."
     )
 
@@ -57,7 +58,3 @@ def _cause(cause: Mapping[str, Any]) -> str:
     name = str(cause["type"])
     # The type of what passes says it all.
     return name if name in PASSING else f"{name} ({excerpt(cause['message'], _MOST_MESSAGE_CHARS)})"
-
-
-def _number(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

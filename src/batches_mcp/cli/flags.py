@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from batches_mcp.cli.completion import tool_list
 from batches_mcp.core.redact import printable
-from batches_mcp.core.settings import CAP_EXPECTED, PREFIX, BatchSettings, UpstreamSettings
+from batches_mcp.core.settings import PREFIX, BatchSettings, UpstreamSettings
+from batches_mcp.core.text import CAP_EXPECTED
 from batches_mcp.core.variables import is_placeholder
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])

@@ -17,12 +17,13 @@ from batches_mcp.api.batches import Batches
 from batches_mcp.api.identity import Accounts
 from batches_mcp.api.operations import BATCH_ID, Operations
 from batches_mcp.cli.account import missing_key
-from batches_mcp.cli.display import console, count, in_place, outcomes, show_table, up_to, usd
+from batches_mcp.cli.display import console, in_place, outcomes, show_table, up_to, usd
 from batches_mcp.cli.job_list import JobRow, Jobs, account_words, changes, data_of, listed, show
 from batches_mcp.cli.startup import Ready, say
 from batches_mcp.core.errors import BatchesMcpError, CallError, MissingVariable, Retry, UsageError
 from batches_mcp.core.plan import BehaviorName
 from batches_mcp.core.redact import printable
+from batches_mcp.core.text import count
 from batches_mcp.exchange.forward import Forward
 from batches_mcp.store.entry import State
 from batches_mcp.store.ledger import Ledger

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from batches_mcp.cli.display import REPEAT_EVERY_S, console, count, in_place, span
+from batches_mcp.cli.display import REPEAT_EVERY_S, console, in_place, span
 from batches_mcp.core.redact import excerpt, printable
+from batches_mcp.core.text import count
 from batches_mcp.job.asking import WAITING, Silence, Watch
 from batches_mcp.job.steps import Job, PartState, began_s, deadline_s
 

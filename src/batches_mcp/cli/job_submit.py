@@ -12,9 +12,10 @@ import anyio.to_thread
 import click
 import msgspec
 
-from batches_mcp.cli.display import count, usd, waiting
+from batches_mcp.cli.display import usd, waiting
 from batches_mcp.cli.run_words import tell
 from batches_mcp.cli.startup import say
+from batches_mcp.core.text import count
 from batches_mcp.store.job import JobSettings, JobShard, JobState
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from batches_mcp.core.diagnostics import Diagnostic, Severity, did_you_mean
 from batches_mcp.core.errors import UnreadableFile, UsageError
 from batches_mcp.core.redact import printable
 from batches_mcp.core.settings import Environment, UpstreamSettings, packaged
+from batches_mcp.core.text import count
 from batches_mcp.language.explain import explain as explained
 
 # What a folder is searched for.
@@ -54,7 +55,7 @@ def check(*, paths: tuple[Path, ...], as_json: bool, strict: bool) -> int:
         click.echo(json.dumps([problem.data() for problem in found], indent=2, ensure_ascii=False))
     elif unreadable < len(files):
         counts = f"{_count(found, Severity.ERROR)}, {_count(found, Severity.WARNING)}"
-        many = f"{_number(len(files), 'file')}, {failed} failed"
+        many = f"{count(len(files), 'file')}, {failed} failed"
         many += f", {unreadable} cannot be read" if unreadable else ""
         click.echo(f"{printable(str(files[0])) if len(files) == 1 else many}: {counts}")
     return 2 if unreadable else 1 if failed else 0
@@ -81,11 +82,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _count(problems: Sequence[Diagnostic], severity: Severity) -> str:
-    return _number(sum(problem.severity is severity for problem in problems), str(severity))
-
-
-def _number(number: int, of: str) -> str:
-    return f"{number:,} {of}{'' if number == 1 else 's'}"
+    return count(sum(problem.severity is severity for problem in problems), str(severity))
 
 
 @click.command

@@ -13,7 +13,7 @@ import click
 
 from batches_mcp.api.batch import Batch
 from batches_mcp.cli.account import tool_that, with_account
-from batches_mcp.cli.display import Waiting, count, outcomes, state_of, usd, waiting
+from batches_mcp.cli.display import Waiting, outcomes, state_of, usd, waiting
 from batches_mcp.cli.flags import account_flags, flag, log_level
 from batches_mcp.cli.out import Out, Size, check_place, sandbox_notes
 from batches_mcp.cli.startup import ready, say
@@ -21,6 +21,7 @@ from batches_mcp.core.errors import ServeError, UsageError
 from batches_mcp.core.plan import BehaviorName
 from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
 from batches_mcp.core.signals import leave
+from batches_mcp.core.text import count
 from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.job.asking import Asking
 from batches_mcp.job.intake import JobFolder

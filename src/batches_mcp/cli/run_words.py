@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from batches_mcp.cli.display import count, up_to, usd
+from batches_mcp.cli.display import up_to, usd
 from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.redact import printable
+from batches_mcp.core.text import count
 from batches_mcp.job.asking import GONE, INCOMPLETE
 from batches_mcp.job.steps import Job, PartState
 from batches_mcp.requests.scan import Scan

@@ -16,6 +16,7 @@ from batches_mcp.core.diagnostics import has_errors
 from batches_mcp.core.errors import UsageError
 from batches_mcp.core.redact import printable
 from batches_mcp.core.settings import Environment
+from batches_mcp.core.text import count
 
 
 @click.group()
@@ -39,7 +40,7 @@ def check(*, path: Path, as_json: bool) -> int:
     else:
         for problem in problems:
             click.echo(printable(problem.text()))
-        errors = f"{len(problems)} error{'' if len(problems) == 1 else 's'}"
+        errors = count(len(problems), "error")
         click.echo(f"{printable(str(path))}: {errors}")
     return 1 if has_errors(problems) else 0
 

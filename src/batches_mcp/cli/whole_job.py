@@ -19,7 +19,7 @@ import click
 
 from batches_mcp.api.body import frame
 from batches_mcp.cli import run_words
-from batches_mcp.cli.display import console, count, outcome, show_table, usd
+from batches_mcp.cli.display import console, outcome, show_table, usd
 from batches_mcp.cli.failure_words import out_of_credit
 from batches_mcp.cli.job_input import job_source
 from batches_mcp.cli.job_list import data_of
@@ -30,6 +30,7 @@ from batches_mcp.cli.startup import Ready
 from batches_mcp.core.errors import CallError, UsageError
 from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.signals import watch_signals
+from batches_mcp.core.text import count
 from batches_mcp.job.asking import Asking
 from batches_mcp.job.drive import Drive
 from batches_mcp.job.elapsed import begin, finish

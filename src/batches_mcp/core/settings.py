@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from batches_mcp.core.errors import UsageError
+from batches_mcp.core.text import CAP_EXPECTED
 from batches_mcp.core.variables import API_KEY, is_placeholder
 
 PREFIX = "BATCHES_MCP_"
@@ -196,9 +197,6 @@ def is_safe(url: str) -> bool:
     except ValueError:
         return False
     return bool(parts.netloc) and (parts.scheme == "https" or (parts.scheme == "http" and here))
-
-
-CAP_EXPECTED = "expected US dollars, a finite number above 0, such as 25 or 0.5"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from batches_mcp.core.errors import CallError, InvalidArguments, Retry
+from batches_mcp.core.text import count
 from batches_mcp.job.again import write_again
 from batches_mcp.job.asking import never_comes
 from batches_mcp.job.made import Made
@@ -86,7 +87,7 @@ async def _submit_body(state: JobState, number: int, body: Body, parent: Attempt
     async def progress(_done: float, _total: float, words: str) -> None:
         state.show(f"submitting {name}{words}")
 
-    many_rows = f"{rows:,} request{'' if rows == 1 else 's'}"
+    many_rows = count(rows, "request")
     state.show(f"submitting {name}{many_rows}")
     try:
         sent = await _create(state, outgoing, progress)
@@ -134,7 +135,7 @@ async def _create(state: JobState, outgoing: OutgoingCreate, progress: Callable[
 def _keep_as_it_is(state: JobState, number: int, error: CallError) -> None:
     attempt = state.parts[number].attempts[-1]
     rows = attempt.retryable or 0
-    state.asking.watch.note(f"{rows:,} {'row' if rows == 1 else 'rows'} cannot be sent again: {error.report.message}")
+    state.asking.watch.note(f"{count(rows, 'row')} cannot be sent again: {error.report.message}")
     state.parts[number] = state.parts[number].with_last(retryable=0)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from batches_mcp.core.errors import CallError, ErrorReport
 from batches_mcp.core.settings import BatchSettings
+from batches_mcp.core.text import count
 
 if TYPE_CHECKING:
     from batches_mcp.tools.call import Call
@@ -46,7 +47,7 @@ def confirmation(call: Call, settings: BatchSettings, body: Body) -> Confirm | N
         return None
 
     async def confirm() -> None:
-        match await call.ask(f"Send {_many(body.rows)} as a batch, {_cost(body.estimate)}?"):
+        match await call.ask(f"Send {count(body.rows, 'request')} as a batch, {_cost(body.estimate)}?"):
             case Reply.NO:
                 raise _declined(body)
             case Reply.NONE:
@@ -68,7 +69,7 @@ def _cost(estimate: Mapping[str, Any]) -> str:
 
 
 def _declined(body: Body) -> CallError:
-    message = f"the user said no to sending {_many(body.rows)}, {_cost(body.estimate)}."
+    message = f"the user said no to sending {count(body.rows, 'request')}, {_cost(body.estimate)}."
     return CallError(ErrorReport("declined", message, "Nothing was sent. Ask the user what to do instead."))
 
 
@@ -82,16 +83,12 @@ def _unconfirmed(body: Body, limit_usd: float) -> CallError:
         unknown = unpriced(body.estimate).report.message
         next_step = "Nothing was sent. Tell the user; only the operator can let it pass, without --confirm-over."
         return CallError(ErrorReport("confirmation_needed", f"{unknown} {asks}", next_step))
-    message = f"sending {_many(body.rows)} may cost {_usd(most_usd)}. {asks}"
+    message = f"sending {count(body.rows, 'request')} may cost {_usd(most_usd)}. {asks}"
     next_step = (
         f"Nothing was sent. Tell the user that it may cost up to {_usd(most_usd)}, and only after a yes make the same "
         f"call again with {ARGUMENT} {most_usd}."
     )
     return CallError(ErrorReport("confirmation_needed", message, next_step))
-
-
-def _many(rows: int) -> str:
-    return f"{rows:,} request{'' if rows == 1 else 's'}"
 
 
 def _usd(amount_usd: float) -> str:

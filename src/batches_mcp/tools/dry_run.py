@@ -8,6 +8,7 @@ from typing import Any
 from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.errors import MissingVariable
 from batches_mcp.core.settings import BatchSettings
+from batches_mcp.core.text import count
 from batches_mcp.requests.cost import dollars, estimate, rounded
 from batches_mcp.requests.problems import Problem
 from batches_mcp.requests.reading import has_made_up_id
@@ -74,11 +75,6 @@ def remark(text: str) -> dict[str, Any]:
     return Problem(Severity.WARNING, text, 1, ["this server"]).data()
 
 
-def many(number: int, noun: str) -> str:
-    """`1 request`, `2,000 requests`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def _prospect(
     call: Call, settings: BatchSettings, found: Scan, betas: str, cost: Mapping[str, Any], now_s: float
 ) -> tuple[str, str]:
@@ -104,7 +100,7 @@ def _prospect(
     if against is not None:
         return against
     named = f"with part {part} " if part is not None else ""
-    sends = f"create {named}without dry_run sends {many(chosen.count, 'request')} as 1 batch {price(cost)}{whole}"
+    sends = f"create {named}without dry_run sends {count(chosen.count, 'request')} as 1 batch {price(cost)}{whole}"
     if cost["cost_usd"]["high"] is None:
         why = f", for {', '.join(cost['unknown_models'])} is not known" if cost["unknown_models"] else ""
         return _ASK, f"Ask the user first: {sends}{why}."

@@ -12,6 +12,7 @@ import anyio
 
 from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import CallError, Retry
+from batches_mcp.core.text import count
 from batches_mcp.exchange import result
 from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.exchange.result import Answer
@@ -158,7 +159,7 @@ def _progress(batch: Batch | None) -> str:
     """Never a share of the requests: the upstream counts all of them as processing until the batch has ended."""
     if batch is None:
         return "waiting for the upstream to answer"
-    return f"{batch.status}: {batch.total:,} request{'' if batch.total == 1 else 's'}"
+    return f"{batch.status}: {count(batch.total, 'request')}"
 
 
 def _poll_after_s(batch: Batch, answer: Answer, now_s: float) -> int:
@@ -169,7 +170,7 @@ def _poll_after_s(batch: Batch, answer: Answer, now_s: float) -> int:
 
 def _later(batch: Batch, wait_s: int) -> str:
     minutes = round(wait_s / 60) or 1
-    later = f"come back in {minutes} minute{'' if minutes == 1 else 's'}"
+    later = f"come back in {count(minutes, 'minute')}"
     if batch.status == "canceling":
         return f"It is being canceled, which takes up to some minutes. Tell the user, and {later}."
     return (

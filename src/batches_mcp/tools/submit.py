@@ -19,6 +19,7 @@ from batches_mcp.api.body import frame
 from batches_mcp.core.diagnostics import Severity
 from batches_mcp.core.errors import CallError, ErrorReport
 from batches_mcp.core.settings import BatchSettings
+from batches_mcp.core.text import count
 from batches_mcp.exchange.request import invalid
 from batches_mcp.requests.cost import rounded
 from batches_mcp.requests.parts import content_of
@@ -29,7 +30,7 @@ from batches_mcp.store.entry import Approval, rfc3339
 from batches_mcp.tools import OUR_KEY
 from batches_mcp.tools.call import Call
 from batches_mcp.tools.confirm import confirmation
-from batches_mcp.tools.dry_run import NOTHING_SPENT, left_out_rows, many, remark, report
+from batches_mcp.tools.dry_run import NOTHING_SPENT, left_out_rows, remark, report
 from batches_mcp.work.answered import first_rows
 from batches_mcp.work.deliver import OutgoingCreate
 from batches_mcp.work.intake import Body, Temporary, drafts, take
@@ -146,9 +147,9 @@ def _left(found: Scan, part: int, sent: Sent) -> str:
     done = f"Part {part} of {parts} {'was sent' if sent.batch else 'is being sent'}"
     if not left:
         return f"{done}, the last one."
-    rows = many(sum(each.count for each in left), "request")
+    rows = count(sum(each.count for each in left), "request")
     are = "is" if len(left) == 1 else "are"
-    return f"{done}; {many(len(left), 'part')}, {rows}, {are} left: call with part {part + 1}."
+    return f"{done}; {count(len(left), 'part')}, {rows}, {are} left: call with part {part + 1}."
 
 
 def _in_time(pieces: Callable[[], Iterator[Piece]], most_s: float) -> Iterator[Piece]:

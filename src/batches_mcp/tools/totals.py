@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from batches_mcp.api.batch import Batch
 from batches_mcp.api.outcomes import unfinished_of
+from batches_mcp.core.text import count
 from batches_mcp.work.retryable import PASSING, kind_of
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def advice(batch: Batch, totals: Totals, *, ours: bool, retries: Sequence[str]) 
     if retries:
         said.append(f"Rows of it were sent again already, as {', '.join(retries)}: look at the results of that first.")
     if totals.need_fixing:
-        need = _number(totals.need_fixing, "needs", "need")
+        need = count(totals.need_fixing, "needs", "need")
         said.append(f"{need} fixing first: counts.failures of the results says why.")
     if totals.low_credit:
         again = ": with credit, retry_types [billing] sends them again" if ours else ""
@@ -126,9 +127,5 @@ def billed_words(batch: Batch) -> str:
     )
 
 
-def _number(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
-
-
 def _was(number: int) -> str:
-    return _number(number, "was", "were")
+    return count(number, "was", "were")

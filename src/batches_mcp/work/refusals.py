@@ -10,6 +10,7 @@ from typing import Any
 from batches_mcp.core.errors import CallError, ErrorReport, Retry, StateUnusable, UpstreamUnreachable
 from batches_mcp.core.limits import Limits
 from batches_mcp.core.redact import excerpt
+from batches_mcp.core.text import count
 from batches_mcp.requests.cost import dollars
 from batches_mcp.store.entry import Approval, Cap, Draft, Entry, Window, rfc3339
 from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound, Unknown, Verdict
@@ -50,8 +51,8 @@ def unsettled(entry: Entry, verdict: Verdict, limits: Limits, error: CallError |
         case InDoubt(left_s):
             minutes = max(1, math.ceil(left_s / 60))
             return report(
-                f"No batch of these {entry.rows:,} requests is listed, but one may still be made for {minutes} "
-                f"minute{'' if minutes == 1 else 's'}. Nothing else was sent.",
+                f"No batch of these {entry.rows:,} requests is listed, but one may still be made for "
+                f"{count(minutes, 'minute')}. Nothing else was sent.",
                 "Make the same call again: it looks for the batch first, and sends the requests only when none can "
                 f"come any more. {_UNLESS_WANTED}",
                 min(left_s, limits.ask_again_s),

@@ -14,6 +14,7 @@ import msgspec
 from batches_mcp.core.errors import CallError, ErrorReport, Retry
 from batches_mcp.core.redact import excerpt
 from batches_mcp.core.state import unusable
+from batches_mcp.core.text import count
 from batches_mcp.exchange.request import invalid
 from batches_mcp.requests.reading import Row, request_rows
 from batches_mcp.requests.source import Source
@@ -261,7 +262,7 @@ def nothing(batch_id: str, sifted: Sifted) -> CallError:
 def _cut_again(rows: int, limits: Sequence[int], max_tokens: int | None) -> CallError:
     """The error for truncated rows that would be cut at the same place."""
     had = f"{limits[0]:,}" if len(limits) == 1 else f"{limits[0]:,} to {limits[-1]:,}"
-    were = f"{rows:,} row{' was' if rows == 1 else 's were'} cut at max_tokens, which is {had}, and would be cut again"
+    were = f"{count(rows, 'row was', 'rows were')} cut at max_tokens, which is {had}, and would be cut again"
     tried = "" if max_tokens is None else f" at {max_tokens:,}"
     return invalid(f"retry_max_tokens: {were}{tried}. Call again with a retry_max_tokens above {limits[-1]:,}.")
 
