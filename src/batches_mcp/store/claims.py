@@ -145,11 +145,11 @@ def _no_room(db: Any, draft: Draft, upstream: Baseline, rules: ClaimRules) -> Cl
 def _queue_full(db: Any, draft: Draft, upstream: Baseline, rules: ClaimRules) -> Claim | None:
     if rules.queue_requests is None:
         return None
-    in_progress = _in_progress(db, upstream.now_s)
+    in_progress = in_queue(db, upstream.now_s)
     return QueueFull(in_progress) if in_progress and in_progress + draft.rows > rules.queue_requests else None
 
 
-def _in_progress(db: Any, now_s: float) -> int:
+def in_queue(db: Any, now_s: float) -> int:
     """How many requests the upstream has, or may have, in its queue; it ends every batch within a day."""
     open_ones = select(db, f"started_s > ? AND {WANTED}", now_s - DAY_S - DOUBT_S)
     return sum(entry.rows for entry in open_ones if not (entry.settled and entry.last_seen.ended))

@@ -8,7 +8,9 @@ import pytest
 
 from batches_mcp.api.batch import Batch
 from batches_mcp.store.entry import Baseline, Begun, Claim, ClaimRules, Draft, QueueFull, State
-from batches_mcp.store.records import Records
+from batches_mcp.store.open_work import OpenWork, open_work
+from batches_mcp.store.records import AllRecords, Records
+from tests.support.states import state_in
 
 NOW_S = 1_800_000_000.0
 DAY_S = 86_400.0
@@ -50,6 +52,21 @@ def test_a_batch_larger_than_the_queue_goes_alone(records: Records) -> None:
 def test_a_batch_that_nobody_looked_at_again_has_ended_after_a_day(records: Records) -> None:
     accept(records, claim(records, "a", 10), "msgbatch_a")
     assert isinstance(claim(records, "b", 10, NOW_S + DAY_S + 3_600), Begun)
+
+
+@pytest.mark.usefixtures("kind_of_state")
+def test_what_takes_room_is_what_operators_see_in_the_queue() -> None:
+    """The metric and the bound are of the same requests: in progress, and of creates whose outcome is not known."""
+    state = state_in()
+    everything = AllRecords(state)
+    records = everything.of("account")
+    accept(records, claim(records, "before yesterday", 7, NOW_S - 2 * DAY_S), "msgbatch_old")
+    accept(records, claim(records, "in progress", 5), "msgbatch_a")
+    accept(records, claim(records, "ended", 1), "msgbatch_b", "ended")
+    assert isinstance(claim(records, "being sent", 3), Begun)
+    assert claim(records, "too many", 9) == QueueFull(8)
+    assert open_work(state, NOW_S) == OpenWork(requests=8, creates=1)
+    everything.close()
 
 
 def test_without_a_bound_nothing_waits(records: Records) -> None:
