@@ -22,6 +22,7 @@ from batches_mcp.hosts import documents
 from batches_mcp.hosts.snippets import snippet
 from batches_mcp.hosts.table import HOSTS, Host
 from batches_mcp.language.compile import compile_server
+from batches_mcp.serve import jobs
 from batches_mcp.tools.behaviors import behaviors, contributions
 from release import guide
 from tests.support.golden import assert_golden
@@ -170,7 +171,8 @@ def test_resources_and_prompts_are_named_as_they_are() -> None:
     plan = compile_server(language.read(ROOT / "capability.yaml"))
     section = (ROOT / "docs" / "tools.md").read_text("utf-8").split("## Resources and prompts\n")[1].split("\n## ")[0]
     named = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
-    assert named == [*(each.template for each in plan.resources), *(each.name for each in plan.prompts)]
+    of_jobs = [jobs.LISTED.uri, jobs.TEMPLATE.uri_template]
+    assert named == [*(each.template for each in plan.resources), *of_jobs, *(each.name for each in plan.prompts)]
 
 
 @pytest.mark.parametrize("snippet", snippets("python"))

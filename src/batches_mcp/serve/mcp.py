@@ -154,7 +154,7 @@ def build_server(
     if shows_batches:
         server.extensions[dashboard.EXTENSION] = {}
     if plan.resources or shows_batches:
-        resources.add(server, plan.resources, plan.tools)
+        resources.add(server, plan.resources, plan.tools, state.shared_jobs)
     if plan.prompts:
         prompts.add(server, plan.prompts)
     completion.add(server, plan, behaviors)

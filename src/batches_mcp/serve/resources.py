@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mcp.types as t
 from mcp.server.context import ServerRequestContext
@@ -21,19 +21,36 @@ from batches_mcp.serve.boundary import attempt
 from batches_mcp.serve.calls import ERROR_META, Calls
 from batches_mcp.tools.behaviors import Behavior
 
+if TYPE_CHECKING:  # where no jobs can be, nothing of them is imported
+    from batches_mcp.serve.jobs import SharedJobs
+    from batches_mcp.store.jobs import Jobs
+
 # The revision that brought links into results; older clients know no such content.
 LINKS_SINCE = "2025-06-18"
 _NOT_FOUND = 404
 
 
-def add(server: Server[Calls], resources: Sequence[ResourcePlan], tools: Sequence[ToolPlan]) -> None:
-    """Let a server list and read these resources, and the dashboard if there is a tool that it shows."""
+def add(
+    server: Server[Calls],
+    resources: Sequence[ResourcePlan],
+    tools: Sequence[ToolPlan],
+    shared_jobs: Jobs | None = None,
+) -> None:
+    """Let a server list and read these resources, and if there is a tool for batches the dashboard, and jobs if any."""
     listed = [_resource(each) for each in resources if not each.variables]
+    patterns = [_template(each) for each in resources if each.variables]
     shows_batches = dashboard.is_served(tools)
-    listing = t.ListResourcesResult(resources=[*listed, *([dashboard.resource()] if shows_batches else [])])
-    templates = t.ListResourceTemplatesResult(
-        resource_templates=[_template(each) for each in resources if each.variables]
-    )
+    jobs: SharedJobs | None = None
+    if shows_batches:
+        listed.append(dashboard.resource())
+        if shared_jobs is not None:
+            from batches_mcp.serve.jobs import LISTED, TEMPLATE, SharedJobs
+
+            jobs = SharedJobs(shared_jobs, [tool for tool in tools if tool.behavior is not None])
+            listed.append(LISTED)
+            patterns.append(TEMPLATE)
+    listing = t.ListResourcesResult(resources=listed)
+    templates = t.ListResourceTemplatesResult(resource_templates=patterns)
     checks = {each.name: ArgumentCheck(each.call) for each in resources if each.call is not None}
 
     async def list_resources(_: ServerRequestContext[Calls], __: t.PaginatedRequestParams) -> t.ListResourcesResult:
@@ -48,6 +65,8 @@ def add(server: Server[Calls], resources: Sequence[ResourcePlan], tools: Sequenc
         calls = context.lifespan_context
         if shows_batches and params.uri == dashboard.URI:
             return t.ReadResourceResult(contents=[dashboard.contents(tools)])
+        if jobs is not None and jobs.reads(params.uri):
+            return _read(calls, params.uri, await attempt("jobs", jobs.content(calls, params.uri, context.request)))
         for resource in resources:
             values = uri.match(resource.uri, params.uri)
             if values is not None:
@@ -55,24 +74,16 @@ def add(server: Server[Calls], resources: Sequence[ResourcePlan], tools: Sequenc
         else:
             raise calls.error(t.INVALID_PARAMS, f"Unknown resource: {excerpt(params.uri, 200)}", {"uri": params.uri})
         if resource.call is None:
-            text = calls.redactor.text(resource.text)
-        else:
-            content = calls.content(
-                resource.call,
-                checks[resource.name],
-                values,
-                context.session.report_progress,
-                context.request,
-            )
-            found = await attempt(f"resource {resource.name}", content)
-            if isinstance(found, ErrorReport):
-                raise _error(calls, params.uri, found)
-            _, text = calls.masked(found)
-        if not result.fits(text):
-            message = f"{excerpt(params.uri, 200)} has {len(text):,} characters, more than one answer may hold."
-            raise calls.error(t.INTERNAL_ERROR, message, {"uri": params.uri})
-        contents = t.TextResourceContents(uri=params.uri, mime_type=resource.mime_type, text=text)
-        return t.ReadResourceResult(contents=[contents])
+            return _contents(calls, params.uri, calls.redactor.text(resource.text), resource.mime_type)
+        content = calls.content(
+            resource.call,
+            checks[resource.name],
+            values,
+            context.session.report_progress,
+            context.request,
+        )
+        found = await attempt(f"resource {resource.name}", content)
+        return _read(calls, params.uri, found, resource.mime_type)
 
     server.add_request_handler("resources/list", t.PaginatedRequestParams, list_resources)
     server.add_request_handler("resources/templates/list", t.PaginatedRequestParams, list_templates)
@@ -92,6 +103,22 @@ def links(
             found = uri.expand(each.uri, values)
             return [t.ResourceLink(uri=found, name=each.name, title=each.title, mime_type=each.mime_type)]
     return []
+
+
+def _read(
+    calls: Calls, read: str, found: dict[str, Any] | ErrorReport, mime_type: str | None = "application/json"
+) -> t.ReadResourceResult:
+    if isinstance(found, ErrorReport):
+        raise _error(calls, read, found)
+    _, text = calls.masked(found)
+    return _contents(calls, read, text, mime_type)
+
+
+def _contents(calls: Calls, read: str, text: str, mime_type: str | None) -> t.ReadResourceResult:
+    if not result.fits(text):
+        message = f"{excerpt(read, 200)} has {len(text):,} characters, more than one answer may hold."
+        raise calls.error(t.INTERNAL_ERROR, message, {"uri": read})
+    return t.ReadResourceResult(contents=[t.TextResourceContents(uri=read, mime_type=mime_type, text=text)])
 
 
 def _error(calls: Calls, read: str, report: ErrorReport) -> Exception:

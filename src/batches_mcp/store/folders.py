@@ -78,6 +78,7 @@ class FolderState:
 
     local: StateFolder
     look_every_s: None = None
+    shared_jobs: None = None
 
     @property
     def names(self) -> NameFiles:

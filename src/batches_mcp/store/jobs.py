@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from batches_mcp.store import job_reading
 from batches_mcp.store.job import Job, JobPart, JobSettings, JobShard, JobState, JobStatus, PartBatch, PartState
+from batches_mcp.store.job_reading import JobCounts, JobDetails
 from batches_mcp.store.postgres import Postgres, Transaction
 
 _FINAL = f"'{PartState.DONE}', '{PartState.FAILED}', '{PartState.CANCELED}'"
@@ -21,9 +23,6 @@ _AS_JSON: Mapping[str, Any] = {
     "output": dict[str, Any] | None,
     "batches": tuple[PartBatch, ...],
 }
-# The batches of the parts of a job: as they were made, or as they were collected.
-_MADE = "job_parts, json_array_elements(batches::json) b WHERE job = ?"
-_COLLECTED = "job_parts, json_array_elements(output::json->'batches') b WHERE job = ?"
 _STATES: Mapping[type, Callable[[str], Any]] = {Job: JobState, JobPart: PartState}
 
 Row = TypeVar("Row", Job, JobShard, JobPart)
@@ -175,30 +174,34 @@ class Jobs:
     def status(self, job_id: str) -> JobStatus | None:
         """How a job stands."""
         with self.database.transaction() as db:
-            found = _select(db, Job, "jobs", "id = ?", job_id)
-            if not found:
-                return None
-            sums = (
-                "SELECT state, count(*), sum(rows), sum(succeeded), sum(failed), sum(estimate_usd), "
-                "count(estimate_usd) FROM job_parts WHERE job = ? GROUP BY state ORDER BY state"
+            return next(iter(job_reading.statuses(db, _select(db, Job, "jobs", "id = ?", job_id))), None)
+
+    def newest(
+        self, accounts: Collection[str], limit: int, team: str | None, *, all_teams: bool = False
+    ) -> list[tuple[Job, JobStatus]]:
+        """The newest jobs of some accounts that a team pays for, or of no team if that is None, or of all teams."""
+        whose = f"account IN ({', '.join('?' * len(accounts))})" if accounts else "FALSE"
+        whose += "" if all_teams else " AND settings::json->>'team' IS NOT DISTINCT FROM ?::text"
+        with self.database.transaction() as db:
+            values = (*accounts, *(() if all_teams else (team,)), limit)
+            found = _select(db, Job, "jobs", f"{whose} ORDER BY created_s DESC, id LIMIT ?", *values)
+            return list(zip(found, job_reading.statuses(db, found), strict=True))
+
+    def details(self, job: Job, most_batches: int, most_notes: int) -> JobDetails:
+        """How a job stands, with what is known beyond the numbers."""
+        with self.database.transaction() as db:
+            [status] = job_reading.statuses(db, [job])
+            return JobDetails(
+                status,
+                tuple(job_reading.batches(db, job.id, most_batches)),
+                tuple(job_reading.causes(db, job.id)),
+                tuple(job_reading.notes(db, job.id, most_notes)),
             )
-            lines = list(db.execute(sums, (job_id,)))
-            [(batches,)] = db.execute(f"SELECT count(DISTINCT b->>'id') FROM {_MADE}", (job_id,))  # noqa: S608
-            each = f"SELECT DISTINCT b->>'batch_id', (b->>'cost_usd')::float FROM {_COLLECTED}"  # noqa: S608
-            costs = [row[1] for row in db.execute(each, (job_id,))]
-        parts = {str(line[0]): int(line[1]) for line in lines}
-        rows, succeeded, failed, estimate, priced = (sum(line[at] or 0 for line in lines) for at in range(2, 7))
-        return JobStatus(
-            id=job_id,
-            state=found[0].state,
-            rows=int(rows),
-            succeeded=int(succeeded),
-            failed=int(failed),
-            parts=parts,
-            batches=int(batches),
-            estimate_usd=round(float(estimate), 6) if parts and priced == sum(parts.values()) else None,
-            cost_usd=round(sum(costs), 6) if costs and None not in costs else None,
-        )
+
+    def counts(self) -> JobCounts:
+        """How many jobs and parts there are in each state, whoever's they are."""
+        with self.database.transaction() as db:
+            return job_reading.counts(db)
 
     def states(self, job_id: str) -> set[PartState]:
         """The states that parts of a job are in."""

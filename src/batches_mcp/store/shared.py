@@ -16,6 +16,7 @@ from batches_mcp.store import migrations
 from batches_mcp.store.answers import Answers
 from batches_mcp.store.files import KEPT_S as FILES_KEPT_S
 from batches_mcp.store.folders import AccountFolder, FolderState
+from batches_mcp.store.jobs import Jobs
 from batches_mcp.store.lease import Lease
 from batches_mcp.store.objects import Objects
 from batches_mcp.store.postgres import Postgres, Transaction
@@ -158,6 +159,10 @@ class SharedState:
     @property
     def names(self) -> DatabaseNames:
         return DatabaseNames(self.database)
+
+    @property
+    def shared_jobs(self) -> Jobs:
+        return Jobs(self.database)
 
     def account(self, name: str) -> SharedAccount:
         return SharedAccount(self, name)

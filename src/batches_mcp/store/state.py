@@ -18,6 +18,7 @@ from batches_mcp.core.state import StateFolder
 if TYPE_CHECKING:  # what is kept in bulk is imported when it is asked for
     from batches_mcp.store.answers import Answers
     from batches_mcp.store.files import ResultFiles
+    from batches_mcp.store.jobs import Jobs
     from batches_mcp.store.kept import KeptRequests
     from batches_mcp.store.spools import Spools
 
@@ -117,6 +118,10 @@ class State(Protocol):
     @property
     def look_every_s(self) -> float | None:
         """How often to look for what others left behind; None: when a server starts is enough."""
+
+    @property
+    def shared_jobs(self) -> Jobs | None:
+        """The jobs that workers on any machines carry out; None where no others could have any."""
 
     def account(self, name: str) -> AccountState: ...
 
