@@ -72,7 +72,7 @@ PURE = (
     "tools.about", "tools.asked", "tools.cursor", "tools.page", "tools.totals", "tools.view",
     "job.steps",
     "cluster.steps",
-    "serve.incoming", "serve.openapi",
+    "serve.incoming", "serve.minify", "serve.openapi",
     "cli.ocsf",
     "hosts.jsonc", "hosts.launch",
 )  # fmt: skip

@@ -39,13 +39,17 @@ URI = "ui://batches/dashboard.html"
 
 @dataclass
 class Host:
-    """A host with MCP Apps: `tab` is the browser's, `frame` the dashboard's, `client` its connection to our server."""
+    """A host with MCP Apps: `tab` is the browser's, `frame` the dashboard's, `client` its connection to our server.
+
+    It lets the page read resources only if it `reads` them.
+    """
 
     tab: Any
     client: Client
     theme: str = "light"
     variables: dict[str, str] = field(default_factory=dict)
     most_height: int | None = None
+    reads: bool = True
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -101,6 +105,8 @@ class Host:
             assert message["jsonrpc"] == "2.0"
             if message.get("method") == "tools/call":
                 assert message["params"].keys() == {"name", "arguments"}
+            elif message.get("method") == "resources/read":
+                assert message["params"].keys() == {"uri"}
             elif "method" in message:
                 Draft202012Validator(SCHEMAS[DEFINITIONS[message["method"]]]).validate(kind)
             else:
@@ -111,6 +117,11 @@ class Host:
         """The answer to a call of the page's."""
         called = await self.client.call_tool(name, arguments)
         return called.model_dump(by_alias=True, mode="json", exclude_none=True)
+
+    async def read(self, uri: str) -> dict[str, Any]:
+        """The answer to a read of the page's."""
+        found = await self.client.read_resource(uri)
+        return found.model_dump(by_alias=True, mode="json", exclude_none=True)
 
     async def _answer(self, text: str) -> str:
         message = json.loads(text)
@@ -138,6 +149,10 @@ class Host:
             case "tools/call":
                 params = message["params"]
                 return json.dumps(await self.reply(params["name"], params["arguments"]))
+            case "resources/read" if self.reads:
+                return json.dumps(await self.read(message["params"]["uri"]))
+            case "resources/read":
+                return json.dumps({"error": {"code": -32601, "message": "Method not found"}})
             case _:
                 return "{}"
 

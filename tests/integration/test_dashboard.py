@@ -14,14 +14,21 @@ import httpx2
 import mcp.types as t
 import pytest
 from jsonschema import Draft202012Validator
+from mcp import MCPError
 from mcp.client.client import Client
 
+from batches_mcp import language
+from batches_mcp.core.settings import BatchSettings
+from batches_mcp.language.compile import compile_server
 from batches_mcp.sandbox import Sandbox
 from batches_mcp.serve import dashboard
+from batches_mcp.serve.minify import SHORT
+from batches_mcp.tools.behaviors import behaviors, contributions
 from tests.support.contrast import GRAPHICS, TEXT, contrast
 from tests.support.creates import made_by_another
 from tests.support.servers import (
     CANCEL,
+    CAPABILITY,
     CREATE,
     LIST,
     RESULTS,
@@ -101,9 +108,23 @@ async def test_tools_that_tell_of_batches_are_linked_to_a_page_that_is_listed_an
     assert (capabilities.extensions or {}) == ({"io.modelcontextprotocol/ui": {}} if era == "auto" else {})
 
 
-async def test_the_page_is_small_and_needs_nothing_from_elsewhere() -> None:
+def page_of(*, jobs: bool) -> str:
+    """The page as hosts get it, of a server that has jobs or none."""
+    table = behaviors(BatchSettings())
+    plan = compile_server(language.read(CAPABILITY), NOWHERE, contributions=contributions(table))
+    return dashboard.contents(plan.tools, jobs=jobs).text
+
+
+async def test_a_server_without_a_database_has_the_page_without_jobs() -> None:
     async with Client(server_for(NOWHERE)) as client:
-        html = (await read(client)).text
+        assert (await read(client)).text.count("batches://jobs") == 0
+        with pytest.raises(MCPError, match="Unknown resource: batches://jobs"):
+            await client.read_resource("batches://jobs")
+
+
+@pytest.mark.parametrize("jobs", [False, True], ids=["without jobs", "with jobs"])
+def test_the_page_is_small_and_needs_nothing_from_elsewhere(jobs: bool) -> None:
+    html = page_of(jobs=jobs)
     assert len(html.encode()) <= 16 * 1024
     assert "@@" not in html
     page = Page(html)
@@ -111,18 +132,51 @@ async def test_the_page_is_small_and_needs_nothing_from_elsewhere() -> None:
     assert not [name for name in attributes if name.startswith("on") or name in {"src", "href", "style", "action"}]
     code = "".join(page.texts["script"])
     assert not re.search(r"\beval\b|new Function|innerHTML|outerHTML|insertAdjacent|document\.write|import\(", code)
-    assert "://" not in html.replace(URI, "")
+    assert "://" not in html.replace(URI, "").replace("batches://jobs", "")
     assert "fetch(" not in html
 
 
-async def test_nothing_but_layout_is_left_out_of_the_page() -> None:
-    source = (ROOT / "src" / "batches_mcp" / "serve" / "dashboard.html").read_text("utf-8")
-    script = re.sub(r"^ *//.*\n", "", source[source.index("(() => {") :], flags=re.MULTILINE)
-    async with Client(server_for(NOWHERE)) as client:
-        html = (await read(client)).text
-    # Strings stand there as they were written, and code as far as it is not spaces.
-    assert [each for each in re.findall(r'"[^"\n]*"', script) if each not in html] == []
-    assert re.sub(r"\s", "", script.replace("@@server@@", "")) in re.sub(r"\s", "", html)
+def test_the_page_that_is_sent_says_what_its_source_says() -> None:
+    script = _script()
+    html, _ = dashboard.browser_page((), None, jobs=True)
+    sent = html[html.index("(()=>{") : html.rindex("</script>")]
+    # Texts stand there as they were written.
+    assert re.findall(r'"[^"\n]*"', sent) == re.findall(r'"[^"\n]*"', script)
+    assert _texts(sent) == _texts(script)
+    # With names in full again, so does the code, as far as it is not blanks and a block's last semicolon.
+    letters = {letter: name for name, letter in SHORT.items()}
+    assert [letters.get(each, each) for each in _tokens(sent)] == [
+        "let" if each == "const" else each for each in _tokens(script)
+    ]
+
+
+def _script() -> str:
+    """All of the page's script as it was written, but for comments."""
+    folder = ROOT / "src" / "batches_mcp" / "serve"
+    source = (folder / "dashboard.html").read_text("utf-8")
+    for name in ("jobs", "server"):
+        source = source.replace(f"@@{name}@@", (folder / f"dashboard_{name}.js").read_text("utf-8"))
+    script = source[source.index("(() => {") : source.rindex("</script>")]
+    return re.sub(r"^ *//.*\n", "", script, flags=re.MULTILINE)
+
+
+def _texts(script: str) -> list[str]:
+    """The templates of a script, without the values in them."""
+    return [re.sub(r"\$\{[^}]*\}", "${}", each) for each in re.findall(r"`[^`]*`", script)]
+
+
+def _tokens(script: str) -> list[str]:
+    """The words and signs of a script, those within templates too, but for semicolons that end a block."""
+    code = re.sub(r";(?=\s*\})", "", re.sub(r'"[^"\n]*"', '""', script))
+    code = re.sub(r"`[^`]*`", lambda found: " ".join(re.findall(r"\$\{[^}]*\}", found[0])), code)
+    return re.findall(r"[A-Za-z_$][\w$]*|\d[\w.]*|\+\+|--|[^\w\s]", code)
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_names_that_are_shortened_are_no_members(name: str) -> None:
+    code = re.sub(r'"[^"\n]*"', '""', _script())
+    assert not re.search(rf"\{{ {name}(,| \}})|, {name} \}}|(?<![{{,] )\b{name}\b\s*:", code)
+    assert SHORT[name] not in _tokens(code)
 
 
 # Backgrounds of hosts in their light and dark themes; the page's own is transparent.

@@ -94,7 +94,7 @@ async def test_jobs_are_read_as_the_shell_tells_them(cluster: Cluster) -> None:
                 batch_id = one["message_batches"][0]["id"]
                 assert (await read(client, f"batch://{batch_id}"))["id"] == batch_id
                 [cause] = (await read(client, f"{JOBS}/{failing}"))["causes"]
-                assert (cause["type"], cause["rows"]) == ("not_found_error", 12)
+                assert (cause["type"], cause["count"], cause["retryable"]) == ("not_found_error", 12, False)
                 assert cause["custom_id"].startswith("r000000000-")
 
 

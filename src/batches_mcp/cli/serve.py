@@ -222,7 +222,8 @@ def _serve_http(
 
         routes = approvals.routes(lambda: running[-1], tools, prepared.redactor)
         access = replace(doors.access, audit=audit, routes=routes)
-    return http.run(server, settings, tools, find, port, say, ways, readiness, app, access, prepared.limits)
+    jobs = prepared.state.shared_jobs is not None
+    return http.run(server, settings, tools, find, port, say, ways, readiness, app, access, prepared.limits, jobs=jobs)
 
 
 def _ways_on(prepared: Ready) -> WaysOn:

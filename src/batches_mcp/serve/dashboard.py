@@ -19,6 +19,7 @@ import mcp.types as t
 from batches_mcp import __version__
 from batches_mcp.core.plan import BehaviorName, Feed, ToolPlan
 from batches_mcp.core.settings import Admission
+from batches_mcp.serve.minify import minified
 
 URI = "ui://batches/dashboard.html"
 # The extension of MCP and the kind of HTML that hosts with MCP Apps know (ext-apps, 2026-01-26).
@@ -29,12 +30,6 @@ _RESOURCE_META: Mapping[str, Any] = {"ui": {"prefersBorder": True}}
 # What the page shows the answers of.
 _SHOWN = frozenset({BehaviorName.SUBMIT, BehaviorName.STATUS, BehaviorName.LIST, BehaviorName.RESULTS})
 _CALLED = (_SHOWN | {BehaviorName.CANCEL}) - {BehaviorName.SUBMIT}
-
-# What only those who read the page's source need: indentation and comments, and spaces around operators and in styles.
-_LAYOUT = re.compile(r"^ *(?://.*\n)?|^\n", re.MULTILINE)
-_SPACED = re.compile(r" ([-+*=<>?:]|[=!]==|=>|&&|\|\||\?\?|[+-]=|[<>]=) (?![.=])")
-_STYLE = re.compile(r"(?<=<style>).*?(?=</style>)", re.DOTALL)
-_SPACES = re.compile(r"\s*([{};,])\s*|(?<=:) ")
 
 # Where the page calls its server, if it is not told another place.
 _ENDPOINT = "mcp"
@@ -64,17 +59,23 @@ def resource() -> t.Resource:
     )
 
 
-def contents(tools: Sequence[ToolPlan]) -> t.TextResourceContents:
-    """The page as it is read by hosts, in whose frame it runs."""
-    return t.TextResourceContents(uri=URI, mime_type=MIME_TYPE, text=_page(tools), _meta=dict(_RESOURCE_META))
+def contents(tools: Sequence[ToolPlan], *, jobs: bool = False) -> t.TextResourceContents:
+    """The page as it is read by hosts, in whose frame it runs; it shows `jobs` where the server has any."""
+    text = _page(tools, jobs=jobs)
+    return t.TextResourceContents(uri=URI, mime_type=MIME_TYPE, text=text, _meta=dict(_RESOURCE_META))
 
 
 def browser_page(
-    tools: Sequence[ToolPlan], asked: Admission | None, path: str = _ENDPOINT, approvals: str | None = None
+    tools: Sequence[ToolPlan],
+    asked: Admission | None,
+    path: str = _ENDPOINT,
+    approvals: str | None = None,
+    *,
+    jobs: bool = False,
 ) -> tuple[str, Mapping[str, str]]:
     """The page that calls this server itself, at `path`, and its headers; `asked` is what callers have to show.
 
-    `approvals` is where those are answered, if there are any.
+    `approvals` is where those are answered, if there are any; it shows `jobs` where the server has any.
     """
     typed = asked is not None and asked.scheme != SENT_BY_BROWSERS
     http = {"header": asked.header, "scheme": asked.scheme, "name": asked.name} if asked and typed else {}
@@ -82,7 +83,7 @@ def browser_page(
         http["approvals"] = approvals
     if path != _ENDPOINT:
         http["path"] = path
-    page = _page(tools, http)
+    page = _page(tools, http, jobs=jobs)
     policy = (
         f"default-src 'none'; style-src {_source('style', page)}; script-src {_source('script', page)}; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -95,13 +96,14 @@ def browser_page(
     }
 
 
-def _page(tools: Sequence[ToolPlan], http: Mapping[str, str] | None = None) -> str:
+def _page(tools: Sequence[ToolPlan], http: Mapping[str, str] | None = None, *, jobs: bool = False) -> str:
     here = files(__package__)
     page = here.joinpath("dashboard.html").read_text("utf-8")
-    server = "" if http is None else here.joinpath("dashboard_server.js").read_text("utf-8")
+    for name, wanted in (("jobs", jobs), ("server", http is not None)):
+        more = here.joinpath(f"dashboard_{name}.js").read_text("utf-8") if wanted else ""
+        page = page.replace(f"@@{name}@@", more)
     config = {"version": __version__, "tools": _groups(tools), "http": http}
-    page = _STYLE.sub(lambda style: _SPACES.sub(r"\1", style[0]), page.replace("@@server@@", server))
-    return _SPACED.sub(r"\1", _LAYOUT.sub("", page)).replace("@@config@@", encoded(config))
+    return minified(page).replace("@@config@@", encoded(config))
 
 
 def encoded(value: Any) -> str:

@@ -30,11 +30,11 @@ function server({ header, scheme, name, path = "mcp", approvals }) {
   const answer = await fetch(approvals, { headers: carried() });
   waiting = answer.ok ? (await answer.json()).approvals : null;
  };
- const reply = async (id, answer) => {
+ const reply = async (id, given) => {
   busy = true;
   wait();
   try {
-   const said = await fetch(`${approvals}/${id}`, { method: "POST", headers: carried(), body: JSON.stringify({ answer }) });
+   const said = await fetch(`${approvals}/${id}`, { method: "POST", headers: carried(), body: JSON.stringify({ answer: given }) });
    error = said.ok ? "" : cut((await said.json()).error.message);
    await look();
   } catch (failure) { error = failure.message }
@@ -55,7 +55,7 @@ function server({ header, scheme, name, path = "mcp", approvals }) {
     clamped(what(each)), clamped(`${plain(each.principal)}, team ${plain(each.team)}`), count(each.rows),
     each.estimate_usd == null ? "not known" : `up to ${dollars(each.estimate_usd)}`, answers(each),
    ])),
-   nav(tools.list && button("All batches", list), button("Refresh", again), ...steps),
+   nav(batches(), button("Refresh", again), ...steps),
   );
  }
  return { request, approvals: () => waiting && button(`Approvals: ${count(waiting.length)}`, wait) };

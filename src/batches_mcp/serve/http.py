@@ -74,15 +74,18 @@ def app(
     ready: Readiness,
     access: Access | None = None,
     verifier: Callable[[], Verifier] | None = None,
+    *,
+    jobs: bool = False,
 ) -> ASGIApp:
     """The ASGI application: the MCP endpoint, files with results, the dashboard and the probes behind the gate.
 
-    With `access` the doors of a service are behind the gate; `verifier` is theirs.
+    With `access` the doors of a service are behind the gate; `verifier` is theirs. The dashboard shows `jobs` if there
+    may be any.
     """
     asked = settings.asked if access is None else _ANY_CREDENTIAL
     door = (KEY_PATH if access is not None and access.keys else PATH).removeprefix("/")
     waiting = None if access is None else APPROVALS_PATH.removeprefix("/")
-    shown = [Route(_DASHBOARD_PATH, partial(_dashboard, tools, asked, door, waiting), methods=["GET"])]
+    shown = [Route(_DASHBOARD_PATH, partial(_dashboard, tools, asked, door, waiting, jobs), methods=["GET"])]
     has_page = dashboard.is_served(tools)
     inner = server.streamable_http_app(
         streamable_http_path=PATH,
@@ -122,10 +125,12 @@ def run(
     rest: RestApp | None = None,
     access: Access | None = None,
     limits: Limits = LIMITS,
+    *,
+    jobs: bool = False,
 ) -> int:
     """Serve until a signal, whose number is returned; `port` counts when the settings name none.
 
-    What is under way then is ended by the draining of `ready`.
+    What is under way then is ended by the draining of `ready`. The dashboard shows `jobs` if there may be any.
 
     Raises:
         ServeError: an address cannot be bound.
@@ -134,7 +139,9 @@ def run(
     requests = OpenRequests(ready.draining)
     verifiers: list[Verifier] = []
     verifier = (lambda: verifiers[0]) if access is not None and access.rules is not None else None
-    application: ASGIApp = Ending(app(server, settings, tools, find, ways, ready, access, verifier), requests)
+    application: ASGIApp = Ending(
+        app(server, settings, tools, find, ways, ready, access, verifier, jobs=jobs), requests
+    )
     with ExitStack() as stack:
         listeners = [stack.enter_context(_listen(settings.host, mcp_port, "--port"))]
         said = f"serving MCP at {_url(listeners[0])}{PATH}"
@@ -265,9 +272,14 @@ async def _health(_: Request) -> JSONResponse:
 
 
 async def _dashboard(
-    tools: Sequence[ToolPlan], asked: Admission | None, path: str, approvals: str | None, _: Request
+    tools: Sequence[ToolPlan],
+    asked: Admission | None,
+    path: str,
+    approvals: str | None,
+    jobs: bool,
+    _: Request,
 ) -> HTMLResponse:
-    page, headers = dashboard.browser_page(tools, asked, path, approvals)
+    page, headers = dashboard.browser_page(tools, asked, path, approvals, jobs=jobs)
     return HTMLResponse(page, headers=dict(headers))
 
 

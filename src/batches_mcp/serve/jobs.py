@@ -27,6 +27,7 @@ from batches_mcp.work import audited
 from batches_mcp.work.account import Account
 from batches_mcp.work.ownership import sees_all
 from batches_mcp.work.reconcile import identify
+from batches_mcp.work.retryable import PASSING
 from batches_mcp.work.runtime import Runtime
 
 URI = "batches://jobs"
@@ -147,7 +148,13 @@ def _detailed(job: Job, details: JobDetails) -> dict[str, Any]:
             for each in details.batches
         ],
         "causes": [
-            {"type": each.type, "message": each.message, "rows": each.count, "custom_id": each.custom_id}
+            {
+                "type": each.type,
+                "message": each.message,
+                "count": each.count,
+                "custom_id": each.custom_id,
+                "retryable": each.type in PASSING,
+            }
             for each in details.causes[:_MOST_CAUSES]
         ],
         "notes": [{"part": part + 1, "note": excerpt(note, _MOST_CHARS)} for part, note in details.notes],

@@ -64,7 +64,7 @@ def add(
     async def read(context: ServerRequestContext[Calls], params: t.ReadResourceRequestParams) -> t.ReadResourceResult:
         calls = context.lifespan_context
         if shows_batches and params.uri == dashboard.URI:
-            return t.ReadResourceResult(contents=[dashboard.contents(tools)])
+            return t.ReadResourceResult(contents=[dashboard.contents(tools, jobs=jobs is not None)])
         if jobs is not None and jobs.reads(params.uri):
             return _read(calls, params.uri, await attempt("jobs", jobs.content(calls, params.uri, context.request)))
         for resource in resources:
