@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -12,9 +13,13 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from batches_mcp.sandbox import Sandbox
+from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
+from batches_mcp.store.job import JobState, PartState
 from tests.e2e.test_stdio import Raw
 from tests.support.creates import requests
+from tests.support.job_cluster import Cluster
+from tests.support.parquet import made
+from tests.support.postgres import url_of
 from tests.support.rest import BATCHES, Served
 from tests.support.scripted import failure, scripted_upstream
 from tests.support.servers import CREATE, LIST, RESULTS, RETRIEVE, environment, running
@@ -39,6 +44,10 @@ LABELS = {
     "batches_mcp_unsettled_creates": set(),
     "batches_mcp_waiting_calls": set(),
     "batches_mcp_lease_lost": set(),
+    "batches_mcp_jobs": {"state"},
+    "batches_mcp_job_parts": {"state"},
+    "batches_mcp_job_parts_ended": {"team", "state"},
+    "batches_mcp_job_rows_collected": {"team", "outcome"},
 }
 
 Values = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
@@ -112,6 +121,43 @@ def test_a_service_counts_what_it_does(sandbox: Sandbox, key: str, tmp_path: Pat
     } <= calls
     assert not [each for each in calls if "made" in "".join(each)]
     assert not [line for line in lines_of(values) if batch_id in line or "search-key" in line]
+
+
+@pytest.mark.shared
+def test_jobs_are_counted_by_servers_and_what_is_done_for_them_by_workers(
+    key: str, postgres: str, job_schema: str, tmp_path: Path
+) -> None:
+    with running_sandbox(process_seconds=0, retry_after_seconds=0, clock=ManualClock()) as sandbox:
+        cluster = Cluster(tmp_path, sandbox, key, url_of(postgres, job_schema))
+        table = cluster.table("a", 12)
+        good, lost = cluster.submit(), cluster.submit("--limit", "6", out="lost")
+        with cluster.jobs() as jobs:
+            assert jobs.move(lost, [JobState.RUNNING], JobState.PAUSED)
+        with cluster.worker("one", *ON):
+            cluster.until(good, "done")
+            # What was planned of a table that is another one now cannot be done.
+            made(table, "SELECT i AS id, 'another' AS body FROM range(9) t(i)")
+            with cluster.jobs() as jobs:
+                assert jobs.move(lost, [JobState.PAUSED], JobState.RUNNING)
+            cluster.until(lost, "failed")
+            match = re.search(r"http://\S+/metrics", cluster.logs())
+            assert match is not None
+            worker = scraped(httpx2.get(match[0], trust_env=False).text)
+        waiting = cluster.submit(out="waiting")
+        with running(["serve", *ON], **cluster.environment("server")) as process:
+            url = process.say_until(r"serving metrics at (http://\S+)")[1]
+            server = scraped(httpx2.get(url, trust_env=False).text)
+    assert waiting not in (good, lost)
+    assert value(worker, "batches_mcp_job_parts_ended_total", team="", state="done") == 3
+    assert value(worker, "batches_mcp_job_parts_ended_total", team="", state="failed") == 2
+    assert value(worker, "batches_mcp_job_rows_collected_total", team="", outcome="succeeded") == 12
+    assert value(worker, "batches_mcp_job_rows_collected_total", team="", outcome="failed") == 0
+    assert value(worker, "batches_mcp_jobs", state="done") == value(worker, "batches_mcp_jobs", state="failed") == 1
+    states = {state: value(server, "batches_mcp_jobs", state=state) for state in JobState}
+    assert {state: number for state, number in states.items() if number != 0} == {"done": 1, "failed": 1, "running": 1}
+    parts = {state: value(server, "batches_mcp_job_parts", state=state) for state in PartState}
+    assert {state: number for state, number in parts.items() if number != 0} == {"done": 3, "failed": 2, "waiting": 2}
+    assert not [line for line in lines_of(server) + lines_of(worker) if good in line]
 
 
 def lines_of(values: Values) -> list[str]:

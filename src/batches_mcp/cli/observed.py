@@ -46,7 +46,8 @@ def with_metrics(prepared: Ready, address: str, callers: Sequence[Running]) -> R
     def waiting() -> int:
         return callers[-1].runtime.forward.upstream.waiting if callers else 0
 
-    gauges = Gauges(open_now, waiting, lambda: prepared.state.leases_lost)
+    jobs = prepared.state.shared_jobs
+    gauges = Gauges(open_now, waiting, lambda: prepared.state.leases_lost, None if jobs is None else jobs.counts)
     metrics = Metrics(gauges, [tool.name for tool in prepared.plan.tools])
     bound = metrics.listen(host, port)
     say(f"serving metrics at http://{f'[{host}]' if ':' in host else host}:{bound}/metrics")

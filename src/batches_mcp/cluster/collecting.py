@@ -108,7 +108,7 @@ def _write(work: PartWork, spools: Sequence[Spool]) -> None:
     except OSError as error:
         raise unusable(work.files.folder, error) from error
     costs_usd = [each.cost_usd for each in found.batches]
-    work.jobs.advance(
+    moved = work.jobs.advance(
         part,
         (PartState.ENDED, PartState.RETRYING),
         state=PartState.DONE,
@@ -117,6 +117,8 @@ def _write(work: PartWork, spools: Sequence[Spool]) -> None:
         failed=found.failed,
         cost_usd=None if None in costs_usd else sum(filter(None, costs_usd)),
     )
+    for observer in work.account.upstream.observers if moved else ():
+        observer.part_ended(settings.team, PartState.DONE, found.succeeded, found.failed)
 
 
 def _remove_abandoned(work: PartWork) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import anyio
@@ -206,7 +207,10 @@ class Tasks:
     async def _give_up(self, job: Job, part: JobPart, note: str) -> float:
         log.error("job %s, part %d: %s", job.id, part.number + 1, note)
         before = (part.state,)
-        await anyio.to_thread.run_sync(lambda: self.jobs.advance(part, before, state=PartState.FAILED, note=note))
+        failed = partial(self.jobs.advance, part, before, state=PartState.FAILED, note=note)
+        moved = await anyio.to_thread.run_sync(failed)
+        for observer in self.runtime.forward.upstream.observers if moved else ():
+            observer.part_ended(job.settings.team, PartState.FAILED, 0, 0)
         return 0.0
 
     async def _plan(self, job: Job, number: int) -> None:

@@ -22,3 +22,6 @@ class Observer:
 
     def cost(self, team: str | None, actual_usd: float) -> None:
         """It became known what a batch really cost."""
+
+    def part_ended(self, team: str | None, state: str, succeeded: int, failed: int) -> None:
+        """A part of a job was done or failed; so many rows of it were written by what became of them."""

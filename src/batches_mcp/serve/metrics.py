@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from prometheus_client import (
@@ -28,6 +28,9 @@ from batches_mcp.core.observe import Observer, Tell
 from batches_mcp.serve.operations import BUCKETS_S, Operation, measured
 from batches_mcp.store.open_work import OpenWork
 
+if TYPE_CHECKING:  # where no jobs can be, nothing of them is imported
+    from batches_mcp.store.job_reading import JobCounts
+
 log = logging.getLogger(__name__)
 
 _OPERATION_LABELS = (
@@ -41,11 +44,15 @@ _OPERATION_LABELS = (
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """What is looked up when metrics are asked for, in a thread; `open_work` is None as long as nothing is served."""
+    """What is looked up when metrics are asked for, in a thread; `open_work` is None as long as nothing is served.
+
+    `job_counts` is None where there can be no jobs.
+    """
 
     open_work: Callable[[], OpenWork | None]
     waiting_calls: Callable[[], int]
     leases_lost: Callable[[], int]
+    job_counts: Callable[[], JobCounts] | None = None
 
 
 class Metrics(Observer):
@@ -78,6 +85,18 @@ class Metrics(Observer):
             ["status"],
             registry=registry,
         )
+        self._parts = Counter(
+            "batches_mcp_job_parts_ended",
+            "Parts of jobs that were done or failed.",
+            ["team", "state"],
+            registry=registry,
+        )
+        self._rows = Counter(
+            "batches_mcp_job_rows_collected",
+            "Rows of jobs that were written, by what became of them.",
+            ["team", "outcome"],
+            registry=registry,
+        )
         registry.register(_Looked(gauges))
         ProcessCollector(registry=registry)
 
@@ -101,6 +120,11 @@ class Metrics(Observer):
 
     def cost(self, team: str | None, actual_usd: float) -> None:
         self._cost.labels(team or "", "actual").inc(actual_usd)
+
+    def part_ended(self, team: str | None, state: str, succeeded: int, failed: int) -> None:
+        self._parts.labels(team or "", state).inc()
+        for outcome, rows in (("succeeded", succeeded), ("failed", failed)):
+            self._rows.labels(team or "", outcome).inc(rows)
 
     async def measure(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Middleware of MCP."""
@@ -147,9 +171,25 @@ class _Looked(Collector):
                 "Creates of which it is not known whether they made a batch.",
                 value=found.creates,
             )
+        yield from self._jobs()
         waiting = self.gauges.waiting_calls()
         yield GaugeMetricFamily(
             "batches_mcp_waiting_calls", "Calls of the API that wait for their turn.", value=waiting
         )
         lost = self.gauges.leases_lost()
         yield CounterMetricFamily("batches_mcp_lease_lost", "Leases of this server that had run out.", value=lost)
+
+    def _jobs(self) -> Iterator[Metric]:
+        if self.gauges.job_counts is None:
+            return
+        try:
+            found = self.gauges.job_counts()
+        except CallError as error:
+            log.warning("how many jobs there are cannot be told: %s", error.report.message)
+            return
+        jobs = GaugeMetricFamily("batches_mcp_jobs", "Jobs in the database, by their state.", labels=["state"])
+        parts = GaugeMetricFamily("batches_mcp_job_parts", "Parts of these jobs, by their state.", labels=["state"])
+        for family, numbers in ((jobs, found.jobs), (parts, found.parts)):
+            for state, number in numbers.items():
+                family.add_metric([state], number)
+            yield family
