@@ -1,7 +1,7 @@
 // A host made of the AppBridge of `@modelcontextprotocol/ext-apps`, which speaks for it; what it hears is recorded.
 import { AppBridge, PostMessageTransport } from "@modelcontextprotocol/ext-apps/app-bridge";
 
-const capabilities = { serverTools: {}, updateModelContext: { text: {} }, message: { text: {} } };
+const capabilities = { serverTools: {}, serverResources: {}, updateModelContext: { text: {} }, message: { text: {} } };
 window.sent = [];
 
 window.start = async (html, policy, theme) => {
@@ -16,6 +16,10 @@ window.start = async (html, policy, theme) => {
   bridge.oncalltool = async params => {
     heard("tools/call", params);
     return JSON.parse(await window.answer(JSON.stringify({ method: "tools/call", params })));
+  };
+  bridge.onreadresource = async params => {
+    heard("resources/read", params);
+    return JSON.parse(await window.answer(JSON.stringify({ method: "resources/read", params })));
   };
   bridge.onsizechange = params => {
     heard("ui/notifications/size-changed", params);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,12 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 from mcp.client.client import Client
+
+from batches_mcp.core.settings import DATABASE_URL
+from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
+from tests.support.job_cluster import Cluster
+from tests.support.postgres import url_of
+from tests.support.states import OBJECT_STORE
 
 HERE = Path(__file__).parent
 SCHEMAS: dict[str, Any] = json.loads((HERE / "ext-apps-2.0.4.schema.json").read_text("utf-8"))["$defs"]
@@ -178,3 +184,21 @@ def watched(tab: Any) -> list[str]:
     tab.on("pageerror", lambda error: problems.append(f"error: {error}"))
     tab.on("console", lambda message: problems.extend([f"console: {message.text}"] * (message.type == "error")))
     return problems
+
+
+@pytest.fixture(scope="module")
+def quick_sandbox() -> Iterator[Sandbox]:
+    """One whose batches end at once, for jobs."""
+    with running_sandbox(process_seconds=0, retry_after_seconds=0, clock=ManualClock()) as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(
+    quick_sandbox: Sandbox, key: str, postgres: str, job_schema: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Cluster:
+    """Servers of the test's own process share its state as well."""
+    found = Cluster(tmp_path, quick_sandbox, key, url_of(postgres, job_schema))
+    monkeypatch.setenv(DATABASE_URL, found.database_url)
+    monkeypatch.setenv(OBJECT_STORE, f"file://{tmp_path}/store")
+    return found

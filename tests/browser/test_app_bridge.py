@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mcp.client.client import Client
 from batches_mcp import __version__
 from batches_mcp.sandbox import ManualClock, Sandbox
 from tests.browser.conftest import HERE, POLICY, URI, Host, watched
+from tests.support.job_cluster import Cluster
 from tests.support.servers import CANCEL, CREATE, LIST, RESULTS, RETRIEVE, server_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.hosts]
@@ -56,9 +58,15 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def host(tab: Any, sandbox: Sandbox, key: str, script: Path) -> AsyncIterator[Bridged]:
     await tab.clock.install(time=sandbox.clock.now())
+    async with bridged(tab, sandbox.url, key, script) as found:
+        yield found
+
+
+@asynccontextmanager
+async def bridged(tab: Any, base_url: str, key: str, script: Path) -> AsyncIterator[Bridged]:
     page = script.with_name("host.html")
     page.write_text("<!doctype html><title>A host</title><body></body>")
-    async with Client(server_for(sandbox.url, key)) as client:
+    async with Client(server_for(base_url, key)) as client:
         found = Bridged(tab, client, problems=watched(tab))
         await tab.goto(page.as_uri())
         await tab.add_script_tag(path=script)
@@ -103,6 +111,16 @@ async def test_a_list_leads_to_a_cancel_in_two_steps(host: Bridged) -> None:
     await host.press("Cancel it now")
     await host.until("canceling")
     assert await host.called() == [RETRIEVE, CANCEL]
+
+
+async def test_jobs_are_read_through_the_bridge(tab: Any, cluster: Cluster, script: Path) -> None:
+    cluster.table("a", 5)
+    cluster.submit("--label", "May")
+    async with bridged(tab, cluster.sandbox.url, cluster.key, script) as host:
+        await host.call(LIST, {})
+        await host.press("Jobs: 1")
+        await host.press("May")
+        await host.until("5 rows · 0 succeeded · 0 failed")
 
 
 async def test_themes_heights_and_the_end_are_heard(host: Bridged) -> None:

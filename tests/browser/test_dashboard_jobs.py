@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp.client.client import Client
 
-from batches_mcp.core.settings import DATABASE_URL
-from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
 from tests.browser.conftest import BACKGROUNDS, Host, watched
 from tests.browser.test_dashboard_looks import CONTROLS, HIGHEST, HOSTILE, NOWHERE, SEEN, WIDE, themes, widths
 from tests.support.contrast import GRAPHICS, TEXT, contrast
 from tests.support.job_cluster import Cluster
-from tests.support.postgres import url_of
 from tests.support.servers import LIST, http_server, server_for
-from tests.support.states import OBJECT_STORE
 from tests.support.teams import service
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser]
 
 JOBS = "batches://jobs"
-
-
-@pytest.fixture(scope="module")
-def quick_sandbox() -> Iterator[Sandbox]:
-    """One whose batches end at once."""
-    with running_sandbox(process_seconds=0, retry_after_seconds=0, clock=ManualClock()) as running:
-        yield running
-
-
-@pytest.fixture
-def cluster(
-    quick_sandbox: Sandbox, key: str, postgres: str, job_schema: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Cluster:
-    """Servers of the test's own process share its state as well."""
-    found = Cluster(tmp_path, quick_sandbox, key, url_of(postgres, job_schema))
-    monkeypatch.setenv(DATABASE_URL, found.database_url)
-    monkeypatch.setenv(OBJECT_STORE, f"file://{tmp_path}/store")
-    return found
 
 
 def settings(cluster: Cluster) -> dict[str, Any]:

@@ -7,21 +7,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import mcp.types as t
+import psycopg
 import pytest
 from mcp import MCPError
 from mcp.client.client import Client
 
 from batches_mcp.sandbox import ManualClock, Sandbox, running_sandbox
 from tests.support.job_cluster import Cluster
-from tests.support.postgres import url_of
+from tests.support.postgres import PASSWORD, url_of
 from tests.support.servers import http_server
-from tests.support.teams import Caller, service
+from tests.support.teams import Caller, bearer, door, service
 
 pytestmark = pytest.mark.anyio
 
 JOBS = "batches://jobs"
-INVALID_PARAMS = -32602
+INVALID_PARAMS, INTERNAL_ERROR = -32602, -32603
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +130,20 @@ async def test_jobs_of_another_account_are_not_there(cluster: Cluster) -> None:
 
 
 @pytest.mark.shared
+async def test_a_database_that_cannot_be_used_is_named(cluster: Cluster) -> None:
+    with http_server(**settings(cluster)) as url:
+        async with Client(url) as client:
+            assert (await read(client))["jobs"] == []
+            with psycopg.connect(cluster.database_url) as connection:
+                connection.execute("ALTER TABLE jobs RENAME TO gone")
+            for uri in (JOBS, f"{JOBS}/0123456789ab"):
+                error = await refused(client, uri)
+                assert error.code == INTERNAL_ERROR
+                assert error.data["batches-mcp/error"]["type"] == "state_unusable"
+                assert PASSWORD not in json.dumps([error.message, error.data])
+
+
+@pytest.mark.shared
 def test_a_team_sees_its_own_jobs_and_an_admin_all(cluster: Cluster) -> None:
     cluster.table("a", 5)
     with service(cluster.sandbox.url, cluster.folder, **settings(cluster)) as served:
@@ -141,6 +157,8 @@ def test_a_team_sees_its_own_jobs_and_an_admin_all(cluster: Cluster) -> None:
         def one(key: str, job_id: str) -> dict[str, Any]:
             return Caller(served, key).method("resources/read", uri=f"{JOBS}/{job_id}")
 
+        refusal = httpx2.post(door(served), json={}, headers=bearer("search-approver"))
+        assert (refusal.status_code, "batches:read" in refusal.text) == (403, True)
         assert ids("search-key") == ids("search-two") == [of_team]
         assert ids("ads-key") == ids("ads-reader") == []
         assert ids("boss") == [of_nobody, of_team]
