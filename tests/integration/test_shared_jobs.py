@@ -93,6 +93,11 @@ async def test_jobs_are_read_as_the_shell_tells_them(cluster: Cluster) -> None:
                     (2, 5, "done"),
                     (1, 5, "done"),
                 ]
+                offered = await client.complete(
+                    t.ResourceTemplateReference(uri=f"{JOBS}/{{job_id}}"), {"name": "job_id", "value": done[:4]}
+                )
+                assert done in offered.completion.values
+                assert all(value.startswith(done[:4]) for value in offered.completion.values)
                 batch_id = one["message_batches"][0]["id"]
                 assert (await read(client, f"batch://{batch_id}"))["id"] == batch_id
                 [cause] = (await read(client, f"{JOBS}/{failing}"))["causes"]

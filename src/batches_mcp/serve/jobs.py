@@ -62,6 +62,14 @@ class SharedJobs:
     jobs: Jobs
     tools: Sequence[ToolPlan]
 
+    @property
+    def listed(self) -> t.Resource:
+        return LISTED
+
+    @property
+    def template(self) -> t.ResourceTemplate:
+        return TEMPLATE
+
     def reads(self, read: str) -> bool:
         """Whether a URI is one of jobs."""
         return read == URI or uri.match(_ONE, read) is not None
@@ -82,6 +90,10 @@ class SharedJobs:
             return await (self._all(runtime) if values is None else self._one(runtime, values["job_id"]))
 
         return await calls.draining.call(answer, changes=False)
+
+    async def ids(self, calls: Calls, request: Request | None) -> list[str]:
+        """The ids of the newest jobs that the caller is shown; raises as `content` does."""
+        return [job["id"] for job in (await self.content(calls, URI, request))["jobs"]]
 
     async def _all(self, runtime: Runtime) -> dict[str, Any]:
         caller = runtime.caller

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -33,6 +33,9 @@ from batches_mcp.tools.behaviors import Behavior
 from batches_mcp.tools.behaviors import load as load_answers
 from batches_mcp.work.account import Account
 from batches_mcp.work.runtime import running
+
+if TYPE_CHECKING:
+    from batches_mcp.serve.jobs import SharedJobs
 
 log = logging.getLogger(__name__)
 
@@ -153,11 +156,16 @@ def build_server(
     shows_batches = dashboard.is_served(plan.tools)
     if shows_batches:
         server.extensions[dashboard.EXTENSION] = {}
+    jobs: SharedJobs | None = None
+    if shows_batches and state.shared_jobs is not None:
+        from batches_mcp.serve.jobs import SharedJobs
+
+        jobs = SharedJobs(state.shared_jobs, [tool for tool in plan.tools if tool.behavior is not None])
     if plan.resources or shows_batches:
-        resources.add(server, plan.resources, plan.tools, state.shared_jobs)
+        resources.add(server, plan.resources, plan.tools, jobs)
     if plan.prompts:
         prompts.add(server, plan.prompts)
-    completion.add(server, plan, behaviors)
+    completion.add(server, plan, behaviors, jobs)
     return server
 
 

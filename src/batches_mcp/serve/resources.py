@@ -23,7 +23,6 @@ from batches_mcp.tools.behaviors import Behavior
 
 if TYPE_CHECKING:  # where no jobs can be, nothing of them is imported
     from batches_mcp.serve.jobs import SharedJobs
-    from batches_mcp.store.jobs import Jobs
 
 # The revision that brought links into results; older clients know no such content.
 LINKS_SINCE = "2025-06-18"
@@ -34,21 +33,17 @@ def add(
     server: Server[Calls],
     resources: Sequence[ResourcePlan],
     tools: Sequence[ToolPlan],
-    shared_jobs: Jobs | None = None,
+    jobs: SharedJobs | None,
 ) -> None:
-    """Let a server list and read these resources, and if there is a tool for batches the dashboard, and jobs if any."""
+    """Let a server list and read these resources, the dashboard if there is a tool that it shows, and jobs if any."""
     listed = [_resource(each) for each in resources if not each.variables]
     patterns = [_template(each) for each in resources if each.variables]
     shows_batches = dashboard.is_served(tools)
-    jobs: SharedJobs | None = None
     if shows_batches:
         listed.append(dashboard.resource())
-        if shared_jobs is not None:
-            from batches_mcp.serve.jobs import LISTED, TEMPLATE, SharedJobs
-
-            jobs = SharedJobs(shared_jobs, [tool for tool in tools if tool.behavior is not None])
-            listed.append(LISTED)
-            patterns.append(TEMPLATE)
+    if jobs is not None:
+        listed.append(jobs.listed)
+        patterns.append(jobs.template)
     listing = t.ListResourcesResult(resources=listed)
     templates = t.ListResourceTemplatesResult(resource_templates=patterns)
     checks = {each.name: ArgumentCheck(each.call) for each in resources if each.call is not None}
