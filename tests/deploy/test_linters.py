@@ -68,6 +68,8 @@ def test_helm_lint_finds_nothing_but_a_missing_icon(values: dict[str, Any]) -> N
     FEWEST_VALUES | {"replica": 3},
     FEWEST_VALUES | {"oidc": {"issuer": "http://idp.example.com"}},
     FEWEST_VALUES | {"maxCostUsd": 0},
+    FEWEST_VALUES | {"worker": {"concurrency": 65}},
+    FEWEST_VALUES | {"worker": {"replica": 1}},
 ])  # fmt: skip
 def test_helm_refuses_values_that_the_program_would(wrong: dict[str, Any]) -> None:
     import helm_python
@@ -89,16 +91,20 @@ def test_manifests_fit_the_schemas_of_kubernetes(values: dict[str, Any], version
     import kubernetes_validate
 
     documents = rendered(values)
-    kinds = sorted({*KINDS, *(["Ingress"] if "ingress" in values else [])})
-    assert sorted(document["kind"] for document in documents) == kinds
+    more = [*(["Ingress"] if "ingress" in values else []), *(["Deployment"] if "worker" in values else [])]
+    assert sorted(document["kind"] for document in documents) == sorted([*KINDS, *more])
     for document in documents:
         kubernetes_validate.validate(document, version, strict=True)
 
 
 @pytest.mark.parametrize("values", [FEWEST_VALUES, ALL_VALUES])
 def test_pods_have_no_rights_and_the_time_that_they_need(values: dict[str, Any]) -> None:
-    documents = {document["kind"]: document for document in rendered(values)}
-    pods = [documents[kind]["spec"]["template"]["spec"] for kind in ("Deployment", "Job")]
+    documents = {
+        "Worker" if document["metadata"]["name"].endswith("-worker") else document["kind"]: document
+        for document in rendered(values)
+    }
+    of_pods = [kind for kind in ("Deployment", "Job", "Worker") if kind in documents]
+    pods = [documents[kind]["spec"]["template"]["spec"] for kind in of_pods]
     for pod in pods:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["automountServiceAccountToken"] is False
@@ -124,18 +130,47 @@ def test_pods_have_no_rights_and_the_time_that_they_need(values: dict[str, Any])
     assert grace_s >= pause_s + int(given["BATCHES_MCP_DRAIN"]) + 10
     annotations = documents["Job"]["metadata"]["annotations"]
     assert annotations["helm.sh/hook"] == "pre-install,pre-upgrade"
-    # The job's pod is none of the service's, nor counted for it.
+    # Pods of the job and of workers are none of the service's, nor counted for it.
     chosen = documents["Service"]["spec"]["selector"]
-    assert chosen.items() <= documents["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
-    assert not chosen.items() <= documents["Job"]["spec"]["template"]["metadata"]["labels"].items()
+    for kind in of_pods:
+        labels = documents[kind]["spec"]["template"]["metadata"]["labels"]
+        assert (chosen.items() <= labels.items()) is (kind == "Deployment")
     assert documents["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == chosen
+
+
+def test_workers_are_there_when_they_are_wanted() -> None:
+    def deployments(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        found = rendered(values)
+        return {each["metadata"]["name"]: each["spec"] for each in found if each["kind"] == "Deployment"}
+
+    assert set(deployments(FEWEST_VALUES)) == {"batches-mcp"}
+    found = deployments(ALL_VALUES)
+    service, worker = found["batches-mcp"], found["batches-mcp-worker"]
+    assert worker["replicas"] == 5
+    assert worker["selector"]["matchLabels"].items() <= worker["template"]["metadata"]["labels"].items()
+    [container] = worker["template"]["spec"]["containers"]
+    [serving] = service["template"]["spec"]["containers"]
+    assert container["args"] == ["worker"]
+    given = {each["name"]: each["value"] for each in container["env"]}
+    assert len(given) == len(container["env"]), "a variable is set twice"
+    assert given.pop("BATCHES_MCP_CONCURRENCY") == "8"
+    assert given.items() <= {each["name"]: each["value"] for each in serving["env"]}.items()
+    assert container["envFrom"] == serving["envFrom"]
+    assert container["resources"]["limits"] == {"memory": "4Gi"}
+    [tables] = [each for each in worker["template"]["spec"]["volumes"] if each["name"] == "tables"]
+    assert tables["emptyDir"] == {"sizeLimit": "80Gi"}
+    grace_s = worker["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert grace_s >= int(given["BATCHES_MCP_DRAIN"]) + 10
+    assert "livenessProbe" not in container
 
 
 def test_amounts_reach_the_program_as_it_reads_them() -> None:
     from batches_mcp.cli.flags import cap_usd
 
     for amount in (0.5, 25, 1_500_000):
-        documents = {document["kind"]: document for document in rendered(FEWEST_VALUES | {"maxCostUsd": amount})}
-        [container] = documents["Deployment"]["spec"]["template"]["spec"]["containers"]
-        given = {each["name"]: each["value"] for each in container["env"]}
-        assert cap_usd(None, None, given["BATCHES_MCP_MAX_COST_USD"]) == amount  # type: ignore[arg-type]
+        values = FEWEST_VALUES | {"maxCostUsd": amount, "worker": {"enabled": True}}
+        found = [each["spec"]["template"]["spec"] for each in rendered(values) if each["kind"] == "Deployment"]
+        assert len(found) == 2
+        for pod in found:
+            given = {each["name"]: each["value"] for each in pod["containers"][0]["env"]}
+            assert cap_usd(None, None, given["BATCHES_MCP_MAX_COST_USD"]) == amount  # type: ignore[arg-type]

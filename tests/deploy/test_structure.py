@@ -14,6 +14,7 @@ import yaml
 
 from batches_mcp import __version__
 from batches_mcp.cli import cli
+from batches_mcp.cluster.local import MOST_BYTES
 from batches_mcp.core.settings import DATABASE_URL
 from batches_mcp.core.variables import API_KEY
 from tests.support import deployed
@@ -42,6 +43,11 @@ def flags(name: str) -> set[str]:
     return {text for option in found.params for text in option.opts}
 
 
+def variables(template: str) -> set[str]:
+    """The variables that a template of the chart sets."""
+    return set(re.findall(r"name: ([A-Z][A-Z_]+)", (deployed.CHART / "templates" / template).read_text()))
+
+
 def dockerfile(instruction: str) -> list[str]:
     return [arguments for name, arguments in deployed.instructions() if name == instruction]
 
@@ -55,27 +61,29 @@ def test_every_variable_is_read_by_the_command_that_is_given_it() -> None:
     for name in REPLICAS:
         given = {**image_environment(), **services[name]["environment"]}
         assert set(given) <= twins("serve") | SECRETS | LIBRARIES
-    chart = (deployed.CHART / "templates" / "deployment.yaml").read_text()
-    named = set(re.findall(r"name: ([A-Z][A-Z_]+)", chart))
-    assert len(named) > 12
-    assert named <= twins("serve") | SECRETS | LIBRARIES
-    migrate = (deployed.CHART / "templates" / "migrate.yaml").read_text()
-    assert set(re.findall(r"name: ([A-Z][A-Z_]+)", migrate)) == {f"{DATABASE_URL}_FILE"}
+    assert set(services["worker"]["environment"]) <= twins("worker") | SECRETS | LIBRARIES
+    assert set(services["migrate"]["environment"]) <= twins("worker") | SECRETS | LIBRARIES
+    common = variables("_helpers.tpl")
+    assert len(common) > 10
+    assert variables("deployment.yaml") | common <= twins("serve") | SECRETS | LIBRARIES
+    assert variables("worker.yaml") | common <= twins("worker") | SECRETS | LIBRARIES
+    assert variables("worker.yaml")
+    assert variables("migrate.yaml") == {f"{DATABASE_URL}_FILE"}
     for path in [*deployed.files(), ROOT / "docs" / "deploy.md"]:
         ours = set(re.findall(r"\bBATCHES_MCP_[A-Z_]+[A-Z]", path.read_text()))
-        assert ours <= twins("serve") | SECRETS | {"BATCHES_MCP_TOKEN"}, path
+        assert ours <= twins("serve") | twins("worker") | SECRETS | {"BATCHES_MCP_TOKEN"}, path
 
 
 def test_every_command_and_flag_exists() -> None:
     services = deployed.compose()["services"]
-    for name in (*REPLICAS, "migrate"):
+    for name in (*REPLICAS, "worker", "migrate"):
         command, *more = services[name]["command"]
         assert {word for word in more if word.startswith("--")} <= flags(command)
     [entrypoint], [command] = dockerfile("ENTRYPOINT"), dockerfile("CMD")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert json.loads(entrypoint)[0] in project["scripts"]
     assert json.loads(command)[0] in cli.list_commands(click.Context(cli))
-    for template in ("deployment", "migrate"):
+    for template in ("deployment", "migrate", "worker"):
         arguments = re.findall(r"args: \[(.*)\]", (deployed.CHART / "templates" / f"{template}.yaml").read_text())
         command, *more = arguments[0].split(", ")
         assert set(more) <= flags(command)
@@ -154,7 +162,7 @@ def test_images_have_tags_and_ours_is_this_version() -> None:
 
 def test_creates_have_the_time_that_they_need() -> None:
     services = deployed.compose()["services"]
-    for name in REPLICAS:
+    for name in (*REPLICAS, "worker"):
         drain_s = int(services[name]["environment"]["BATCHES_MCP_DRAIN"])
         assert drain_s >= 600
         assert seconds(services[name]["stop_grace_period"]) >= drain_s + 10
@@ -167,7 +175,10 @@ def test_creates_have_the_time_that_they_need() -> None:
         re.findall(r"add .Values.drainSeconds (\d+)", chart),
         re.findall(r"sleep: {seconds: (\d+)}", chart),
     )
+    worker = (deployed.CHART / "templates" / "worker.yaml").read_text()
+    [beyond_for_workers] = re.findall(r"add .Values.drainSeconds (\d+)", worker)
     assert values["drainSeconds"] >= 600
+    assert int(beyond_for_workers) >= 10
     assert int(beyond) >= 10 + int(pause)
     annotations = {name.rpartition("/")[2]: value for name, value in values["ingress"]["annotations"].items()}
     assert int(annotations["proxy-read-timeout"]) >= 610
@@ -193,11 +204,27 @@ def test_nginx_streams_and_sends_nothing_twice() -> None:
 
 def test_services_have_no_more_rights_than_they_need() -> None:
     services = deployed.compose()["services"]
-    for name in (*REPLICAS, "migrate", "nginx", "idp"):
+    for name in (*REPLICAS, "worker", "migrate", "nginx", "idp"):
         assert services[name]["read_only"] is True
         assert services[name]["cap_drop"] == ["ALL"]
         assert services[name]["security_opt"] == ["no-new-privileges:true"]
     assert [port.split(":")[0] for service in services.values() for port in service.get("ports", [])] == ["127.0.0.1"]
+
+
+def test_any_number_of_workers_have_the_state_of_the_replicas_and_a_folder_of_their_own() -> None:
+    services = deployed.compose()["services"]
+    worker, replica = services["worker"], services["replica-1"]
+    assert worker["environment"].items() <= replica["environment"].items()
+    for shared in ("image", "secrets", "env_file"):
+        assert worker[shared] == replica[shared]
+    # A published port, a name or a named volume would be the same for all of them.
+    assert not {"ports", "container_name", "hostname"} & set(worker)
+    assert worker["volumes"] == ["/state"]
+    # The image's asks for a port that only servers listen at.
+    assert worker["healthcheck"] == {"disable": True}
+    values = yaml.safe_load((deployed.CHART / "values.yaml").read_text())
+    room = values["worker"]["tables"]["sizeLimit"]
+    assert int(room.removesuffix("Gi")) << 30 >= 2 * MOST_BYTES
 
 
 def test_secrets_are_named_and_never_held() -> None:

@@ -39,6 +39,13 @@ ALL_VALUES: dict[str, Any] = {
     "hosts": ["batches.example.com", "batches.internal"],
     "maxCostUsd": 1500,
     "drainSeconds": 900,
+    "worker": {
+        "enabled": True,
+        "replicas": 5,
+        "concurrency": 8,
+        "tables": {"sizeLimit": "80Gi"},
+        "resources": {"limits": {"memory": "4Gi"}},
+    },
     "ingress": {"enabled": True, "className": "nginx", "tlsSecret": "tls"},
     "serviceAccount": {"annotations": {"example.com/role": "batches"}},
     "env": {"BATCHES_MCP_WAIT_CAP": "30"},
