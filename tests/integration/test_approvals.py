@@ -247,7 +247,7 @@ def test_at_a_shell(search: Caller) -> None:
     assert late.code == 1
     assert f"{approval_id} is denied by shell:" in late.err
     unknown = shell("approvals", "approve", "approval_none")
-    assert (unknown.code, "there is no create approval_none that waits" in unknown.err) == (1, True)
+    assert (unknown.code, "nothing with the id approval_none waits" in unknown.err) == (1, True)
     assert search.call(CREATE, requests=dear("shell"))[0]["type"] == "approval_denied"
 
 

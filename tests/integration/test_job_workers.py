@@ -25,6 +25,7 @@ from tests.support.job_process import STEPS
 from tests.support.objects import object_server
 from tests.support.parquet import made
 from tests.support.postgres import url_of
+from tests.support.teams import Caller, service
 
 KEYS = ["id", "state", "rows", "succeeded", "failed", "parts", "batches", "estimate_usd", "cost_usd"]
 
@@ -476,27 +477,170 @@ def test_a_team_pays_for_its_job_by_its_own_key_and_under_its_caps(cluster: Clus
     assert found == [("search", "batches-mcp job", True)]
 
 
-@pytest.mark.shared
-def test_a_batch_that_needs_an_approval_waits_for_it(cluster: Cluster) -> None:
+def lead_of(cluster: Cluster) -> Cluster:
+    """Somebody else at a shell."""
+    return replace(cluster, more={**cluster.more, "LOGNAME": "lead"})
+
+
+def with_limit(cluster: Cluster, over_batches: float) -> tuple[str, ...]:
+    """The flags for a team that spends up to the price of so many batches of five rows without an approval."""
+    trial = cluster.submit("--limit", "5", out="trial")
+    batch_usd = cluster.status(trial)["estimate_usd"]
+    cluster.run("job", "cancel", trial, code=0)
     boss = f"{{name: boss, sha256: '{hash_of('any key')}', team: search, scopes: [batches:read, batches:approve]}}"
-    (cluster.folder / "teams.yaml").write_text(f"teams:\n  search: {{approve_over_usd: 0.00000001}}\nkeys:\n- {boss}\n")
+    team = f"search: {{approve_over_usd: {batch_usd * over_batches:.9f}}}"
+    (cluster.folder / "teams.yaml").write_text(f"teams:\n  {team}\nkeys:\n- {boss}\n")
+    return "--teams", "teams.yaml"
+
+
+def waiting(cluster: Cluster) -> list[dict[str, Any]]:
+    return list(json.loads(cluster.run("approvals", "list", "--json", code=0).out))
+
+
+def audited(cluster: Cluster, event: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in cluster.run("audit", code=0).out.splitlines()]
+    return [each for each in found if each["event"] == event]
+
+
+@pytest.mark.shared
+def test_a_job_that_may_cost_much_waits_for_one_approval(cluster: Cluster) -> None:
     cluster.table("a", 10)
-    job_id = cluster.submit("--teams", "teams.yaml", "--team", "search")
-    with cluster.worker("one", "--teams", "teams.yaml"):
-        cluster.until_it(job_id, lambda _: len(_waiting(cluster)) == 2)
-        approved, denied = _waiting(cluster)
-        cluster.run("approvals", "approve", approved, code=0)
-        cluster.run("approvals", "deny", denied, code=0)
+    cluster.table("b", 10, "'wor ' || i")
+    teams = with_limit(cluster, over_batches=2)
+    job_id = cluster.submit(*teams, "--team", "search")
+    [asked] = waiting(cluster)
+    assert (asked["job"], asked["rows"], asked["batches"], asked["models"]) == (job_id, 20, 4, "claude-haiku-5-5")
+    assert asked["estimate_usd"] == cluster.status(job_id)["estimate_usd"] > asked["over_usd"]
+    assert f"job {job_id}" in "".join(cluster.run("approvals", "list", code=0).out.decode().split("\n"))
+    # Whoever submitted the job does not approve it.
+    own = cluster.run("approvals", "approve", asked["id"], code=1)
+    assert "your own request" in own.err
+    with cluster.worker("one", *teams), cluster.worker("two", *teams):
+        noted = cluster.until_it(job_id, lambda _: all(part.note for part in cluster.parts(job_id)))
+        assert noted["parts"] == {"prepared": 4}
+        assert asked["id"] in cluster.run("job", "status", job_id).out.decode()
+        assert cluster.creates == 0
+        lead_of(cluster).run("approvals", "approve", asked["id"], code=0)
+        found = cluster.until(job_id, "done")
+    assert (found["succeeded"], found["batches"], cluster.creates) == (20, 4, 4)
+    assert waiting(cluster) == []
+    answers = [(each["outcome"], each.get("reason")) for each in audited(cluster, "approval")]
+    assert answers == [("asked", None), ("refused", "own_request"), ("approved", None)]
+    creates = audited(cluster, "create")
+    assert {(each["door"], each["request_id"]) for each in creates} == {("job", job_id)}
+    assert {each["outcome"] for each in creates} == {"begun", "sent", "accepted"}
+    assert {(each["approval_id"], each["approver"].partition("@")[0]) for each in creates} == {
+        (asked["id"], "shell:lead")
+    }
+
+
+@pytest.mark.shared
+def test_a_job_that_was_denied_fails_and_asks_anew_when_it_is_submitted_again(cluster: Cluster) -> None:
+    cluster.table("a", 40)
+    teams = with_limit(cluster, over_batches=2)
+    job = (*teams, "--team", "search")
+    job_id = cluster.submit(*job)
+    with cluster.worker("one", *teams):
+        [asked] = waiting(cluster)
+        lead_of(cluster).run("approvals", "deny", asked["id"], code=0)
         found = cluster.until(job_id, "failed")
-    assert found["parts"] == {"done": 1, "failed": 1}
-    assert cluster.creates == 1
-    assert "approval_denied" in cluster.run("job", "status", job_id).out.decode()
-    audit = [json.loads(line) for line in cluster.run("audit", code=0).out.splitlines()]
-    assert {(each["door"], each["request_id"]) for each in audit if each["event"] == "create"} == {("job", job_id)}
+        assert found["parts"] == {"failed": 8}
+        assert cluster.creates == 0
+        shown = cluster.run("job", "status", job_id, code=1).out.decode()
+        assert "shell:lead" in shown
+        assert "denied the job" in shown
+        assert waiting(cluster) == []
+        assert cluster.submit(*job) == job_id
+        [again] = waiting(cluster)
+        assert again["id"] != asked["id"]
+        lead_of(cluster).run("approvals", "approve", again["id"], code=0)
+        assert cluster.until(job_id, "done")["succeeded"] == 40
+    assert cluster.creates == 8
 
 
-def _waiting(cluster: Cluster) -> list[str]:
-    return [each["id"] for each in json.loads(cluster.run("approvals", "list", "--json", code=0).out)]
+@pytest.mark.shared
+def test_a_job_within_the_limit_of_its_team_asks_nobody(cluster: Cluster) -> None:
+    cluster.table("a", 10)
+    teams = with_limit(cluster, over_batches=3)
+    job_id = cluster.submit(*teams, "--team", "search")
+    with cluster.worker("one", *teams):
+        assert cluster.until(job_id, "done")["succeeded"] == 10
+    assert waiting(cluster) == []
+    assert audited(cluster, "approval") == []
+
+
+@pytest.mark.shared
+def test_a_job_that_is_canceled_asks_nobody_any_more(cluster: Cluster) -> None:
+    cluster.table("a", 10)
+    teams = with_limit(cluster, over_batches=1)
+    job_id = cluster.submit(*teams, "--team", "search")
+    assert [each["job"] for each in waiting(cluster)] == [job_id]
+    cluster.run("job", "cancel", job_id, code=0)
+    with cluster.worker("one", *teams):
+        cluster.until(job_id, "canceled")
+        cluster.until_it(job_id, lambda _: not waiting(cluster))
+    assert cluster.creates == 0
+    assert audited(cluster, "approval")[-1]["reason"] == "job_ended"
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("step", ["prepared", "claimed", "about to be sent whole", "may be sent whole", "answered"])
+def test_a_worker_that_is_killed_sends_nothing_twice_or_unapproved(cluster: Cluster, step: str) -> None:
+    cluster.table("a", 10)
+    cluster.table("b", 10, "'wor ' || i")
+    teams = with_limit(cluster, over_batches=2)
+    job_id = cluster.submit(*teams, "--team", "search")
+    [asked] = waiting(cluster)
+    approve = ("approvals", "approve", asked["id"])
+    if step != "prepared":
+        lead_of(cluster).run(*approve, code=0)
+    with cluster.worker("one", *teams, die=step) as one:
+        assert one.wait(60) == -signal.SIGKILL
+    leases_run_out(cluster)
+    with cluster.worker("two", *teams):
+        if step == "prepared":
+            cluster.until_it(job_id, lambda _: all(part.note for part in cluster.parts(job_id)))
+            assert cluster.creates == 0
+            lead_of(cluster).run(*approve, code=0)
+        found = done(cluster, job_id)
+    assert (found["succeeded"], found["batches"], cluster.creates) == (20, 4, 4)
+    assert waiting(cluster) == []
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("answer", ["approve", "deny"])
+def test_a_job_is_answered_for_at_a_server(cluster: Cluster, answer: str) -> None:
+    cluster.table("a", 5)
+    folder, env = cluster.folder, cluster.environment("server")
+    limit = {"search": {"approve_over_usd": 1e-9}, "ads": {}}
+    with service(cluster.sandbox.url, folder, key=cluster.key, teams=limit, **env) as served:
+        job_id = cluster.submit("--teams", "teams.yaml", "--team", "search")
+        lead = Caller(served, "search-lead")
+        [asked] = lead.approvals()
+        assert (asked["job"], asked["batches"], asked["rows"], asked["may_answer"]) == (job_id, 1, 5, True)
+        assert asked["models"] == "claude-haiku-5-5"
+        assert Caller(served, "ads-approver").approvals() == []
+        with cluster.worker("one", "--teams", "teams.yaml"):
+            reply = lead.answer(asked["id"], answer)
+            assert (reply.status_code, reply.json()["job"]) == (200, job_id)
+            cluster.until(job_id, "done" if answer == "approve" else "failed")
+        assert lead.approvals() == []
+    assert cluster.creates == (answer == "approve")
+
+
+@pytest.mark.shared
+def test_a_limit_that_came_after_the_job_was_submitted_counts_for_it(cluster: Cluster) -> None:
+    cluster.table("a", 10)
+    teams = with_limit(cluster, over_batches=100)
+    job_id = cluster.submit(*teams, "--team", "search")
+    with_limit(cluster, over_batches=1)
+    with cluster.worker("one", *teams):
+        cluster.until_it(job_id, lambda _: all(part.note for part in cluster.parts(job_id)))
+        [asked] = waiting(cluster)
+        assert (asked["job"], asked["batches"]) == (job_id, 2)
+        assert cluster.creates == 0
+        lead_of(cluster).run("approvals", "approve", asked["id"], code=0)
+        assert cluster.until(job_id, "done")["batches"] == 2
 
 
 @pytest.mark.shared

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import click
 from batches_mcp.cli.flags import account_flags, cap_usd, flag, log_level
 from batches_mcp.cli.job_tasks import check_upstream, errors_at_shell, shared_state, tasks_of, teams_in
 from batches_mcp.cli.job_template import read_template
+from batches_mcp.cli.person import person
 from batches_mcp.cli.startup import Ready, ready, say
 from batches_mcp.core.errors import BatchesMcpError, UsageError
 from batches_mcp.core.settings import BatchSettings, Environment, UpstreamSettings
@@ -110,7 +110,7 @@ def submit(
         skip_invalid=skip_invalid,
         max_cost_usd=max_cost_usd,
         label=label,
-        principal=getpass.getuser(),
+        principal=person(),
         team=team,
     )
     with ready(upstream, environment, log_level, batch, teams=found) as prepared, errors_at_shell(prepared):

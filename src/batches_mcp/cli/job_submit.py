@@ -16,6 +16,7 @@ from batches_mcp.cli.display import usd, waiting
 from batches_mcp.cli.run_words import tell
 from batches_mcp.cli.startup import say
 from batches_mcp.core.text import count
+from batches_mcp.store.entry import rfc3339
 from batches_mcp.store.job import JobSettings, JobShard, JobState
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ async def submitted(tasks: Tasks, settings: JobSettings, *, as_json: bool) -> in
     else:
         say(f"job {job.id} was submitted before, and goes on")
     await submission.start(tasks, job, parts if job.state is JobState.PLANNING else ())
+    if job.state is not JobState.DONE and (approval := await submission.ask(tasks, job)) is not None:
+        tell(
+            f"It waits until {rfc3339(approval.expires_s)} for somebody else's approval ({approval.id}), since team "
+            f"{approval.team} spends up to {usd(approval.over_usd)} without one; its workers then go on."
+        )
     if as_json:
         status = await anyio.to_thread.run_sync(tasks.jobs.status, job.id)
         assert status is not None  # noqa: S101 - it was just begun

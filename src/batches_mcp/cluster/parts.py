@@ -20,15 +20,17 @@ from batches_mcp.cluster.canceling import cancel_batch, withdraw
 from batches_mcp.cluster.part_work import PartWork, silent
 from batches_mcp.cluster.prepare import prepare as written
 from batches_mcp.cluster.steps import poll_after_s
-from batches_mcp.core.errors import CallError, ErrorReport, InvalidArguments, Retry
+from batches_mcp.core.errors import CallError, InvalidArguments
 from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.requests.reading import unpacked
+from batches_mcp.store.entry import JobTotal
 from batches_mcp.store.job import JobState, PartBatch, PartState
 from batches_mcp.store.kept import Copy, KeptRequests
 from batches_mcp.work.deliver import OutgoingCreate
 from batches_mcp.work.intake import Body, take
 from batches_mcp.work.learn import learn
-from batches_mcp.work.refusals import QUEUE_FULL, unpriced
+from batches_mcp.work.ownership import approve_over_usd
+from batches_mcp.work.refusals import DENIED, QUEUE_FULL, unpriced, waits_for_approval
 from batches_mcp.work.retry import retried
 from batches_mcp.work.retryable import PASSING
 from batches_mcp.work.send import CreateRules, submit
@@ -136,7 +138,14 @@ async def send_again(work: PartWork) -> float:
         if body is None or not await _affordable(work, body):
             await work.advance(PartState.RETRYING, state=PartState.ENDED, settled=True)
             return 0.0
-        batch = await _create(work, body, latest.id)
+        try:
+            batch = await _create(work, body, latest.id)
+        except CallError as error:
+            if error.report.type != DENIED:
+                raise
+            # What there is of them is paid, and is written.
+            await work.advance(PartState.RETRYING, state=PartState.ENDED, settled=True, note=error.report.message)
+            return 0.0
     batches = (*part.batches, PartBatch(batch.id, body.rows))
     await work.advance(PartState.RETRYING, state=PartState.SUBMITTED, batches=batches)
     return 0.0
@@ -161,9 +170,16 @@ async def _create(work: PartWork, body: Body, parent: str | None) -> Batch:
         label=job.settings.label or f"job {job.id}",
         part=part.number + 1,
         parent=parent,
+        job_id=job.id,
     )
     outgoing = OutgoingCreate(account.tool, {"requests": []}, body.copy.path, about)
-    rules = CreateRules(attach=True, certain=True, cap_usd=work.cap_usd, queue_requests=job.settings.queue_requests)
+    rules = CreateRules(
+        attach=True,
+        certain=True,
+        cap_usd=work.cap_usd,
+        queue_requests=job.settings.queue_requests,
+        job=await _total(work),
+    )
     try:
         with ExitStack() as stack:
             sent = await submit(account, outgoing, rules, silent, stack, math.inf)
@@ -172,10 +188,17 @@ async def _create(work: PartWork, body: Body, parent: str | None) -> Batch:
             # Some of what is counted may have ended, of which nobody has asked.
             await learn(account, (await account.batches.page(_LIST_LIMIT)).batches)
         raise
-    if sent.batch is None:
-        message = "its batch waits for somebody else's approval."
-        raise CallError(ErrorReport("pending_approval", message, "Ask again.", Retry.HELPS, account.limits.ask_again_s))
+    if sent.pending is not None:
+        raise waits_for_approval(sent.pending, account.limits)
+    assert sent.batch is not None  # noqa: S101 - it was waited for
     return sent.batch
+
+
+async def _total(work: PartWork) -> JobTotal | None:
+    """All that the job is to send, where that may need an approval."""
+    if approve_over_usd(work.account.runtime.caller) is None:
+        return None
+    return await anyio.to_thread.run_sync(work.jobs.total, work.job)
 
 
 async def _written(work: PartWork, path: Path, write: Write) -> Body:

@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 from batches_mcp.core.errors import ErrorReport, Retry
 from batches_mcp.store.job import JobState, PartState
+from batches_mcp.work.refusals import DENIED
 
 # Parts whose bodies are written before there is room in the queue, of each job.
 AHEAD = 4
@@ -92,7 +93,7 @@ def is_permanent(report: ErrorReport) -> bool:
     """
     if report.retry is not Retry.USELESS:
         return False
-    if report.type in ("input_changed", "approval_denied"):
+    if report.type in ("input_changed", DENIED):
         return True
     if report.status in (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY):
         return True

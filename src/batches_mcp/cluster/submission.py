@@ -22,8 +22,10 @@ from batches_mcp.cluster.steps import Action, Task
 from batches_mcp.cluster.tasks import Tasks
 from batches_mcp.core.errors import CallError, ErrorReport, UsageError
 from batches_mcp.requests.cost import dollars
+from batches_mcp.store.entry import Approval, ClaimRules, Draft
 from batches_mcp.store.job import STANDING_STILL, Job, JobPart, JobSettings, JobShard, JobState
-from batches_mcp.work.ownership import caps_of
+from batches_mcp.work.audited import origin_of
+from batches_mcp.work.ownership import approve_over_usd, caps_of, in_name_of
 from batches_mcp.work.reconcile import identify
 from batches_mcp.work.refusals import in_words, unpriced
 
@@ -212,6 +214,27 @@ async def start(tasks: Tasks, job: Job, parts: Sequence[JobPart]) -> None:
     elif job.state in STANDING_STILL:
         await anyio.to_thread.run_sync(tasks.jobs.move, job.id, STANDING_STILL, JobState.RUNNING)
     await tasks.go_on(job.id)
+
+
+async def ask(tasks: Tasks, job: Job) -> Approval | None:
+    """Have somebody asked to approve a job that may cost more than its team spends without; what it then waits for.
+
+    Workers would ask the same, with the first batch.
+
+    Raises:
+        StateUnusable: the database cannot be used.
+    """
+    account = tasks.account(job)
+    caller, records = account.runtime.caller, account.records()
+    assert records is not None  # noqa: S101 - there is a ledger
+    rules = ClaimRules(
+        approve_over_usd=approve_over_usd(caller),
+        open_approvals=account.limits.open_approvals,
+        origin=origin_of(account),
+        job=await anyio.to_thread.run_sync(tasks.jobs.total, job),
+    )
+    draft = in_name_of(caller, Draft(job.id, 0, 0, estimate_usd=0.0, job_id=job.id))
+    return await anyio.to_thread.run_sync(records.ledger.approvals.ask_for_job, draft, rules)
 
 
 def _over(most_usd: float, cap: str, advice: str) -> CallError:

@@ -24,12 +24,13 @@ from batches_mcp.cluster.steps import AHEAD, Action, Task, is_permanent, next_ac
 from batches_mcp.core.errors import CallError, UnreadableFile
 from batches_mcp.core.plan import ToolPlan
 from batches_mcp.core.redact import Redactor
+from batches_mcp.store.approvals import Approvals
 from batches_mcp.store.entry import Origin
 from batches_mcp.store.job import Job, JobPart, JobShard, JobState, PartState
 from batches_mcp.store.jobs import Jobs
 from batches_mcp.store.shared import SharedState
 from batches_mcp.work.account import Account
-from batches_mcp.work.refusals import COST_CAP, QUEUE_FULL
+from batches_mcp.work.refusals import COST_CAP, DENIED, PENDING, QUEUE_FULL
 from batches_mcp.work.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -190,10 +191,12 @@ class Tasks:
         except CallError as error:
             report = error.report
             note = self.redactor.text(report.what())
+            if report.type == DENIED:
+                await anyio.to_thread.run_sync(self.jobs.give_up, job.id, note)
             if is_permanent(report):
                 return await self._give_up(job, part, note)
             asked_s = report.retry_after_s
-            if report.type in (QUEUE_FULL, COST_CAP):
+            if report.type in (QUEUE_FULL, COST_CAP, PENDING):
                 log.info("job %s, part %d: %s", job.id, part.number + 1, note)
                 await anyio.to_thread.run_sync(self.jobs.waits, part, note)
                 return pause_s(_WAITS, asked_s, self.runtime.limits.job_pause_s)
@@ -242,6 +245,8 @@ class Tasks:
         failed = next((part for part in found if part.state is PartState.FAILED), None)
         error_text = None if failed is None else f"part {failed.number + 1}: {failed.note}"
         await anyio.to_thread.run_sync(self.jobs.move, job.id, [job.state], final, error_text)
+        approvals = Approvals(self.state.account(job.account).database())
+        await anyio.to_thread.run_sync(approvals.withdraw_job, job.id)
 
 
 def _internal(error: Exception) -> str:

@@ -84,7 +84,9 @@ class _Approvals:
             raise
         records = account.records()
         assert records is not None  # noqa: S101 - it has approvals
-        if found.state is Answer.DENIED:
+        if found.job_id is not None:
+            pass  # its workers go on
+        elif found.state is Answer.DENIED:
             await anyio.to_thread.run_sync(records.drop, found.body)
         elif found.state is Answer.APPROVED:
             await self._sent(account, found)

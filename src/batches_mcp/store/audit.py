@@ -89,6 +89,8 @@ def claimed(db: Any, draft: Draft, claim: Claim, rules: ClaimRules, approval: Ap
             about = {"outcome": "held", "reason": "create_unsettled", "entry": entry.key}
         case Waiting() if rules.approval_id is not None:
             return
+        case Waiting(waiting) if waiting.job_id is not None and waiting.state is Answer.PENDING:
+            return
         case Waiting(waiting):
             outcome = "refused" if waiting.state is Answer.DENIED else "held"
             about = {"outcome": outcome, "reason": f"approval_{waiting.state}", "approval_id": waiting.id}

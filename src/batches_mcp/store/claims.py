@@ -55,17 +55,10 @@ def claim(
     approval = _approval(db, draft, rules)
     if approval is None and rules.approval_id is not None:
         raise LookupError(f"the approval {rules.approval_id} is gone")
-    if approval is None or approval.state is not Answer.APPROVED:
-        against = Waiting(approval) if approval is not None else _no_room(db, draft, upstream, rules)
-        if against is None and rules.unconfirmed:
-            against = Unconfirmed()
-        elif against is None and _needs_approval(draft, rules):
-            waiting = approvals.count_open(db, draft.team)
-            enough = waiting >= rules.open_approvals
-            against = TooManyWaiting(waiting) if enough else Waiting(approvals.ask(db, draft, rules))
-        if against is not None:
-            audit.claimed(db, draft, against, rules)
-            return against
+    against = _against(db, draft, upstream, rules, approval)
+    if against is not None:
+        audit.claimed(db, draft, against, rules)
+        return against
     about = {field.name: getattr(draft, field.name) for field in fields(Draft)}
     times = {"started_s": upstream.now_s, "since_s": upstream.newest_s, "newest_id": upstream.newest_id}
     begun = Begun(insert(db, **about, state=State.SENDING, owner=owner, **times))
@@ -81,6 +74,22 @@ def refused(db: Any, entry: Entry, state: State = State.REFUSED, reason: str | N
     if entry.principal is not None:
         approvals.given_back(db, entry.key)
         audit.followed(db, entry, "not_sent" if state is State.REFUSED else str(state), reason)
+
+
+def _against(db: Any, draft: Draft, upstream: Baseline, rules: ClaimRules, approval: Approval | None) -> Claim | None:
+    """What keeps a create from being begun, of which there is no other."""
+    if approval is not None and not approval.grants:
+        return Waiting(approval)
+    if approval is not None and rules.job is None:
+        return None  # its cost has been reserved
+    against = _no_room(db, draft, upstream, rules)
+    if against is None and rules.unconfirmed:
+        return Unconfirmed()
+    if against is None and approval is None and rules.needs_approval(draft):
+        waiting = approvals.count_open(db, draft.team)
+        enough = waiting >= rules.open_approvals
+        return TooManyWaiting(waiting) if enough else Waiting(approvals.ask(db, draft, rules))
+    return against
 
 
 def _in_the_way(
@@ -110,19 +119,16 @@ def _in_the_way(
     return None if changed is None else Changed(changed)
 
 
-def _needs_approval(draft: Draft, rules: ClaimRules) -> bool:
-    limit_usd = rules.approve_over_usd
-    return limit_usd is not None and (draft.estimate_usd is None or draft.estimate_usd > limit_usd)
-
-
 def _approval(db: Any, draft: Draft, rules: ClaimRules) -> Approval | None:
     """The approval that a create has, waits for, or was denied."""
     if rules.approval_id is not None:
         approvals.expire(db)
         return approvals.find(db, rules.approval_id)
-    if not _needs_approval(draft, rules):
+    if not rules.needs_approval(draft):
         return None
     approvals.expire(db)
+    if rules.job is not None:
+        return approvals.of_job(db, draft, rules.job)
     found = approvals.standing(db, draft)
     if found is not None and found.state is Answer.DENIED:
         approvals.denial_told(db, found)

@@ -16,10 +16,10 @@ from batches_mcp.core.errors import ErrorReport, Retry, StateUnusable
 from batches_mcp.core.limits import LIMITS
 from batches_mcp.core.state import state_unusable, unusable
 from batches_mcp.store.entry import DAY_S, Entry, State
-from batches_mcp.store.team_tables import IN_A_FILE
+from batches_mcp.store.team_tables import IN_A_FILE, JOBS_IN_A_FILE
 
 _PAUSE_S = 0.02
-_VERSION = 4
+_VERSION = 5
 
 _COLUMNS = ", ".join(field.name for field in fields(Entry))
 SCHEMA = """
@@ -55,7 +55,14 @@ ALTER TABLE creates ADD COLUMN client TEXT;
 ALTER TABLE creates ADD COLUMN team TEXT
 """
 _UPGRADES = {
-    version: f"{tables};{IN_A_FILE}" for version, tables in {0: SCHEMA, 1: _FROM_1, 2: _FROM_2, 3: "SELECT 1"}.items()
+    version: f"{tables};{JOBS_IN_A_FILE}"
+    for version, tables in {
+        0: f"{SCHEMA};{IN_A_FILE}",
+        1: f"{_FROM_1};{IN_A_FILE}",
+        2: f"{_FROM_2};{IN_A_FILE}",
+        3: IN_A_FILE,
+        4: "SELECT 1",
+    }.items()
 }
 
 

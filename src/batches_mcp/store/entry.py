@@ -52,7 +52,8 @@ class Draft:
     `content` identifies its requests and betas, however they are written; `body` names the copy of its exact bytes.
     `estimate_usd` is the most it may cost, None when that is not known. A part of a source that makes several batches
     is one of `parts`, and `source_hash` identifies all of the source's requests. `principal`, `client` and `team` say
-    who makes it; None where a server does not tell its callers apart.
+    who makes it; None where a server does not tell its callers apart. `job_id` is that of the job whose batch it makes,
+    which workers carry out.
     """
 
     content: str
@@ -70,6 +71,7 @@ class Draft:
     principal: str | None = None
     client: str | None = None
     team: str | None = None
+    job_id: str | None = None
 
 
 class Window(StrEnum):
@@ -107,6 +109,8 @@ class ClaimRules:
     `approval_id` is that of the approval by which it is begun, whatever the caps are by now. With `queue_requests`, no
     more requests of the account than that may be in progress, unless the create's are the only ones.
 
+    A create of a `job` waits for that of the whole job, and is begun as long as there is room in what was approved.
+
     No more than `open_approvals` of a team wait at a time. `repeats` tells that a duplicate will be `repeated`.
     `origin` is the call that it is made for.
     """
@@ -123,6 +127,29 @@ class ClaimRules:
     approval_id: str | None = None
     open_approvals: int = LIMITS.open_approvals
     origin: Origin | None = None
+    job: JobTotal | None = None
+
+    def needs_approval(self, draft: Draft) -> bool:
+        """Whether a create, or the job that it is of, may cost more than may be spent without an approval."""
+        limit_usd = self.approve_over_usd
+        estimate_usd = draft.estimate_usd if self.job is None else self.job.estimate_usd
+        return limit_usd is not None and (estimate_usd is None or estimate_usd > limit_usd)
+
+
+@dataclass(frozen=True, slots=True)
+class JobTotal:
+    """All that a job is to send: so many `requests` in so many `batches`, for these models.
+
+    `estimate_usd` is the most they may cost, None when that is not known. `source` names the job's input.
+    """
+
+    id: str
+    requests: int
+    batches: int
+    estimate_usd: float | None
+    source: str
+    label: str | None = None
+    models: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +162,10 @@ class Origin:
 
 
 class Answer(StrEnum):
-    """What has become of a create that needs an approval.
+    """What has become of a create that needs an approval, or of a job.
 
-    PENDING and APPROVED are open, until they expire: their cost is reserved. One that is USED has its entry in the
-    ledger; one that is REJECTED was approved, but something else stood against it.
+    PENDING and APPROVED are open, until they expire: a create's cost is reserved. One that is USED has its entry in the
+    ledger, or those of a job's first batches; one that is REJECTED was approved, but something else stood against it.
     """
 
     PENDING = "pending"
@@ -156,6 +183,9 @@ class Approval(Draft):
     `over_usd` is what it may cost more than, `again` tells that it may be a duplicate. Its requests are `kept` before
     it is shown to anybody. Who asked for it is `told` once that it was denied. `entry` is the key of the create in the
     ledger that was begun by it.
+
+    That of a job has the job's id as its `content`, and its batches as `parts`; `models` are those it asks. It lets
+    creates of the job begin up to its `estimate_usd`, and has no `entry`.
     """
 
     id: str = ""
@@ -172,6 +202,12 @@ class Approval(Draft):
     tool: str = ""
     door: str | None = None
     request_id: str | None = None
+    models: str | None = None
+
+    @property
+    def grants(self) -> bool:
+        """Whether a create may be begun by it now."""
+        return self.state is Answer.APPROVED or (self.job_id is not None and self.state is Answer.USED)
 
     @property
     def draft(self) -> Draft:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from batches_mcp.store import job_reading
+from batches_mcp.store.entry import Answer, JobTotal
 from batches_mcp.store.job import Job, JobPart, JobSettings, JobShard, JobState, JobStatus, PartBatch, PartState
 from batches_mcp.store.job_reading import JobCounts, JobDetails
 from batches_mcp.store.postgres import Postgres, Transaction
@@ -82,6 +83,9 @@ class Jobs:
                 _move_parts(db, job_id, [PartState.WAITING], PartState.CANCELED)
             if moved and after is JobState.RUNNING:
                 _move_parts(db, job_id, [PartState.CANCELED, PartState.FAILED], PartState.WAITING)
+                # A job that was denied asks anew.
+                told = "UPDATE account_approvals SET told = TRUE WHERE job_id = ? AND state = ?"
+                db.execute(told, (job_id, Answer.DENIED))
             return moved
 
     def shards(self, job_id: str) -> list[JobShard]:
@@ -163,6 +167,27 @@ class Jobs:
         with self.database.transaction() as db:
             update = "UPDATE job_parts SET failures = failures + ?, note = ? WHERE job = ? AND number = ?"
             db.execute(update, (failures, note, part.job, part.number))
+
+    def total(self, job: Job) -> JobTotal:
+        """All that a job is to send."""
+        sums = (
+            "SELECT count(*), coalesce(sum(requests), 0), sum(estimate_usd), count(estimate_usd) FROM (SELECT "
+            "(plan::json->>'requests')::bigint AS requests, estimate_usd FROM job_parts WHERE job = ?) p "
+            "WHERE requests > 0"
+        )
+        models = "SELECT DISTINCT json_object_keys(plan::json->'models') FROM job_shards WHERE job = ? ORDER BY 1"
+        with self.database.transaction() as db:
+            [(batches, requests, usd, priced)] = db.execute(sums, (job.id,))
+            named = ", ".join(str(model) for (model,) in db.execute(models, (job.id,)))
+        estimate_usd = round(float(usd or 0.0), 6) if priced == batches else None
+        about = (job.settings.url, job.settings.label, named)
+        return JobTotal(job.id, int(requests), int(batches), estimate_usd, *about)
+
+    def give_up(self, job_id: str, note: str) -> None:
+        """Nothing more of a job may be sent: fail the parts of which nothing was begun."""
+        with self.database.transaction() as db:
+            update = "UPDATE job_parts SET state = ?, note = ? WHERE job = ? AND state = ?"
+            db.execute(update, (PartState.FAILED, note, job_id, PartState.WAITING))
 
     def committed_usd(self, job_id: str) -> float:
         """What a job has cost, or may cost as far as that is not known."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from batches_mcp.core.errors import ErrorReport, StateUnusable
 from batches_mcp.store.postgres import Postgres, Transaction
-from batches_mcp.store.team_tables import SHARED
+from batches_mcp.store.team_tables import SHARED, SHARED_JOBS
 
 _COLUMNS = (
     "key, content, body, rows, body_bytes, source, label, part, parts, source_hash, parent, betas, estimate_usd, "
@@ -59,6 +59,12 @@ CREATE TABLE job_parts (
 CREATE INDEX job_parts_state ON job_parts (job, state)
 """,
     SHARED,
+    f"""
+ALTER TABLE account_creates ADD COLUMN job_id TEXT;
+CREATE INDEX account_creates_job ON account_creates (account, job_id);
+CREATE OR REPLACE VIEW creates AS SELECT {_WITH_TEAMS}, job_id FROM account_creates WHERE account = {_ACCOUNT};
+{SHARED_JOBS}
+""",  # noqa: S608 - our own text
 )
 LATEST = len(STEPS)
 

@@ -37,6 +37,11 @@ CREATE TABLE approvals ({APPROVAL_COLUMNS}, PRIMARY KEY (id));
 CREATE INDEX approvals_content ON approvals (content);
 CREATE VIEW clock AS SELECT {_NOW} AS now_s
 """
+JOBS_IN_A_FILE = """
+ALTER TABLE creates ADD COLUMN job_id TEXT;
+ALTER TABLE approvals ADD COLUMN job_id TEXT;
+ALTER TABLE approvals ADD COLUMN models TEXT
+"""
 
 _ACCOUNT = "current_setting('batches_mcp.account')"
 # For a shared database, whose views have the rows of the account that a transaction is for. Decisions that are not a
@@ -55,4 +60,12 @@ CREATE TABLE account_approvals (
 CREATE INDEX account_approvals_content ON account_approvals (account, content);
 CREATE VIEW approvals AS SELECT {names(APPROVAL_COLUMNS)} FROM account_approvals WHERE account = {_ACCOUNT};
 CREATE VIEW clock AS SELECT CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION) AS now_s
+"""  # noqa: S608 - our own text
+
+# A table that approvals of jobs are in as well; `creates` is a view of its own.
+SHARED_JOBS = f"""
+ALTER TABLE account_approvals ADD COLUMN job_id TEXT;
+ALTER TABLE account_approvals ADD COLUMN models TEXT;
+CREATE OR REPLACE VIEW approvals AS
+  SELECT {names(APPROVAL_COLUMNS)}, job_id, models FROM account_approvals WHERE account = {_ACCOUNT}
 """  # noqa: S608 - our own text

@@ -21,6 +21,7 @@ from batches_mcp.api.body import frame
 from batches_mcp.core.errors import CallError, ErrorReport, MissingVariable, Retry, UpstreamError
 from batches_mcp.core.redact import excerpt
 from batches_mcp.requests.reading import unpacked
+from batches_mcp.store.approvals import Approvals
 from batches_mcp.store.entry import (
     Answer,
     Approval,
@@ -94,9 +95,16 @@ async def answer(account: Account, approval_id: str, *, approve: bool) -> Approv
     if approvals is None or found is None or caller is None or not found.kept or not is_shown(caller, found):
         raise absent(approval_id)
     if found.principal == caller.name:
-        await anyio.to_thread.run_sync(approvals.refused, approval_id, caller.name, OWN_REQUEST)
-        raise _own(approval_id)
+        raise await anyio.to_thread.run_sync(refuse_own, approvals, approval_id, caller.name)
     return await anyio.to_thread.run_sync(answered, approvals.answer, approval_id, caller.name, approve)
+
+
+def refuse_own(approvals: Approvals, approval_id: str, approver: str) -> CallError:
+    """Write down that somebody tried to answer their own request; the error that tells them."""
+    approvals.refused(approval_id, approver, OWN_REQUEST)
+    message = f"{approval_id} is your own request, which somebody else has to approve."
+    advice = "Ask somebody else with batches:approve."
+    return CallError(ErrorReport("permission_error", message, advice, status=403, at_shell="Ask somebody else."))
 
 
 def answered(
@@ -218,6 +226,15 @@ def _restored(account: Account, records: Records, approval: Approval, sources: E
     return OutgoingCreate(account.tool, arguments, path, approval.draft)
 
 
+def subject(approval: Approval) -> str:
+    """What an approval is about, in a few words."""
+    about = approval.label or approval.source or "requests of a call"
+    if approval.job_id is None:
+        return about
+    batches = f"{approval.parts or 0:,} batch{'' if approval.parts == 1 else 'es'}"
+    return f"job {approval.job_id}: {batches} for {approval.models}, {about}"
+
+
 def shown(approval: Approval, caller: Principal | None = None) -> dict[str, object]:
     """An approval as it is listed; times are RFC 3339, costs in USD.
 
@@ -232,7 +249,10 @@ def shown(approval: Approval, caller: Principal | None = None) -> dict[str, obje
         "label": approval.label,
         "source": approval.source,
         "part": approval.part,
-        "parts": approval.parts,
+        "parts": approval.parts if approval.job_id is None else None,
+        "job": approval.job_id,
+        "batches": 1 if approval.job_id is None else approval.parts,
+        "models": approval.models,
         "retry_of": approval.parent,
         "rows": approval.rows,
         "estimate_usd": approval.estimate_usd,
@@ -248,11 +268,6 @@ def absent(approval_id: str) -> CallError:
     """The error for an approval that is not there, or none of the caller's business."""
     message = f"there is no create {excerpt(approval_id, 100)} that waits for your approval."
     return CallError(ErrorReport("not_found_error", message, "List what waits, and take an id from there.", status=404))
-
-
-def _own(approval_id: str) -> CallError:
-    message = f"{approval_id} is your own request, which somebody else has to approve."
-    return CallError(ErrorReport("permission_error", message, "Ask somebody else with batches:approve.", status=403))
 
 
 def _not_pending(approval: Approval) -> CallError:

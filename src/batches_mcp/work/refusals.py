@@ -17,6 +17,7 @@ from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound, Unk
 
 # The types of errors that say that a create would pass at another time.
 QUEUE_FULL, COST_CAP, COST_UNKNOWN = "queue_full", "cost_cap", "cost_unknown"
+PENDING, DENIED = "pending_approval", "approval_denied"
 
 
 def unsettled(entry: Entry, verdict: Verdict, limits: Limits, error: CallError | None = None) -> CallError:
@@ -195,9 +196,13 @@ def in_words(cap: Cap) -> tuple[str, str, str]:
 
 def denied(approval: Approval) -> CallError:
     """The error for a create that somebody has denied."""
+    if approval.job_id is not None:
+        message = f"{approval.approver} has denied the job ({approval.id})."
+        next_step = "Nothing more of it is sent. To submit it again asks once more."
+        return CallError(ErrorReport(DENIED, message, next_step, status=403, at_shell=next_step))
     message = f"{approval.approver} has denied these {approval.rows:,} requests ({approval.id})."
     next_step = "Nothing was sent. Tell the user; only if they still want it, the same call again asks once more."
-    return CallError(ErrorReport("approval_denied", message, next_step, status=403))
+    return CallError(ErrorReport(DENIED, message, next_step, status=403))
 
 
 def too_many_waiting(waiting: int) -> CallError:
@@ -205,6 +210,13 @@ def too_many_waiting(waiting: int) -> CallError:
     message = f"this create needs an approval, and {waiting:,} of the team wait for one already; no more can be kept."
     next_step = "Nothing was sent. Tell the user to have those answered first; then make the same call again."
     return CallError(ErrorReport("too_many_approvals", message, next_step, status=409))
+
+
+def waits_for_approval(approval: Approval, limits: Limits) -> CallError:
+    """The error for a create of a job that waits for somebody to approve the job."""
+    message = f"the job waits for somebody else's approval ({approval.id}, until {rfc3339(approval.expires_s)})."
+    next_step = f"Have it answered: `batches-mcp approvals approve {approval.id}`, or at the service."
+    return CallError(ErrorReport(PENDING, message, next_step, Retry.HELPS, limits.ask_again_s, at_shell=next_step))
 
 
 def waits(approval: Approval) -> str:

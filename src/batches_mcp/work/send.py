@@ -23,6 +23,7 @@ from batches_mcp.store.entry import (
     Claim,
     ClaimRules,
     Entry,
+    JobTotal,
     Made,
     OverCap,
     QueueFull,
@@ -70,7 +71,8 @@ class CreateRules:
     `attach` takes the batch that was made of the same content before, in place of an error that there is one. Who wants
     to be `certain` is answered with an error as long as a batch only may be the one. `repeats` sends again what
     made a batch that its caller was told of, and nothing that is in doubt. Entries of the ledger up to the key `after`
-    do not count: their content may be sent again. No more than `queue_requests` of the account are in progress.
+    do not count: their content may be sent again. No more than `queue_requests` of the account are in progress. A
+    create of a `job` is approved with that.
     """
 
     again: bool = False
@@ -80,6 +82,7 @@ class CreateRules:
     repeats: bool = False
     after: int = 0
     queue_requests: int | None = None
+    job: JobTotal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,7 @@ async def _begin(
         open_approvals=account.limits.open_approvals,
         origin=origin_of(account),
         queue_requests=rules.queue_requests,
+        job=rules.job,
     )
     while True:
         running = account.runtime.deliveries.find(key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,9 @@ from batches_mcp.store.entry import (
     Claim,
     ClaimRules,
     Draft,
+    JobTotal,
     OverCap,
+    QueueFull,
     State,
     TooManyWaiting,
     Waiting,
@@ -221,3 +224,118 @@ def test_the_audit_outlives_the_ledgers_row(records: Records) -> None:
     records.ledger.drop([claim.entry.key])
     assert records.ledger.get(claim.entry.key) is None
     assert rows(records) == ["create begun"]
+
+
+JOB = JobTotal("job", requests=4, batches=4, estimate_usd=8.0, source="s3://in/*", models="m")
+OF_JOB = replace(ASKING, job=JOB)
+
+
+def part(records: Records, content: str, usd: float = 2.0, **more: Any) -> Claim:
+    """A claim of a batch of the job."""
+    return records.claim(replace(draft(content, usd), job_id="job"), Baseline(NOW_S), replace(OF_JOB, **more))
+
+
+def job_asks(records: Records, content: str, usd: float = 2.0) -> Approval:
+    claim = part(records, content, usd)
+    assert isinstance(claim, Waiting)
+    return claim.approval
+
+
+def begin(records: Records, content: str, usd: float = 2.0, **more: Any) -> Begun:
+    claim = part(records, content, usd, **more)
+    assert isinstance(claim, Begun)
+    return claim
+
+
+def test_one_approval_lets_the_batches_of_a_job_begin_up_to_its_amount(records: Records) -> None:
+    asked_for = job_asks(records, "a")
+    assert (asked_for.job_id, asked_for.rows, asked_for.parts, asked_for.estimate_usd) == ("job", 4, 4, 8.0)
+    assert [each.id for each in records.ledger.approvals.pending()] == [asked_for.id]
+    assert job_asks(records, "b").id == asked_for.id
+    approve(records, asked_for)
+    # It is its workers' to send.
+    assert records.ledger.approvals.approved() == []
+    for content in "abc":
+        begin(records, content)
+    assert state_of(records, asked_for) is Answer.USED
+    further = job_asks(records, "d", usd=3.0)
+    assert further.id != asked_for.id
+    assert (further.rows, further.parts, further.estimate_usd) == (1, 1, 3.0)
+    approve(records, further)
+    begin(records, "d", usd=3.0)
+    assert rows(records) == [
+        "approval asked", "approval approved boss", *["create begun boss"] * 3, "approval asked",
+        "approval approved boss", "create begun boss",
+    ]  # fmt: skip
+
+
+def test_what_a_batch_cost_less_than_estimated_is_there_for_others_of_the_job(records: Records) -> None:
+    approve(records, job_asks(records, "a"))
+    begun = begin(records, "a", usd=8.0)
+    refused = job_asks(records, "b")
+    assert (refused.rows, refused.parts) == (3, 3)
+    records.ledger.accepted(begun.entry.key, Batch.of({"id": "msgbatch_1", "processing_status": "ended"}))
+    records.ledger.cost("msgbatch_1", 5.0)
+    begin(records, "b", usd=3.0)
+
+
+def test_a_batch_of_a_job_that_was_not_made_counts_no_more(records: Records) -> None:
+    approve(records, job_asks(records, "a"))
+    first = begin(records, "a", usd=8.0)
+    records.ledger.settled(first.entry.key, State.REFUSED)
+    begin(records, "a", usd=8.0)
+
+
+def test_a_job_that_was_approved_still_waits_for_room(records: Records) -> None:
+    approve(records, job_asks(records, "a"))
+    # Nothing was reserved for it: others could spend what it waits for.
+    cap = Cap(3.0, team="t")
+    begin(records, "a", caps=(cap,))
+    assert isinstance(part(records, "b", caps=(cap,)), OverCap)
+    assert isinstance(part(records, "b", queue_requests=1), QueueFull)
+
+
+def test_claims_at_the_same_time_stay_within_what_was_approved(records: Records) -> None:
+    approve(records, job_asks(records, "a"))
+    claims: list[Claim] = []
+    each_own = [another(records) for _ in range(6)]
+    threads = [
+        threading.Thread(target=lambda each=each, at=at: claims.append(part(each, f"c{at}")))
+        for at, each in enumerate(each_own)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(type(claim).__name__ for claim in claims) == ["Begun"] * 4 + ["Waiting"] * 2
+    assert len(records.ledger.approvals.pending()) == 1
+
+
+def test_a_job_that_was_denied_stays_so_for_all_of_its_batches(records: Records) -> None:
+    denied = job_asks(records, "a")
+    assert records.ledger.approvals.answer(denied.id, "boss", approve=False)[1]
+    for content in "abab":
+        assert job_asks(records, content).state is Answer.DENIED
+
+
+def test_an_approval_of_a_job_that_nobody_used_for_a_day_expires(records: Records) -> None:
+    asked_for = job_asks(records, "a")
+    approve(records, asked_for)
+    expire(records)
+    assert job_asks(records, "a").id != asked_for.id
+    assert state_of(records, asked_for) is Answer.EXPIRED
+    # One that is used does not: a job takes days.
+    approve(records, job_asks(records, "a"))
+    begin(records, "a")
+    expire(records)
+    begin(records, "b")
+
+
+def test_a_job_of_unknown_price_is_approved_as_a_whole(records: Records) -> None:
+    unknown = replace(OF_JOB, job=replace(JOB, estimate_usd=None))
+    create = replace(draft("a", None), job_id="job")
+    claim = records.claim(create, Baseline(NOW_S), unknown)
+    assert isinstance(claim, Waiting)
+    assert claim.approval.estimate_usd is None
+    approve(records, claim.approval)
+    assert isinstance(records.claim(create, Baseline(NOW_S), unknown), Begun)
