@@ -32,6 +32,12 @@ def read(path: Path, columns: str = "*") -> list[dict[str, Any]]:
     return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
 
 
+def largest_group_bytes(path: Path) -> int:
+    """The size of the largest group of rows, not compressed."""
+    [(found,)] = duckdb.connect().execute(f"SELECT max(row_group_bytes) FROM parquet_metadata('{path}')").fetchall()  # noqa: S608 - a test's own text
+    return int(found)
+
+
 def types(path: Path) -> dict[str, str]:
     """The columns of a file, each with its type."""
     found = duckdb.connect().sql(f"SELECT * FROM read_parquet('{path}')")  # noqa: S608 - a test's own text

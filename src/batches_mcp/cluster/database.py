@@ -5,7 +5,7 @@ Nothing is loaded over the network.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -20,27 +20,29 @@ VERSION = duckdb.__version__
 
 OutOfMemory = duckdb.OutOfMemoryException
 
-# The first is enough for most files. A page of a file that DuckDB wrote may have 100 MB, for which more is taken.
-MEMORY = ("128MB", "256MB", "512MB", "2GB")
+# The first is enough for most files. A page of a file that DuckDB wrote may have 100 MB, which takes 128 MiB at once,
+# and as much again if it can hardly be compressed.
+MEMORY = ("128MB", "256MB", "288MB", "512MB", "2GB")
+# Into which what is read has to fit that is read often.
+LITTLE_MEMORY = "64MB"
 # A group of rows is in memory while it is written; with the default of 122,880 rows it may have hundreds of MB.
-_GROUP_ROWS = 10_240
+GROUP_ROWS = 10_240
 _FETCHED_ROWS = 1_024
 _LEAST_LINE_BYTES = 1 << 20
-_PARQUET = f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_GROUP_ROWS})"
 _MOST_WORDS = 300
 
 
 class Database:
     """A database in memory, of which only the functions are used."""
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, memory: Sequence[str] = MEMORY) -> None:
         self._path, self._name = path, name
-        self._more = list(MEMORY[1:])
+        self._more = list(memory[1:])
         self._connection = duckdb.connect(
             ":memory:",
             config={
                 "threads": 1,
-                "memory_limit": MEMORY[0],
+                "memory_limit": memory[0],
                 "preserve_insertion_order": True,
                 "temp_directory": "",
                 "autoinstall_known_extensions": False,
@@ -49,6 +51,8 @@ class Database:
             },
         )
         self._connection.execute("SET TimeZone = 'UTC'")
+        # It would have a column of a whole group of rows in memory once more; and the files are local.
+        self._connection.execute("SET disable_parquet_prefetching = true")
 
     def __enter__(self) -> Self:
         return self
@@ -69,19 +73,20 @@ class Database:
             while some := found.fetchmany(_FETCHED_ROWS):
                 yield from some
 
-    def copy(self, query: str, path: Path) -> None:
+    def copy(self, query: str, path: Path, group_rows: int = GROUP_ROWS) -> None:
         """Write what a query selects to a Parquet file; what does not fit into memory goes beside it meanwhile.
 
         Raises:
             UnreadableFile: what it reads is damaged.
             OSError: the file cannot be written, or one that it reads is gone.
         """
+        options = f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {group_rows})"
         with self._explained():
             self._connection.execute(f"SET temp_directory = {text(f'{path}.tmp')}")
         while True:
             try:
                 with self._explained(but=duckdb.IOException):
-                    self._connection.execute(f"COPY ({query}) TO {text(str(path))} {_PARQUET}")
+                    self._connection.execute(f"COPY ({query}) TO {text(str(path))} {options}")
                 return
             except duckdb.IOException as error:
                 raise OSError(excerpt(str(error).partition("\n")[0], _MOST_WORDS)) from error

@@ -80,12 +80,15 @@ class ShardFiles:
         return path
 
     def _made(self, shard: Shard, fetched: Path, made: Path) -> Path:
-        """A file with the shard in Parquet: the shard itself, or one of the two that are named."""
+        """A file with the shard in Parquet, without large pages: the shard itself, or one of the two that are named."""
         file = shards.fetch(shard, fetched)
         if not _is_parquet(file, shard.url):
             with self._turn:
                 _convert(file, shard.url, fetched.with_suffix(".lines"), made)
             return made
+        with self._turn:
+            if tables.regrouped(file, shard.url, made):
+                return made
         if file == shard.local and any(mark in str(file) for mark in _WILDCARDS):
             return Path(shutil.copyfile(file, fetched))
         return file

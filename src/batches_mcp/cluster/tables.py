@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from batches_mcp.cluster.columns import PROBLEM, ROW
-from batches_mcp.cluster.database import MEMORY, Database, OutOfMemory, json_lines, name_of, text
+from batches_mcp.cluster.database import (
+    GROUP_ROWS,
+    LITTLE_MEMORY,
+    MEMORY,
+    Database,
+    OutOfMemory,
+    json_lines,
+    name_of,
+    text,
+)
 from batches_mcp.core.errors import UnreadableFile
 from batches_mcp.store.rows import loads
 
 _ROW_NUMBER = "file_row_number"
+# A group of rows that is to be read often has about so much, and at least as many rows as DuckDB reads at a time.
+_GROUP_BYTES = 32_000_000
+_LEAST_GROUP_ROWS = 2_048
 
 
 class Column(NamedTuple):
@@ -134,6 +146,48 @@ def opened(path: Path, name: str) -> Iterator[Table]:
         fields |= {each: name_of(each) for each, _ in own}
         columns = tuple(Column(each, str(kind)) for each, kind in own)
         yield Table(path, name, columns, rows, fields, of_lines, database)
+
+
+def regrouped(source: Path, name: str, path: Path) -> bool:
+    """Write a Parquet file to another in small groups of rows, if it has pages that take much memory to read.
+
+    DuckDB itself writes a column of a group as one page of up to 100 MB, which is in memory twice while it is read. The
+    other file has the same rows and columns. False: there is none, since none is needed, or it would not be the same.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    rows = f"read_parquet({text(str(source))})"
+    groups = (
+        f"SELECT DISTINCT row_group_id, row_group_bytes, row_group_num_rows FROM parquet_metadata({text(str(source))})"  # noqa: S608
+    )
+    with suppress(UnreadableFile), Database(source, name) as database:  # whoever opens it says what is wrong
+        try:
+            found = list(database.rows(groups))
+        except OutOfMemory:
+            return False
+        total_bytes, total_rows = sum(each[1] for each in found), sum(each[2] for each in found)
+        if max((each[1] for each in found), default=0) <= _GROUP_BYTES or _is_read_with_little_memory(source, name):
+            return False
+        group_rows = min(GROUP_ROWS, max(_LEAST_GROUP_ROWS, _GROUP_BYTES * total_rows // total_bytes))
+        database.copy(f"SELECT * FROM {rows}", path, group_rows)  # noqa: S608 - quoted
+        same = database.columns(f"SELECT * FROM {rows}") == database.columns(  # noqa: S608 - quoted
+            f"SELECT * FROM read_parquet({text(str(path))})"  # noqa: S608 - quoted
+        )
+        if same:
+            return True
+    path.unlink(missing_ok=True)
+    return False
+
+
+def _is_read_with_little_memory(source: Path, name: str) -> bool:
+    """Whether the first page of each column is."""
+    try:
+        with Database(source, name, [LITTLE_MEMORY]) as database:
+            list(database.rows(f"SELECT * FROM read_parquet({text(str(source))}) LIMIT 1"))  # noqa: S608 - quoted
+    except OutOfMemory:
+        return False
+    return True
 
 
 def write_selected(source: Path, path: Path, columns: Mapping[str, Sequence[str]], unless: tuple[str, str]) -> None:
