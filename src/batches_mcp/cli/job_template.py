@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from typing import Any
 from batches_mcp.cli.job_input import near_names
 from batches_mcp.core.errors import UnreadableFile, UsageError
 from batches_mcp.core.redact import excerpt
+from batches_mcp.requests.kinds import SEPARATORS, fields, separator_of, suffix
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _EXAMPLE = "--model claude-haiku-5-5 --max-tokens 200 -o answers.csv"
 
 
@@ -44,7 +43,7 @@ def template_of(file: str, flags: RowFlags) -> Mapping[str, Any] | None:
     if flags.prompt is None and flags.template is None:
         if flags.given:
             raise UsageError(f"{_listed(flags.given)}: only with --prompt; for example:\n  {_example(file)}")
-        if _separator(file):
+        if suffix(file) in SEPARATORS:
             raise UsageError(_rows_need_more(file))
         return None
     if flags.prompt is not None and flags.template is not None:
@@ -114,23 +113,17 @@ def _example(file: str) -> str:
     return f'batches-mcp run {name} --prompt "Summarise in one sentence: {{{{{column}}}}}" {_EXAMPLE}'
 
 
-def _separator(file: str) -> str | None:
-    return _SEPARATORS.get(Path(file.removesuffix(".gz")).suffix.lower())
-
-
 def _columns(file: str) -> list[str]:
     """The columns of a file of separated values, as far as its first line shows them."""
-    separator = _separator(file)
-    if separator is None or file.endswith(".gz"):
+    ending = suffix(file)
+    if ending not in SEPARATORS or file.endswith(".gz"):
         return []
     try:
         with Path(file).open(encoding="utf-8-sig") as opened:
             line = opened.readline(1 << 16)
     except (OSError, UnicodeDecodeError):
         return []
-    if separator not in line and ";" in line:
-        separator = ";"
-    return [excerpt(name, 40) for name in next(csv.reader([line], delimiter=separator), [])][:20]
+    return [excerpt(name, 40) for name in fields(line, separator_of(line, ending))][:20]
 
 
 def _listed(names: Sequence[str]) -> str:

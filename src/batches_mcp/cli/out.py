@@ -14,7 +14,7 @@ from typing import BinaryIO, Literal, NamedTuple
 from batches_mcp.cli.startup import Ready
 from batches_mcp.core.errors import ServeError, StateUnusable, UsageError
 from batches_mcp.core.settings import user_state_folder
-from batches_mcp.core.state import StateFolder
+from batches_mcp.core.state import StateFolder, sync_folder
 from batches_mcp.job.intake import JobFolder
 from batches_mcp.job.written import Found, find, note, written
 
@@ -110,7 +110,8 @@ class Out:
             latest = written(unfinished, out, rows=rows, answers=answers, source=self.source, asked=self.asked)
             note(self.folder, latest)
             unfinished.replace(out)
-            _settle(out.parent)
+            with suppress(OSError):  # it is there, if only until a power failure
+                sync_folder(out.parent)
             note(self.folder, latest)  # another process with this job may have noted its own at the same time
             if self.in_sandbox:
                 with suppress(StateUnusable):  # a sandbox needs no state folder
@@ -214,13 +215,3 @@ def replacing(flag: str, path: Path) -> Iterator[BinaryIO]:
 def _streamed(name: str) -> bool:
     """Whether what is written goes to standard output, a pipe or a device, which nothing can be renamed to."""
     return name == "-" or (Path(name).exists() and not Path(name).is_file())
-
-
-def _settle(folder: Path) -> None:
-    """See to it that a rename outlasts a loss of power."""
-    with suppress(OSError):  # Windows opens no folders
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

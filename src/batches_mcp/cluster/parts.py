@@ -42,8 +42,6 @@ _LIST_LIMIT = 100
 _PIECE_BYTES = 1 << 18
 # So long a body that was prepared here stays on this disk as well.
 _UNUSED_S = 3_600.0
-# Shortly after it was created, a batch may be answered 404: https://github.com/anthropics/anthropic-sdk-python/issues/1432
-_SETTLING_S = 60.0
 
 
 async def prepare(work: PartWork) -> float:
@@ -95,7 +93,9 @@ async def poll(work: PartWork) -> float:
     try:
         batch, answer = await account.batches.get(latest.id)
     except CallError as error:
-        if error.report.status != HTTPStatus.NOT_FOUND or await _is_new(work, latest.id):
+        now_s = account.upstream.time_s()
+        is_new = await anyio.to_thread.run_sync(work.records.is_new, latest.id, now_s)
+        if error.report.status != HTTPStatus.NOT_FOUND or is_new:
             raise
         lost = replace(latest, lost=error.report.type)
         await work.advance(PartState.SUBMITTED, state=PartState.ENDED, batches=(*part.batches[:-1], lost))
@@ -226,10 +226,3 @@ def _lent(work: PartWork, path: Path) -> Body | None:
     except FileNotFoundError:
         return None
     return Body(copy, work.plan.content, work.plan.requests, work.plan.estimate)
-
-
-async def _is_new(work: PartWork, batch_id: str) -> bool:
-    """Whether a batch is so new that the upstream may not find it yet."""
-    entry = await anyio.to_thread.run_sync(work.records.ledger.find, batch_id)
-    created_s = entry.last_seen.created_s if entry and not entry.deleted else None
-    return created_s is not None and abs(work.account.upstream.time_s() - created_s) < _SETTLING_S

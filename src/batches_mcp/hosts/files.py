@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from batches_mcp.core.state import sync_folder
+
 OWNER_ONLY_FILE = 0o600
 OWNER_ONLY_FOLDER = 0o700
 # Windows lets no file be replaced while a program has it open, which hosts and scanners do for moments only.
@@ -76,7 +78,7 @@ def replace(path: Path, content: bytes, sleep: Callable[[float], None] = time.sl
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def _keep_access(old: Path, new: Path) -> None:
@@ -85,15 +87,6 @@ def _keep_access(old: Path, new: Path) -> None:
     if sys.platform != "win32" and (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
         with suppress(PermissionError):
             os.chown(new, found.st_uid, found.st_gid)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @contextmanager

@@ -118,7 +118,8 @@ class Drive(JobState):
         if why is None:
             raise error
         batch_id = self.parts[number].attempts[-1].batch_id
-        if error.report.type != why and await self.is_new(batch_id):
+        now_s = self.account.upstream.time_s()
+        if error.report.type != why and await anyio.to_thread.run_sync(self.records.is_new, batch_id, now_s):
             self.parts[number] = self.parts[number].with_last(ended=False)
             self.next_poll_s = self.asking.now_s() + self.pace_s
             return

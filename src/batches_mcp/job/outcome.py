@@ -115,10 +115,7 @@ class Tally:
                 "first": self.first_missing,
             },
             "usage": {
-                "input_tokens": total.input_tokens,
-                "cache_creation_input_tokens": total.cache_creation_input_tokens,
-                "cache_read_input_tokens": total.cache_read_input_tokens,
-                "output_tokens": total.output_tokens,
+                **total.used(),
                 "cost_usd": None if by_category is None else round(sum(by_category.values()), 6),
             },
             "cost_usd_by_category": by_category,

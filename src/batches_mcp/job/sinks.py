@@ -14,13 +14,13 @@ import msgspec
 from batches_mcp.exchange.request import text
 from batches_mcp.job.input_rows import InputRows
 from batches_mcp.job.steps import InputRow, Kind, LeftOutRow
+from batches_mcp.requests.kinds import SEPARATORS
 from batches_mcp.store.rows import loads
 from batches_mcp.tools.export import COLUMNS, RESULT_COLUMNS, Format, cells, free_names, harmless
 from batches_mcp.tools.view import error_of
 
 _WRITE_BYTES = 1 << 18
 _ERROR_COLUMNS = ("error_type", "error_message")
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
 class Result(NamedTuple):
@@ -84,8 +84,7 @@ class FailedRows:
         self._table: Any = None
         self._added: list[str] = []
         if is_table(name):
-            delimiter = _DELIMITERS[PurePath(name).suffix.lower()]
-            self._table = csv.writer(_Encoded(file), delimiter=delimiter)
+            self._table = csv.writer(_Encoded(file), delimiter=SEPARATORS[PurePath(name).suffix.lower()])
             self._added = [name for name in _ERROR_COLUMNS if name not in inputs.columns]
             self._table.writerow([*inputs.columns, *self._added])
 
@@ -116,7 +115,7 @@ class FailedRows:
 
 def is_table(name: str) -> bool:
     """Whether a file of this name is written as a table."""
-    return PurePath(name).suffix.lower() in _DELIMITERS
+    return PurePath(name).suffix.lower() in SEPARATORS
 
 
 def writer(file: BinaryIO, kind: Format) -> Callable[[Iterator[bytes]], None]:

@@ -20,8 +20,6 @@ from batches_mcp.work.retryable import PASSING
 
 # Until the upstream names its own pace.
 _POLL_S = 5.0
-# Shortly after it was created, a batch may be answered 404: https://github.com/anthropics/anthropic-sdk-python/issues/1432
-_SETTLING_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +96,6 @@ class JobState:
 
     def follow(self, number: int, attempt: Attempt) -> None:
         self.parts[number] = PartState((*self.parts[number].attempts, attempt))
-
-    async def is_new(self, batch_id: str) -> bool:
-        """Whether a batch is so new that the upstream may not find it yet."""
-        entry = await anyio.to_thread.run_sync(self.records.ledger.find, batch_id)
-        created_s = entry.last_seen.created_s if entry and not entry.deleted else None
-        return created_s is not None and abs(self.account.upstream.time_s() - created_s) < _SETTLING_S
 
     @property
     def made(self) -> MadeBatches:

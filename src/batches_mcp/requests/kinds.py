@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 UTF_8_BOM = b"\xef\xbb\xbf"
 UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+# What separates the columns of a table, by how its name ends.
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
 UTF_32_BOMS = (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")
 
 _SHEET = "save the sheet as CSV (UTF-8), which is read as rows"
@@ -26,9 +28,7 @@ _NO_TEXT = "is not text; expected JSONL, JSON or CSV"
 _CONTROLS = bytes({*range(32)} - {*b"\t\n\r\f\x1b"})
 _LEAST_TEXT = 0.98
 _ZIP = b"PK\x03\x04"
-_SEPARATORS = (",", ";", "\t")
 _JSON_STARTS = (b"{", b"[")
-_TABLES = (".csv", ".tsv")
 _JSON = (".json", ".jsonl", ".ndjson")
 _LINES_COMPARED = 5
 _MOST_NAMED = 10
@@ -66,7 +66,7 @@ def _zip(head: bytes, name: str) -> str:
 
 def is_table(head: bytes, name: str) -> bool:
     """Whether rows are separated values: by the file's name, or by how it begins."""
-    if suffix(name) in _TABLES:
+    if suffix(name) in SEPARATORS:
         return True
     if not head.strip() or head.removeprefix(UTF_8_BOM).lstrip().startswith(_JSON_STARTS):
         return False
@@ -99,13 +99,13 @@ def _columns(head: bytes, name: str) -> list[str]:
     columns = fields(first, separator)
     alike = len(columns) > 1 and any(len(fields(line, separator)) == len(columns) for line in others)
     json = any(line.startswith("{") for line in others)
-    return columns if suffix(name) in _TABLES or (alike and not json) else []
+    return columns if suffix(name) in SEPARATORS or (alike and not json) else []
 
 
 def separator_of(header: str, ending: str, wanted: Sequence[str] = ()) -> str:
     """What separates the columns of a header: what makes columns of all that is wanted, else the most columns."""
-    usual = "\t" if ending == ".tsv" else ","
-    candidates = [usual, *(each for each in _SEPARATORS if each != usual)]
+    usual = SEPARATORS.get(ending, ",")
+    candidates = [usual, *(each for each in (",", ";", "\t") if each != usual)]
     split = {separator: fields(header, separator) for separator in candidates}
     fitting = [separator for separator in candidates if wanted and set(wanted) <= set(split[separator])]
     return max(fitting or candidates, key=lambda separator: len(split[separator]))

@@ -36,6 +36,15 @@ class Tokens:
     def __add__(self, other: Tokens) -> Tokens:
         return Tokens(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
 
+    def used(self) -> dict[str, int]:
+        """What is said of all of them in an answer or a report."""
+        return {
+            "input_tokens": self.input_tokens,
+            "cache_creation_input_tokens": self.cache_creation_input_tokens,
+            "cache_read_input_tokens": self.cache_read_input_tokens,
+            "output_tokens": self.output_tokens,
+        }
+
 
 class Tariff(NamedTuple):
     """What decides the prices of a request: its model, whether its prompt is long, where and how it is served.

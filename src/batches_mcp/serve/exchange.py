@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from batches_mcp.api.headers import BETA_HEADER, FOR_WHOM_HEADERS
+from batches_mcp.core import limits
 from batches_mcp.core.errors import CallError, Retry, UpstreamError
 from batches_mcp.core.plan import BehaviorName, Place
 from batches_mcp.core.redact import Redactor
@@ -52,8 +53,6 @@ from batches_mcp.work.own_list import own_page
 from batches_mcp.work.ownership import sees_all
 from batches_mcp.work.runtime import Runtime
 
-# https://platform.claude.com/docs/en/build-with-claude/batch-processing#batch-limitations
-MAX_CREATE_BYTES = 256_000_000
 # A JSON answer up to this size is looked into for links; a larger one is not a batch, and no page of them.
 _LOOKED_INTO_BYTES = 16_000_000
 
@@ -131,7 +130,7 @@ class Exchange:
         again = self.request.headers.get(ALLOW_DUPLICATE, "").lower() == "true"
         with ExitStack() as sources:
             path = sources.enter_context(drafts(self.runtime).draft())
-            body = await spooled(self.request, MAX_CREATE_BYTES, path, sources)
+            body = await spooled(self.request, limits.MAX_BODY_BYTES, path, sources)
             try:
                 answer = await exposed.create(call, body, sources, self.settings, again=again)
             except UpstreamError as error:

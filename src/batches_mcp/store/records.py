@@ -30,6 +30,8 @@ ABANDONED_S = DAY_S
 # No month is longer, and a day is to spare for clocks.
 _MONTH_S = 32 * DAY_S
 _TIDY_EVERY_S = 3_600.0
+# Shortly after it was created, a batch may be answered 404: https://github.com/anthropics/anthropic-sdk-python/issues/1432
+_SETTLING_S = 60.0
 
 
 @dataclass(slots=True)
@@ -67,6 +69,12 @@ class Records:
             if isinstance(claim, Begun | Unsettled):
                 self.held.add(claim.entry.key)
         return claim
+
+    def is_new(self, batch_id: str, now_s: float) -> bool:
+        """Whether a batch is so new at a time of the upstream's that the upstream may not find it yet."""
+        entry = self.ledger.find(batch_id)
+        created_s = entry.last_seen.created_s if entry and not entry.deleted else None
+        return created_s is not None and abs(now_s - created_s) < _SETTLING_S
 
     def left_behind(self) -> list[Entry]:
         """`Ledger.left_behind` for this process."""

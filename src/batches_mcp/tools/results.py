@@ -205,10 +205,7 @@ def _usage(spool: Spool) -> dict[str, Any]:
     """What the batch used, all models together."""
     total = sum(spool.tokens.values(), Tokens())
     return {
-        "input_tokens": total.input_tokens,
-        "cache_creation_input_tokens": total.cache_creation_input_tokens,
-        "cache_read_input_tokens": total.cache_read_input_tokens,
-        "output_tokens": total.output_tokens,
+        **total.used(),
         "cost_usd": billed_usd(actual_usd(spool.tokens)),
     }
 

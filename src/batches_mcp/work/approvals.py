@@ -39,6 +39,7 @@ from batches_mcp.store.records import Records
 from batches_mcp.work.account import Account
 from batches_mcp.work.deliver import OutgoingCreate, start
 from batches_mcp.work.intake import drafts
+from batches_mcp.work.ownership import owns
 from batches_mcp.work.reconcile import baseline, look
 
 log = logging.getLogger(__name__)
@@ -63,11 +64,6 @@ def keep(records: Records, path: Path, draft: Draft, approval: Approval) -> None
     records.ledger.approvals.kept(approval.id, draft)
 
 
-def is_shown(caller: Principal, approval: Approval) -> bool:
-    """Whether a caller who may approve is shown a create that waits: it is its team's, or the caller is an admin."""
-    return caller.is_admin or approval.team == caller.team_name
-
-
 async def pending(account: Account) -> list[Approval]:
     """What waits for an answer that the caller is shown, the oldest first.
 
@@ -78,7 +74,7 @@ async def pending(account: Account) -> list[Approval]:
     if records is None or caller is None:
         return []
     found = await anyio.to_thread.run_sync(records.ledger.approvals.pending)
-    return [each for each in found if is_shown(caller, each)]
+    return [each for each in found if owns(caller, each)]
 
 
 async def answer(account: Account, approval_id: str, *, approve: bool) -> Approval:
@@ -92,7 +88,7 @@ async def answer(account: Account, approval_id: str, *, approve: bool) -> Approv
     records, caller = account.begun_records(), account.runtime.caller
     approvals = None if records is None else records.ledger.approvals
     found = None if approvals is None else await anyio.to_thread.run_sync(approvals.find, approval_id)
-    if approvals is None or found is None or caller is None or not found.kept or not is_shown(caller, found):
+    if approvals is None or found is None or caller is None or not found.kept or not owns(caller, found):
         raise absent(approval_id)
     if found.principal == caller.name:
         raise await anyio.to_thread.run_sync(refuse_own, approvals, approval_id, caller.name)
