@@ -22,7 +22,7 @@ _BAR_WIDTH = 20
 
 
 @contextmanager
-def watching(*, quiet: bool, sandbox: bool = False) -> Iterator[Watch]:
+def watching(*, quiet: bool, sandbox: bool) -> Iterator[Watch]:
     """The display that fits where standard error goes; the batches of an embedded `sandbox` end with the command."""
     where = console(error=True)
     if quiet:

@@ -90,7 +90,7 @@ def forget() -> None:
     say(f"{key_file()} is removed" if keystore.forget() else "no key is stored")
 
 
-def problem_with(secret: SecretStr, base_url: str | None = None) -> CallError | None:
+def problem_with(secret: SecretStr, base_url: str | None) -> CallError | None:
     """What one free call with this key runs into; None when it is answered."""
     values = {**Environment().values, API_KEY: secret.get_secret_value(), f"{API_KEY}_FILE": ""}
     with ready(UpstreamSettings(base_url=base_url), replace(Environment(), values=values)) as prepared:

@@ -123,7 +123,7 @@ def missing(
         )
 
 
-def how_to_resume(parts: Sequence[PartState], *, submitting: bool = False, sandbox: bool = False) -> str:
+def how_to_resume(parts: Sequence[PartState], *, submitting: bool, sandbox: bool) -> str:
     """What to know when a job was stopped.
 
     `submitting` tells that it is not known what became of a create; an embedded `sandbox` ends with the command.

@@ -35,21 +35,18 @@ class Forecast(msgspec.Struct, frozen=True):
     unbounded: tuple[str, ...] = ()
 
 
-def forecast(plans: Sequence[ShardPlan], queue_requests: int, share: float = 1.0) -> Forecast:
-    """The estimate of an input, of whose bytes or rows the plans have a `share`; the rest is taken to be like it.
-
-    At most `queue_requests` wait in the API at a time.
-    """
+def forecast(plans: Sequence[ShardPlan], queue_requests: int) -> Forecast:
+    """The estimate of an input; at most `queue_requests` wait in the API at a time."""
     parts = [part for plan in plans for part in plan.parts if part.requests]
-    requests = math.ceil(sum(part.requests for part in parts) / share)
+    requests = sum(part.requests for part in parts)
     fills = math.ceil(requests / queue_requests)
     return Forecast(
         requests,
-        math.ceil(len(parts) / share),
-        math.ceil(_sum(parts, "input_tokens") / share),
-        math.ceil(_sum(parts, "max_output_tokens") / share),
-        _usd(parts, "low", share),
-        _usd(parts, "high", share),
+        len(parts),
+        _sum(parts, "input_tokens"),
+        _sum(parts, "max_output_tokens"),
+        _usd(parts, "low"),
+        _usd(parts, "high"),
         fills * _USUAL_H,
         fills * _MOST_H,
         tuple(sorted({model for part in parts for model in part.estimate["unknown_models"]})),
@@ -61,10 +58,10 @@ def _sum(parts: Iterable[PartPlan], name: str) -> int:
     return sum(part.estimate[name] for part in parts)
 
 
-def _usd(parts: Sequence[PartPlan], bound: str, share: float) -> float | None:
+def _usd(parts: Sequence[PartPlan], bound: str) -> float | None:
     """The sum of a bound: the low one leaves out what has no price, the high one is not known then."""
     amounts: list[Any] = [part.estimate["cost_usd"][bound] for part in parts]
     known = [Decimal(str(each)) for each in amounts if each is not None]
     if len(known) < len(amounts) and (bound == "high" or not known):
         return None
-    return round(float(sum(known, Decimal(0))) / share, 6)
+    return round(float(sum(known, Decimal(0))), 6)

@@ -5,9 +5,8 @@ One pass with the checks and the cutting of every create. The same shard, templa
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -45,31 +44,21 @@ class PartPlan(msgspec.Struct, frozen=True):
     estimate: dict[str, Any]
 
 
-class LeftOut(msgspec.Struct, frozen=True):
-    """A row with errors, by its number from 0, and what they are."""
-
-    row: int
-    message: str
-
-
 class ShardPlan(msgspec.Struct, frozen=True):
-    """What is made of a shard: its first `rows` of `total_rows`, each in exactly one of `parts`, in their order.
+    """What is made of a shard: its first `rows`, each in exactly one of `parts`, in their order.
 
-    `left_out` of them have errors, the first of which are `first_left_out`. `problems` are errors and warnings, by
-    cause; with an error that is not of a row, there are no parts. `duckdb` is the version that read the shard.
+    `left_out` of them have errors. `problems` are errors and warnings, by cause; with an error that is not of a row,
+    there are no parts. `duckdb` is the version that read the shard.
     """
 
     number: int
     url: str
     duckdb: str = VERSION
-    total_rows: int = 0
     rows: int = 0
     columns: tuple[Column, ...] = ()
     parts: tuple[PartPlan, ...] = ()
     left_out: int = 0
-    first_left_out: tuple[LeftOut, ...] = ()
     problems: tuple[Problem, ...] = ()
-    models: dict[str, int] = {}
 
     @property
     def requests(self) -> int:
@@ -119,14 +108,13 @@ def problems_of(plans: Sequence[ShardPlan]) -> list[Problem]:
 
 def _planned(table: Table, shard: Shard, template: Template, around: Frame, limit: int | None) -> ShardPlan:
     rows = table.rows if limit is None else min(limit, table.rows)
-    whole = ShardPlan(shard.number, shard.url, total_rows=table.rows, rows=rows, columns=table.columns)
+    whole = ShardPlan(shard.number, shard.url, rows=rows, columns=table.columns)
     faults = list(_faults(template, table))
     if faults:
         return msgspec.structs.replace(whole, problems=tuple(_of_shard(shard.url, each) for each in faults))
     # A column that no request needs is written beside the answers, which will have been paid by then.
     table.check(rows)
-    left_out = _FirstLeftOut()
-    found = Scan(around.rules, f"{shard.url} row {{}}".format, template, refused=left_out.add, unique_ids=True)
+    found = Scan(around.rules, f"{shard.url} row {{}}".format, template, unique_ids=True)
     # Rows with errors belong to the part before them, the first of all to the first part.
     starts: list[int] = []
     for number, row in requests(table, template, 0, rows):
@@ -137,9 +125,7 @@ def _planned(table: Table, shard: Shard, template: Template, around: Frame, limi
         whole,
         parts=tuple(_parts(found, starts, rows, around.beta)),
         left_out=len(found.invalid),
-        first_left_out=tuple(left_out.rows),
         problems=tuple(found.problems),
-        models=dict(found.models.most_common()),
     )
 
 
@@ -150,15 +136,6 @@ def _parts(found: Scan, starts: Sequence[int], rows: int, betas: str) -> Iterabl
         yield PartPlan(first, end - first, part.count, part.body_bytes, part.content(betas), estimate(part.demand))
     if not found.parts:
         yield PartPlan(0, rows, 0, 0, "", estimate({}))
-
-
-@dataclass(slots=True)
-class _FirstLeftOut:
-    rows: list[LeftOut] = field(default_factory=list)
-
-    def add(self, index: int, message: str) -> None:
-        if len(self.rows) < MOST_SHOWN:
-            self.rows.append(LeftOut(index, message))
 
 
 def _faults(template: Template, table: Table) -> Iterable[str]:
@@ -195,11 +172,3 @@ def _columns_that_differ(plans: Sequence[ShardPlan]) -> Iterable[Problem]:
         named = ", ".join(differing[:_MOST_COLUMNS]) + more
         message = f"its columns are not those of {first.url}: {named}; its output will differ in the same way"
         yield Problem(Severity.WARNING, message, 1, [each.url])
-
-
-def models_of(plans: Iterable[ShardPlan]) -> dict[str, int]:
-    """The models that requests name, with their number."""
-    total: Counter[str] = Counter()
-    for each in plans:
-        total.update(each.models)
-    return dict(total.most_common())

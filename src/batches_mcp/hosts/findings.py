@@ -148,14 +148,14 @@ def _plugins(machine: Machine) -> list[str]:
     return [name for name, on in names.items() if on and _PLUGIN.fullmatch(str(name))]
 
 
-def in_log(machine: Machine, name: str = "batches") -> Iterator[Finding]:
+def in_log(machine: Machine) -> Iterator[Finding]:
     """The last error in the log that Claude Desktop keeps of our server.
 
     Raises:
         UsageError: the home is not known.
     """
     folder = {"darwin": machine.home() / "Library" / "Logs" / "Claude"}.get(machine.platform)
-    path = (folder or machine.path("{data}/Claude/logs")) / f"mcp-server-{name}.log"
+    path = (folder or machine.path("{data}/Claude/logs")) / "mcp-server-batches.log"
     try:
         content = files.read(path)
     except OSError as error:

@@ -52,21 +52,20 @@ class Proof:
     key_missing: bool = False
 
 
-def prove(launch: Launch, environment: Mapping[str, str], cwd: Path | None = None) -> Proof:
+def prove(launch: Launch, environment: Mapping[str, str]) -> Proof:
     """Start the command in exactly this environment, twice, and speak each of the protocol's two revisions with it.
 
     Raises:
         NoServer: it does not start, or does not answer in half a minute.
     """
-    folder = cwd or Path(tempfile.gettempdir()).anchor
     began = time.monotonic()
-    with _started(launch, environment, folder) as server:
+    with _started(launch, environment) as server:
         server.ask("initialize", _INITIALIZE)
         first_answer_s = time.monotonic() - began
         server.tell("notifications/initialized")
         tools = _tools(server.ask("tools/list", {}))
         call_error = _free_call(server, tools)
-    with _started(launch, environment, folder) as server:
+    with _started(launch, environment) as server:
         server.ask("server/discover", _MODERN)
         modern = _tools(server.ask("tools/list", _MODERN))
     names = tuple(tool["name"] for tool in tools)
@@ -148,12 +147,12 @@ def _message(line: bytes) -> dict[str, Any]:
 
 
 @contextmanager
-def _started(launch: Launch, environment: Mapping[str, str], cwd: Path | str) -> Iterator[_Server]:
+def _started(launch: Launch, environment: Mapping[str, str]) -> Iterator[_Server]:
     try:
         popen = subprocess.Popen(  # noqa: S603 (it is the user's own configuration that is tried)
             [launch.command, *launch.args],
             env=dict(environment),
-            cwd=cwd,
+            cwd=Path(tempfile.gettempdir()).anchor,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

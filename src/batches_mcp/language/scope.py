@@ -19,7 +19,7 @@ _KEBAB = re.compile(r"[A-Za-z0-9-]+")
 _FEWEST_WORDS = 3
 
 
-def binds_of(document: model.Document, undeclared: Iterable[tuple[str, str]] = ()) -> Binds:
+def binds_of(document: model.Document, undeclared: Iterable[tuple[str, str]]) -> Binds:
     """What is bound: under `binds`, and by inputs `in: environment`, whose namespace is their upstream's.
 
     `undeclared` are variables of the environment beside those, by namespace and name.
