@@ -47,5 +47,5 @@ def test_a_check_prints_every_problem(tmp_path: Path) -> None:
 def test_what_is_no_file_or_name_is_said() -> None:
     assert teams("check", "none.yaml")[0] == 2
     code, _, err = teams("key", "a b", "--team", "search")
-    assert (code, "'a b' is no name" in err) == (2, True)
+    assert (code, "'a b' is not a valid name" in err) == (2, True)
     assert teams("key", "n", "--team", "t", "--scope", "batches:all")[0] == 2

@@ -138,7 +138,7 @@ def test_rows_are_picked_by_time(served: Served) -> None:
     assert shell("audit", "--since", "2199-01-01").lines == []
     wrong = shell("audit", "--since", "yesterday")
     assert wrong.code == 2
-    assert "--since: 'yesterday' is no time; write one as in 2026-11-20T08:00:00Z" in wrong.err
+    assert "--since: 'yesterday' is not a time; expected one as in 2026-11-20T08:00:00Z" in wrong.err
 
 
 def test_events_of_ocsf(served: Served) -> None:

@@ -127,7 +127,7 @@ def test_who_calls_too_often_is_told_when_to_come_back(sandbox: Sandbox, tmp_pat
         (["--account", "a"], {}, "--account names one workspace, but the teams file has API keys of others"),
         (["--resource-url", "https://x/mcp"], {}, "--resource-url is about an identity provider's tokens"),
         (["--oidc-issuer", "https://idp"], {}, "--oidc-issuer needs --resource-url"),
-        (["--oidc-issuer", "http://idp", "--resource-url", "https://x/mcp"], {}, "is no URL to trust"),
+        (["--oidc-issuer", "http://idp", "--resource-url", "https://x/mcp"], {}, "is not a URL that can be trusted"),
         (["--oidc-issuer", "https://idp", "--resource-url", "https://x"], {}, "names no path"),
     ],
 )

@@ -136,7 +136,7 @@ class Verifier:
         Raises:
             Rejected: it opens nothing.
             NoTeam: its holder is in no team.
-            Unavailable: it cannot be told now.
+            Unavailable: it cannot be known now.
         """
         key = await self._keys.find(key_id(token))
         if key is None:

@@ -46,7 +46,7 @@ class Teams:
 
 
 def read_teams(parsed: ParsedFile, lookup: Lookup) -> tuple[Teams, tuple[Diagnostic, ...]]:
-    """What a parsed file means, as far as it can be told, and all that is wrong with it by the order of lines."""
+    """What a parsed file means, as far as it can be known, and all that is wrong with it by the order of lines."""
     reader = _Reader(Problems(parsed.file, list(parsed.problems)), lookup)
     teams = reader.file(parsed.root)
     return teams, tuple(sorted(set(reader.problems.found)))

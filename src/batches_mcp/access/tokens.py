@@ -54,7 +54,7 @@ def key_id(token: str) -> str | None:
     try:
         header = jwt.get_unverified_header(token)
     except jwt.PyJWTError as error:
-        raise Rejected(f"it is no JWT: {error}") from error
+        raise Rejected(f"it is not a JWT: {error}") from error
     if header.get("alg") not in ALGORITHMS:
         raise Rejected(f"it is signed with {header.get('alg')!s:.20}, which is not accepted")
     found = header.get("kid")

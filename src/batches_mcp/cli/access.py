@@ -23,7 +23,7 @@ class OidcSettings:
     `access.tokens.TokenRules` for the claims.
 
     Raises:
-        UsageError: a URL is none, or anybody between here and there could change what it answers.
+        UsageError: a URL is not valid, or anybody between here and there could change what it answers.
     """
 
     issuer: str
@@ -35,7 +35,9 @@ class OidcSettings:
     def __post_init__(self) -> None:
         for name, url in (("--oidc-issuer", self.issuer), ("--resource-url", self.resource_url)):
             if not is_safe(url):
-                raise UsageError(f"{name}: {url} is no URL to trust; expected https://..., or http:// on this machine")
+                raise UsageError(
+                    f"{name}: {url} is not a URL that can be trusted; expected https://..., or http:// on this machine"
+                )
             if urlsplit(url).query or urlsplit(url).fragment:
                 raise UsageError(f"{name}: {url} has a query or a fragment; leave it out")
         if not urlsplit(self.resource_url).path.strip("/"):

@@ -1,4 +1,4 @@
-"""What commands do with the batches of the account whose key is set, and what a person is told when they cannot."""
+"""What commands do with the batches of the account whose key is set, and what is said when they cannot."""
 
 from __future__ import annotations
 

@@ -74,6 +74,6 @@ def _time_s(text: str) -> float:
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         raise UsageError(
-            f"--since: {printable(text)!r} is no time; write one as in 2026-11-20T08:00:00Z, or how long "
+            f"--since: {printable(text)!r} is not a time; expected one as in 2026-11-20T08:00:00Z, or how long "
             "ago, as in 24h or 7d"
         ) from None

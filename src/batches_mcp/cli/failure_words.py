@@ -1,4 +1,4 @@
-"""What a person is told of the rows that failed, and of the answers that are not finished, by their causes."""
+"""What is said of the rows that failed, and of the answers that are not finished, by their causes."""
 
 from __future__ import annotations
 

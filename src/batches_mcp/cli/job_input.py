@@ -123,7 +123,7 @@ def _check_rows(name: str, file: io.BufferedReader, template: Template) -> None:
     try:
         _, first = next(request_rows(file), (0, ""))
         row = json.loads(first)
-    except (ValueError, RecursionError, EOFError, OSError, zlib.error):  # what is wrong is told when it is read
+    except (ValueError, RecursionError, EOFError, OSError, zlib.error):  # what is wrong is said when it is read
         return
     if isinstance(row, dict) and row.keys() == _OPENAI_KEYS and isinstance(row["body"], dict):
         raise UsageError(f"FILE: {name} {OPENAI}")

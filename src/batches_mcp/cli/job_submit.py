@@ -1,4 +1,4 @@
-"""`job submit`: what is planned and what it may cost is told, what is wrong refuses the job, and it is begun."""
+"""`job submit`: what is planned and what it may cost is shown, what is wrong refuses the job, and it is begun."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sandbox`: the stand-in for the API as a server of its own, until it is told to stop."""
+"""`sandbox`: the stand-in for the API as a server of its own, until it is asked to stop."""
 
 from __future__ import annotations
 

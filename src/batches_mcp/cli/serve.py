@@ -1,4 +1,4 @@
-"""`serve`: the tools over MCP, over stdio or HTTP, until the command is told to stop."""
+"""`serve`: the tools over MCP, over stdio or HTTP, until the command is asked to stop."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ _HTTP_DRAIN_S = 600.0
     "--drain",
     type=click.FloatRange(0, 86_400),
     metavar="SECONDS",
-    help="How long creates under way may take to end when the server is told to stop.  [default: 10, over HTTP 600]",
+    help="How long creates under way may take to end when the server is asked to stop.  [default: 10, over HTTP 600]",
 )
 @flag(
     "--upstream-calls",

@@ -65,7 +65,7 @@ def new_key(*, name: str, team: str, scopes: tuple[str, ...]) -> None:
     for what, text in (("NAME", name), ("--team", team)):
         if not NAME.fullmatch(text):
             raise UsageError(
-                f"{what}: {printable(text)!r} is no name; use letters, digits, `.`, `_` and `-`, at most 64"
+                f"{what}: {printable(text)!r} is not a valid name; use letters, digits, `.`, `_` and `-`, at most 64"
             )
     key = keys.fresh()
     named = ", ".join(dict.fromkeys(scopes))

@@ -89,7 +89,7 @@ class WholeJob:
     work: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
     async def main(self) -> int:
-        """Carry the job out, and tell what came of it; the exit code. Once it was told to `stop`, nothing is written.
+        """Carry the job out, and say what came of it; the exit code. Once it was asked to `stop`, nothing is written.
 
         Raises:
             UsageError, UnreadableFile: what was asked for cannot be done, and nothing was sent.

@@ -1,4 +1,4 @@
-"""`worker`: does what is to be done for jobs, beside any number of others, until it is told to stop."""
+"""`worker`: does what is to be done for jobs, beside any number of others, until it is asked to stop."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _DRAIN_S = 600.0
     metavar="SECONDS",
     default=_DRAIN_S,
     show_default=True,
-    help="How long tasks under way may take to end when the worker is told to stop.",
+    help="How long tasks under way may take to end when the worker is asked to stop.",
 )
 @metrics_address
 @account_flags

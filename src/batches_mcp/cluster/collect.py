@@ -38,7 +38,7 @@ _NO_RESULT = "the batch has no result for this row"
 
 
 class BatchUse(msgspec.Struct, frozen=True):
-    """What a batch used; `cost_usd` is None when that cannot be told."""
+    """What a batch used; `cost_usd` is None when that is not known."""
 
     batch_id: str
     rows: int

@@ -156,7 +156,7 @@ class Engine:
     async def _until(self, stop: anyio.Event, work: Coroutine[Any, Any, None]) -> None:
         """Let a worker run to its end, or until it is to stop.
 
-        It is told so by one cancellation, to which it answers by letting its tasks end; those of a scope of anyio's
+        It is notified by one cancellation, to which it answers by letting its tasks end; those of a scope of anyio's
         come again and again. So it is a task of its own.
         """
         worker = asyncio.create_task(work)
@@ -187,7 +187,7 @@ async def engine(database_url: str, name: str, limits: Limits) -> AsyncIterator[
     Raises:
         StateUnusable: the database cannot be used.
     """
-    # What it logs has tracebacks in it; what goes wrong is told by us.
+    # What it logs has tracebacks in it; what goes wrong is logged by us.
     logging.getLogger(_PACKAGE).setLevel(logging.DEBUG if log.isEnabledFor(logging.DEBUG) else logging.CRITICAL)
     app = App(
         connector=PsycopgConnector(

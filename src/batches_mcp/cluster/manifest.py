@@ -132,7 +132,7 @@ def _part(part: WrittenPart) -> dict[str, Any]:
 
 
 def _causes(parts: Sequence[WrittenPart]) -> list[dict[str, Any]]:
-    """Why rows failed, by cause; the first row that did is told by its part and its custom_id there."""
+    """Why rows failed, by cause; the first row that did is named by its part and its custom_id there."""
     named = [(part_key(part.number), cause) for part in parts for cause in part.result.causes]
     first: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
     for key, cause in named:

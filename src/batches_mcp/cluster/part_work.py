@@ -63,4 +63,4 @@ def source_of(shard: JobShard) -> Shard:
 
 
 async def silent(_done: float, _total: float, _words: str) -> None:
-    """Nobody is told how far it is."""
+    """Its progress is shown to nobody."""

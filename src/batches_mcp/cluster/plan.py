@@ -90,7 +90,7 @@ def plan(
 def problems_of(plans: Sequence[ShardPlan]) -> list[Problem]:
     """What is wrong with an input: the problems of all its shards by cause, errors first, and columns that differ.
 
-    At most `MOST_SHOWN`, each with the first places that have it; the last stands for all that are not told.
+    At most `MOST_SHOWN`, each with the first places that have it; the last stands for all that are not shown.
     """
     found: dict[tuple[Severity, str], Problem] = {}
     for each in [problem for plan in plans for problem in plan.problems] + list(_columns_that_differ(plans)):

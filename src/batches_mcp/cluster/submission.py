@@ -66,7 +66,7 @@ async def begin(tasks: Tasks, settings: JobSettings, found: Sequence[Shard], now
 
 
 async def plan(tasks: Tasks, job: Job, tell: Callable[[int, int], object]) -> list[JobShard]:
-    """The shards of a job with what is to be made of each; workers help, if there are any. `tell` hears how many are.
+    """The shards of a job with what is to be made of each; workers help, if there are any. `tell` gets how many are.
 
     Raises:
         CallError: the database cannot be used.

@@ -98,7 +98,7 @@ class Tasks:
     async def perform(self, task: Task) -> None:
         """Carry out a task, as far as its job still wants it, and have what follows done.
 
-        The boundary of a worker: what goes wrong here is told, and `look_after` has it done again.
+        The boundary of a worker: what goes wrong here is logged, and `look_after` has it done again.
         """
         try:
             await self._perform(task)

@@ -51,7 +51,7 @@ class CapabilityError(BatchesMcpError):
 
 
 class TeamsError(CapabilityError):
-    """A teams file has errors, which are told in the same way."""
+    """A teams file has errors, which are shown in the same way."""
 
 
 class Retry(StrEnum):

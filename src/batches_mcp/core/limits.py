@@ -73,7 +73,7 @@ class Limits:
     # Of a team; the requests of each are kept meanwhile.
     open_approvals: int = 100
 
-    # Progress is told so often. The last question of a wait, asked when its time is over, may take `last_answer_s`:
+    # Progress is reported so often. The last question of a wait, asked when its time is over, may take `last_answer_s`:
     # with the longest wait of 45 s a call stays within the 50 s that it may take.
     progress_s: float = 0.5
     last_answer_s: float = 5.0

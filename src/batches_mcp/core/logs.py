@@ -64,7 +64,7 @@ def configure(level: str, redactor: Redactor, log_format: LogFormat) -> None:
 
 
 def written_as_json(text: str, level: int = logging.INFO) -> bool:
-    """Write what a person is told as a log record, whatever the level of the log; false where logs are not JSON."""
+    """Write what is said to a person as a log record, whatever the level of the log; false where logs are not JSON."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler.formatter, JsonFormatter):
             handler.handle(logging.LogRecord("batches_mcp", level, "", 0, text, None, None))

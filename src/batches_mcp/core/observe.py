@@ -10,7 +10,7 @@ Tell = Callable[[int | str], None]
 
 
 class Observer:
-    """Hears of what is done; each kind of them overrides what it wants to hear. Methods may be called in any thread."""
+    """Is notified of what is done; each kind overrides what it wants to know. Methods may be called in any thread."""
 
     @contextmanager
     def exchange(self, method: str, url: str, attempt: int) -> Iterator[Tell]:  # noqa: ARG002

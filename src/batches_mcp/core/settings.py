@@ -46,7 +46,7 @@ class FoundSecret:
 class Environment:
     """The process environment.
 
-    A value that is empty, or only a placeholder that was not filled in, counts as missing. `warn` hears of what is
+    A value that is empty, or only a placeholder that was not filled in, counts as missing. `warn` is given what is
     unwise but works.
     """
 

@@ -1,4 +1,4 @@
-"""Being told to stop by SIGINT and SIGTERM: by the first to end in order, by the second at once."""
+"""Being asked to stop by SIGINT and SIGTERM: by the first to end in order, by the second at once."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class StateFolder:
         try:
             path = self.path.expanduser()
         except RuntimeError as error:
-            raise UsageError(f"--state-dir {self.path}: there is no such user's folder") from error
+            raise UsageError(f"--state-dir {self.path}: there is no such user") from error
         # Whoever changes the working directory later, and SQLite's URIs, are to find the same folder.
         object.__setattr__(self, "path", path.absolute())
 

@@ -21,7 +21,7 @@ from batches_mcp.exchange.upstream import Upstream
 class Forward:
     """Sends what a tool's plan and its arguments say.
 
-    `variables` holds the bound variables that are set; `learn` is told the headers of every successful answer.
+    `variables` holds the bound variables that are set; `learn` is given the headers of every successful answer.
     """
 
     variables: Mapping[str, SecretStr]

@@ -80,7 +80,7 @@ class FairQueue:
             self._release(caller)
 
     def close(self) -> None:
-        """Give no more turns; those who have one keep it, those who wait are told."""
+        """Give no more turns; those who have one keep it, those who wait are notified."""
         self._closed = True
         for each in [each for queue in self._callers.values() for each in queue]:
             self._remove(each, "closed")

@@ -136,7 +136,7 @@ class Body:
 def no_answer(
     request: Request, error: TimeoutError | httpx2.TransportError, repeatable: bool, limits: Limits
 ) -> UpstreamUnreachable:
-    """What is told of an exchange that ended without an answer, or in the middle of one."""
+    """What is said of an exchange that ended without an answer, or in the middle of one."""
     host = urlsplit(request.url).netloc
     maybe_accepted = not isinstance(error, NEVER_SENT)
     match error:

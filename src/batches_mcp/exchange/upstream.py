@@ -71,7 +71,7 @@ class Upstream:
 
     @property
     def time_is_known(self) -> bool:
-        """Whether the upstream has told its time."""
+        """Whether the time of the upstream is known."""
         return self._ahead_s is not None
 
     @property
@@ -229,11 +229,11 @@ class Upstream:
         if not self.observers:
             return await self._exchanged(request, exchange, repeatable)
         with ExitStack() as around:
-            told = [
+            observing = [
                 around.enter_context(each.exchange(request.method, request.url, attempt)) for each in self.observers
             ]
             outcome = await self._exchanged(request, exchange, repeatable)
-            for tell in told:
+            for tell in observing:
                 tell(outcome.status if isinstance(outcome, Answer) else outcome.report.type)
             return outcome
 

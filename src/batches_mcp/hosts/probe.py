@@ -97,7 +97,7 @@ def _free_call(server: _Server, tools: Sequence[Mapping[str, Any]]) -> str | Non
 class _Server:
     popen: subprocess.Popen[bytes]
     answers: queue.Queue[bytes | None]
-    complaints: list[str]
+    error_lines: list[str]
     number: int = 0
 
     def tell(self, method: str, **more: Any) -> None:
@@ -132,7 +132,7 @@ class _Server:
     def _ended(self) -> NoServer:
         with suppress(subprocess.TimeoutExpired):
             self.popen.wait(_ENDING_S)
-        said = Redactor.of(()).text(excerpt(" ".join(self.complaints[-3:])))
+        said = Redactor.of(()).text(excerpt(" ".join(self.error_lines[-3:])))
         return NoServer(f"it ended with exit code {self.popen.poll()}{': ' + said if said else ''}")
 
 
@@ -162,7 +162,7 @@ def _started(launch: Launch, environment: Mapping[str, str]) -> Iterator[_Server
     server = _Server(popen, queue.Queue(), [])
     threads = [
         threading.Thread(target=_read_answers, args=(popen.stdout, server.answers), daemon=True),
-        threading.Thread(target=_read_complaints, args=(popen.stderr, server.complaints), daemon=True),
+        threading.Thread(target=_read_errors, args=(popen.stderr, server.error_lines), daemon=True),
     ]
     for thread in threads:
         thread.start()
@@ -194,5 +194,5 @@ def _read_answers(stream: IO[bytes], answers: queue.Queue[bytes | None]) -> None
     answers.put(None)
 
 
-def _read_complaints(stream: IO[bytes], complaints: list[str]) -> None:
-    complaints.extend(line.decode(errors="replace") for line in stream)
+def _read_errors(stream: IO[bytes], error_lines: list[str]) -> None:
+    error_lines.extend(line.decode(errors="replace") for line in stream)

@@ -109,7 +109,7 @@ def _written(value: Any) -> str:
 
 
 def _says(text: str, data: Any) -> bool:
-    """Whether the text holds exactly this; what it should not have become is told by this too."""
+    """Whether the text holds exactly this; what it should not have become shows in this too."""
     try:
         return bool(tomllib.loads(text) == data)
     except tomllib.TOMLDecodeError:

@@ -31,7 +31,7 @@ class Watch(Protocol):
         """Something happened."""
 
     def show(self, job: Job, parts: list[PartState], doing: str, now_s: float) -> None:
-        """How things stand at a Unix time of the upstream's, told again and again."""
+        """How things stand at a Unix time of the upstream's, shown again and again."""
 
 
 class Silence:
@@ -50,7 +50,7 @@ class Asking:
 
     account: Account
     watch: Watch = field(default_factory=Silence)
-    _trouble: str = ""
+    _last_error: str = ""
 
     async def until_answered(self, ask: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
         """An answer that only reading is needed for.
@@ -104,13 +104,13 @@ class Asking:
     def troubled(self, error: CallError) -> None:
         """Tell of a failure that is waited out, once."""
         text = error.report.message
-        if text != self._trouble:
-            self._trouble = text
+        if text != self._last_error:
+            self._last_error = text
             self.watch.note(f"{error.report.type}: {text} Trying again.")
 
     def well(self) -> None:
         """What was asked for came."""
-        self._trouble = ""
+        self._last_error = ""
 
     def now_s(self) -> float:
         return self.account.upstream.clock.now_s()

@@ -118,7 +118,7 @@ def _rounded(amount_usd: float | None, rounding: str) -> float | None:
 
 
 def billed_usd(amount_usd: float | None) -> float | None:
-    """A cost as it is told: exact, but for one below a hundredth of a cent, which JSON would write with an exponent."""
+    """A cost as shown: exact, but for one below a hundredth of a cent, which JSON would write with an exponent."""
     return at_most(amount_usd) if amount_usd is not None and amount_usd < _CENT / 100 else amount_usd
 
 
@@ -132,7 +132,7 @@ def dollars(amount_usd: float) -> str:
 
 
 def actual_usd(used: Mapping[Tariff, Tokens]) -> float | None:
-    """What a batch cost; None when the price of one of its models is not known, or a fee cannot be told."""
+    """What a batch cost; None when the price of one of its models is not known, or a fee is not known."""
     categories = actual_usd_by_category(used)
     return None if categories is None else _usd(sum(map(Decimal, map(str, categories.values())), Decimal(0)))
 

@@ -1,4 +1,4 @@
-"""How much a request asks for, as far as that can be told without the model's tokenizer.
+"""How much a request asks for, as far as that can be known without the model's tokenizer.
 
 What stands in `input` of a tool's use, in a schema or in a text is text, whatever it looks like: images and documents
 are content blocks where the Messages API takes them, and nothing else.
@@ -44,7 +44,7 @@ _TEXTS = ("text", "thinking", "title", "context")
 
 @dataclass(frozen=True, slots=True)
 class Unbounded:
-    """Why it cannot be told what requests may cost: what they ask for, where the first stands, how many there are."""
+    """Why it cannot be known what requests may cost: what they ask for, where the first stands, how many there are."""
 
     where: str
     custom_id: str

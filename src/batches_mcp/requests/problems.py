@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from batches_mcp.core.diagnostics import Severity
 
-# At most so many problems are told.
+# At most so many problems are shown.
 MOST_SHOWN = 50
 _PLACES = 3
 
@@ -67,7 +67,7 @@ class Problems:
         causes = self._kinds.setdefault((fault.severity, fault.kind), {})
         problem = causes.get(fault.cause)
         if problem is None:
-            # What has a cause of its own in every row is told together.
+            # What has a cause of its own in every row is shown together.
             cause = fault.cause if len(causes) < MOST_SHOWN else _OTHERS
             problem = causes.setdefault(cause, Problem(fault.severity, fault.message))
         problem.count += 1
@@ -90,7 +90,7 @@ _OTHERS = "\0others"
 
 
 def _first(kind: list[Problem], most: int) -> Iterator[Problem]:
-    """The first problems of a kind, the last of them with the count of all that are not told."""
+    """The first problems of a kind, the last of them with the count of all that are not shown."""
     yield from kind[: most - 1]
     rest = kind[most - 1 :]
     if len(rest) == 1:

@@ -22,7 +22,7 @@ GEO_FACTORS = {"": Decimal(1), "us": Decimal("1.1")}
 class Tokens:
     """Counts that add up; those for an hour are among `cache_creation_input_tokens`.
 
-    `unpriced_requests` counts the requests that cost more than can be told from their `usage`.
+    `unpriced_requests` counts the requests that cost more than can be seen from their `usage`.
     """
 
     input_tokens: int = 0

@@ -1,4 +1,4 @@
-"""The sandbox's only source of time: it runs, stands still and moves forward as it is told, and never goes back."""
+"""The sandbox's only source of time: it runs, stands still and moves forward as it is asked to, and never goes back."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -65,14 +65,14 @@ class Clock:
 
 
 class SystemClock(Clock):
-    """The machine's clock, until it is told otherwise."""
+    """The machine's clock, until it is set otherwise."""
 
     def __init__(self) -> None:
         super().__init__()
 
 
 class ManualClock(Clock):
-    """A clock that stands still until it is told to move."""
+    """A clock that stands still until it is asked to move."""
 
     def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
         """`start` must carry a time zone; ValueError otherwise."""

@@ -39,7 +39,7 @@ KeepRequests = Callable[[int, list[bytes]], None]
 
 
 Refuse = Callable[[str, Answer], None]
-"""Is told what is wrong, and which answer that gets."""
+"""Is given what is wrong, and which answer that gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def ingest(body: IO[bytes], terms: Terms, keep: KeepRequests, choices: Inferred)
 
 
 def elements(text: JsonText, refuse: Refuse) -> Iterator[tuple[object, str]]:
-    """Each element of the body's `requests`, decoded and as written; `refuse` is told what is wrong around them."""
+    """Each element of the body's `requests`, decoded and as written; `refuse` is given what is wrong around them."""
     if not text.take("{"):
         text.value()
         text.finish()

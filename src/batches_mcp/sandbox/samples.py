@@ -151,8 +151,8 @@ class _Sampler:
             least_contained = _count(flat.get("minContains", 1))
         least = max(_count(flat.get("minItems")), least_contained)
         most = _count(flat["maxItems"]) if "maxItems" in flat else _MAX_ITEMS
-        wished = least if depth > _GENEROUS_DEPTH or rest is False else max(least, 1)
-        total = min(max(wished, len(first)) if attempt < 3 else least, most)
+        wanted = least if depth > _GENEROUS_DEPTH or rest is False else max(least, 1)
+        total = min(max(wanted, len(first)) if attempt < 3 else least, most)
         values: list[Any] = []
         for place in range(total):
             demanded = first[place] if place < len(first) else rest

@@ -146,7 +146,7 @@ def _listener(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which ends as soon as it is told to and not at the next of its ticks, 100 ms apart.
+    """uvicorn's server, which ends as soon as it is asked to and not at the next of its ticks, 100 ms apart.
 
     The ticks serve what the sandbox does not use: the `date` header and a maximum of requests.
     """

@@ -20,7 +20,7 @@ from batches_mcp.work.runtime import Runtime
 SCOPE_KEY = "batches_mcp.principal"
 DOOR_KEY = "batches_mcp.door"
 # Calls beyond an allowance may be many: of each principal one is in the audit in so long.
-_TOO_MANY_TOLD_EVERY_S = 60.0
+_TOO_MANY_LOGGED_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Callers:
     runtime: Runtime
     guard: Guard | None = None
     _allowances: dict[str, Allowance] = field(default_factory=dict)
-    _told_s: dict[str, float] = field(default_factory=dict)
+    _logged_s: dict[str, float] = field(default_factory=dict)
 
     @property
     def accounts(self) -> list[Runtime]:
@@ -63,8 +63,8 @@ class Callers:
                 self._count(caller.team)
         except CallError as error:
             now_s = self.runtime.forward.upstream.clock.now_s()
-            if now_s - self._told_s.get(caller.name, -math.inf) >= _TOO_MANY_TOLD_EVERY_S:
-                self._told_s[caller.name] = now_s
+            if now_s - self._logged_s.get(caller.name, -math.inf) >= _TOO_MANY_LOGGED_EVERY_S:
+                self._logged_s[caller.name] = now_s
                 await audited.refused(runtime, tool, error.report.type)
             raise
         return runtime

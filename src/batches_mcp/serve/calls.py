@@ -69,7 +69,7 @@ class Calls:
         began_s = clock.now_s()
         found = await attempt(f"tool {name}", self.content(*self.tools[name], arguments, progress, request, ask))
         if log.isEnabledFor(logging.INFO):
-            _told(name, found.type if isinstance(found, ErrorReport) else None, clock.now_s() - began_s)
+            _log_call(name, found.type if isinstance(found, ErrorReport) else None, clock.now_s() - began_s)
         return self._failure(found) if isinstance(found, ErrorReport) else self._success(found)
 
     async def content(
@@ -87,11 +87,11 @@ class Calls:
             CallError: whatever went wrong.
         """
         arguments = check.meant(arguments)
-        told = increasing(progress)
+        rising = increasing(progress)
         runtime = await self.callers.of(request, tool.name)
 
         async def answer() -> dict[str, Any]:
-            call = Call(runtime, tool, arguments, told, server_url(request), ask)
+            call = Call(runtime, tool, arguments, rising, server_url(request), ask)
             await admit(call)
             if tool.behavior is None:
                 return await runtime.forward.content(tool, arguments)
@@ -123,7 +123,7 @@ class Calls:
         )
 
 
-def _told(tool: str, error_type: str | None, duration_s: float) -> None:
+def _log_call(tool: str, error_type: str | None, duration_s: float) -> None:
     fields: dict[str, Any] = {"tool": tool, "duration_s": round(duration_s, 6)}
     if error_type is not None:
         fields["error_type"] = error_type

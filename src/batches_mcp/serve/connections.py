@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 class Connection(H11Protocol):
     """A connection that is closed when it takes too long: for the head of a request, for a piece of its body, or to
-    take what is sent to it. Who can still be told is told with 408.
+    take what is sent to it. Who can still be answered is answered with 408.
     """
 
     limits = LIMITS

@@ -179,7 +179,7 @@ class Doors:
         """The scopes that a request needs and its principal has not, the tools that it calls, and its body, to be read
         again.
 
-        What a call needs is checked once more when it is made; here it is told in HTTP's words, for clients that then
+        What a call needs is checked once more when it is made; here it is said in HTTP's words, for clients that then
         ask the identity provider for more.
         """
         if self.rest:

@@ -56,7 +56,7 @@ def refusal(status: int, message: str, headers: Mapping[str, str] | None = None)
 def failed(report: ErrorReport) -> JSONResponse:
     """What a call came to that gave no answer to hand on, or was not made.
 
-    A client that retries by itself, as the official ones do, is told not to when that would not help, or could be
+    A client that retries by itself, as the official ones do, is asked not to when that would not help, or could be
     carried out, and paid, twice.
     """
     status = report.status or _STATUS.get(report.type, HTTPStatus.BAD_REQUEST)

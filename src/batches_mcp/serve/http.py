@@ -215,17 +215,17 @@ async def _serve(application: ASGIApp, listeners: list[socket.socket], requests:
     )
     server = _Uvicorn(config)
     received: list[int] = []
-    told = anyio.Event()
+    stopping = anyio.Event()
 
     async def stop() -> None:
-        await told.wait()
-        # Until then it listens, so that a load balancer hears from /readyz why nothing else is answered.
+        await stopping.wait()
+        # Until then it listens, so that a load balancer learns from /readyz why nothing else is answered.
         await requests.draining.end(requests.answered)
         server.should_exit = True
         await server.close_connections()
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch_signals, received, told.set)
+        tasks.start_soon(watch_signals, received, stopping.set)
         tasks.start_soon(stop)
         await server.serve(sockets=listeners)
         tasks.cancel_scope.cancel()

@@ -52,10 +52,10 @@ class Identified:
             await self.app({**scope, SCOPE_KEY: call}, receive, sending)
         finally:
             if scope["path"] not in PROBES and log.isEnabledFor(logging.INFO):
-                _told(scope, status, time.monotonic() - began_s)
+                _log_request(scope, status, time.monotonic() - began_s)
 
 
-def _told(scope: Scope, status: int, duration_s: float) -> None:
+def _log_request(scope: Scope, status: int, duration_s: float) -> None:
     asked = f"{scope['method']} {excerpt(scope['path'], 200)}"
     fields = {"http_status": status, "duration_s": round(duration_s, 6)}
     log.info("%s: %s", asked, status or "no answer", extra={FIELDS: fields})

@@ -68,7 +68,7 @@ def build_server(
 ) -> Server[Calls]:
     """An MCP server for a compiled capability; `upstream` is entered and left with the server's own life.
 
-    `ledger` and `account` are those of `running`. `draining` ends what it has under way. `opened` is told how calls
+    `ledger` and `account` are those of `running`. `draining` ends what it has under way. `opened` is given how calls
     are told apart, once there is anything that they share. With a `guard` every call must have passed a door.
     `middleware` is around every message.
     """

@@ -158,7 +158,7 @@ class _Looked(Collector):
         try:
             found = self.gauges.open_work()
         except CallError as error:
-            log.warning("what is open cannot be told: %s", error.report.message)
+            log.warning("what is open cannot be looked up: %s", error.report.message)
             found = None
         if found is not None:
             yield GaugeMetricFamily(

@@ -38,7 +38,7 @@ async def measured(
     tools: Collection[str],
     record: Callable[[Operation, float], None],
 ) -> HandlerResult:
-    """What comes of a message; if it was a request, `record` is told how long that took, in seconds."""
+    """What comes of a message; if it was a request, `record` is given how long that took, in seconds."""
     began_s = time.monotonic()
     result: HandlerResult = None
     error: BaseException | None = None

@@ -131,7 +131,7 @@ class LineWriter:
 def _can_wait(descriptor: int) -> bool:
     """Whether the event loop may wait for a descriptor.
 
-    On Windows it would not hear that it cannot be waited for, and on macOS not of the end of a file.
+    On Windows it would not notice that it cannot be waited for, and on macOS not of the end of a file.
     """
     return sys.platform != "win32" and not stat.S_ISREG(os.fstat(descriptor).st_mode)
 

@@ -11,7 +11,7 @@ from batches_mcp.work.runtime import Progress
 
 Report = Callable[[float, float | None, str], Awaitable[None]]
 
-# Hosts count their time-out from the last notification, so that a call which has not got on is told of as well: by so
+# Hosts count their time-out from the last notification, so that a call which has not got on is reported as well: by so
 # much of what is left.
 _STEP = 1 / 1_000
 

@@ -17,7 +17,7 @@ from batches_mcp.serve.draining import Draining
 
 log = logging.getLogger(__name__)
 
-# A probe of Kubernetes waits for 1 s, unless it is told otherwise.
+# A probe of Kubernetes waits for 1 s, unless configured otherwise.
 _CHECK_S = 0.8
 _UNUSABLE = "it cannot be used; the server's log has the details"
 _HANGS = "it does not answer"
@@ -28,7 +28,7 @@ class Readiness:
     """Answers `/readyz`. A check of `checks` is run in a thread, and raises StateUnusable when what it names cannot be
     used; one that hangs is not begun a second time.
 
-    What is told to callers, who need no credential, are names only: the details are in the log.
+    What callers see, who need no credential, are names only: the details are in the log.
     """
 
     draining: Draining

@@ -1,4 +1,4 @@
-"""What a caller is told whose request is too large, and the other ways of making a large batch."""
+"""What the answer to a request that is too large says, and the other ways of making a large batch."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def claimed(db: Any, draft: Draft, claim: Claim, rules: ClaimRules, approval: Ap
 
 
 def followed(db: Any, entry: Entry, outcome: str, reason: str | None = None, batch_id: str | None = None) -> None:
-    """What became of a create that was begun; it is told for the call that it was begun for."""
+    """What became of a create that was begun; it is written down for the call that it was begun for."""
     if entry.principal is None:
         return
     columns = ("tool", "door", "request_id", "cap_usd", "approver", "approval_id")

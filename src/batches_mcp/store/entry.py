@@ -220,7 +220,7 @@ class Entry(Draft):
     """A row of the ledger. Times are Unix times by the upstream's clock.
 
     `since_s` and `newest_id` are those of the `Baseline`; `sent_s` is when the last byte of the body was about to be
-    sent, infinite as long as the upstream had not told its time. `batch` is the batch as the upstream showed it last.
+    sent, infinite while the upstream's time was not known. `batch` is the batch as the upstream showed it last.
     While the entry is unsettled, `batch_id` names a candidate: one batch of its size that may be its own. A batch is
     `told` once a caller was given it.
     """
@@ -315,7 +315,7 @@ class Unconfirmed:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The create waits for an approval, or, when that was denied, is told of it once."""
+    """The create waits for an approval, or, when that was denied, is notified of it once."""
 
     approval: Approval
 

@@ -64,7 +64,7 @@ class Ledger:
             if owner is not None and not select(db, f"key = ? AND owner = ? AND {UNSETTLED}", key, owner):
                 return False
             update(db, key, sent_s=sent_s)
-            _told_of(db, key, "sent")
+            _audit(db, key, "sent")
             return True
 
     def accepted(self, key: int, batch: Batch) -> None:
@@ -74,7 +74,7 @@ class Ledger:
             for other in others:
                 update(db, other.key, state=State.AMBIGUOUS, **_NO_BATCH)
             update(db, key, state=State.ACCEPTED, owner=None, **_batch(batch))
-            _told_of(db, key, "accepted", batch.id)
+            _audit(db, key, "accepted", batch.id)
 
     def adopted(self, key: int, batch: Batch) -> bool:
         """A batch was proven to be an entry's; false when it has become known as another's."""
@@ -82,7 +82,7 @@ class Ledger:
             if select(db, f"batch_id = ? AND key != ? AND NOT {UNSETTLED}", batch.id, key):
                 return False
             update(db, key, state=State.ADOPTED, owner=None, **_batch(batch))
-            _told_of(db, key, "adopted", batch.id)
+            _audit(db, key, "adopted", batch.id)
             return True
 
     def candidate(self, key: int, batch: Batch | None) -> None:
@@ -227,7 +227,7 @@ class Ledger:
             )
 
     def expired(self, now_s: float) -> list[Entry]:
-        """The entries whose batch's results the API no longer keeps; an unsettled one can no longer be told."""
+        """The entries whose batch's results the API no longer keeps; of an unsettled one it can no longer be known."""
         with self.database.transaction() as db:
             return select(db, "started_s < ? AND owner IS NULL", now_s - RESULTS_KEPT_S)
 
@@ -266,7 +266,7 @@ def _seen(db: Any, batch_ids: Collection[str]) -> Seen:
     return Seen(known, retries, {str(entry.batch_id): entry for entry in unsettled if entry.batch_id in batch_ids})
 
 
-def _told_of(db: Any, key: int, outcome: str, batch_id: str | None = None) -> None:
+def _audit(db: Any, key: int, outcome: str, batch_id: str | None = None) -> None:
     """Write into the audit what became of an entry."""
     for entry in select(db, "key = ? AND principal IS NOT NULL", key):
         audit.followed(db, entry, outcome, batch_id=batch_id)

@@ -1,4 +1,4 @@
-"""Whether the process that began something still lives, told by a lock that ends with it.
+"""Whether the process that began something still lives, shown by a lock that ends with it.
 
 A process id says nothing in another container, and a heartbeat nothing when the clock jumps. SQLite locks files on
 every system alike, and the system releases the lock when the process dies, however it dies.

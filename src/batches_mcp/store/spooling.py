@@ -191,7 +191,7 @@ class Writer:
             self._syncing = _SYNCING.submit(os.fsync, self._file.fileno())
 
     def _synced(self) -> None:
-        """Wait for the disk. What went wrong there is told once, so that it must be asked for here."""
+        """Wait for the disk. What went wrong there is raised once, so that it must be asked for here."""
         if self._syncing is not None:
             syncing, self._syncing = self._syncing, None
             syncing.result()

@@ -31,7 +31,7 @@ from batches_mcp.work.learn import in_doubt, learn
 _POLL_S = 5.0
 # However short a pace it names, it is not asked without a rest.
 _SHORTEST_POLL_S = 1.0
-# Hosts that reckon their time-out from the last progress hear from us this often.
+# Hosts that count their time-out from the last progress get one this often.
 _PROGRESS_S = 5.0
 _SOONEST_S, _LATEST_S = 60.0, 900.0
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from batches_mcp.store.spool import Spool
 
 _MOST_FAILURES = 20
-# Attention is told as `needs_attention` of a row says it.
+# Attention is named as in `needs_attention` of a row.
 _ATTENTION = {"truncated": "truncated", "refusal": "refused", "paused": "paused"}
 
 
@@ -58,7 +58,7 @@ class Totals:
             )
         retryable = sum(kinds[kind] for kind in PASSING)
         return cls(
-            attention={told: unfinished[name] for told, name in _ATTENTION.items()},
+            attention={shown: unfinished[name] for shown, name in _ATTENTION.items()},
             failures=failures[:_MOST_FAILURES],
             more=sum(each["count"] for each in failures[_MOST_FAILURES:]),
             retryable=retryable,

@@ -1,4 +1,4 @@
-"""What can be told of a create that was not answered, from what the upstream shows afterwards. Pure.
+"""What can be known of a create that was not answered, from what the upstream shows afterwards. Pure.
 
 The API has no way to ask for "the batch of this request": https://platform.claude.com/docs/en/api/creating-message-batches
 knows no idempotency key. A batch of the right size that is newer than the create's beginning may be its batch; the
@@ -15,7 +15,7 @@ from batches_mcp.core.errors import CallError, Retry, UnusableAnswer, UpstreamUn
 from batches_mcp.exchange.failure import time_of
 from batches_mcp.store.entry import Baseline, Entry
 
-# What is newer cannot be told by the list: then by the time of day, which may be off by so much.
+# What is newer cannot be seen in the list: then by the time of day, which may be off by so much.
 _UNMEASURED_S = 120.0
 
 

@@ -27,7 +27,7 @@ class Delivery:
     the batch.
 
     `entry` is its row of the ledger, if there is one, and `recorded` tells whether its outcome is written down there.
-    `sent` is set before the last byte of the body goes out. `warnings` are for whoever is told of the batch.
+    `sent` is set before the last byte of the body goes out. `warnings` are for whoever is given the batch.
     """
 
     body_bytes: int

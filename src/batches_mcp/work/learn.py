@@ -40,7 +40,7 @@ async def learn(account: Account, batches: Sequence[Batch]) -> Seen:
 
 
 async def was_deleted(account: Account, batch_id: str) -> bool:
-    """Whether a batch was deleted through this server, as far as that can be told."""
+    """Whether a batch was deleted through this server, as far as that is known."""
     try:
         records = account.begun_records()
         if records is None:

@@ -250,7 +250,7 @@ def unpriced(estimate: Mapping[str, Any], cap: Cap | None = None) -> CallError:
 def unknown_spent(entry: Entry | None, cap: Cap) -> CallError:
     """The error for any create under a cap while it is not known what one within its window may have cost.
 
-    That one is `entry`; None: one that the caller is told nothing of.
+    That one is `entry`; None: one that the caller must not learn of.
     """
     until = "for 24 hours from its creation" if cap.window is Window.DAY else "until the month is over"
     if entry is None:

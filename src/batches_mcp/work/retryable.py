@@ -12,7 +12,7 @@ ON_REQUEST = ("canceled", "billing", "invalid", "truncated", "refused")
 def kind_of(outcome: str, detail: str | None, message: str) -> str | None:
     """What `retry_types` calls a row, by its type, the type of its error or its stop_reason; None for one that is done.
 
-    Used-up credit is told by its text: the API gives it the type of any other invalid request, as captured in
+    Used-up credit is known by its text: the API gives it the type of any other invalid request, as captured in
     https://github.com/bespokelabsai/curator/issues/296.
     """
     match outcome:
