@@ -62,7 +62,7 @@ PURE = (
     "core.context", "core.diagnostics", "core.errors", "core.limits", "core.plan", "core.redact", "core.server_plan", "core.text",
     "core.variables",
     "language.", "-language.__init__", "-language.defaults", "-language.local", "-language.source",
-    "exchange.arguments", "exchange.coercion", "exchange.failure", "exchange.recent", "exchange.request", "exchange.result",
+    "exchange.arguments", "exchange.coercion", "exchange.failure", "exchange.recent", "exchange.request", "exchange.result", "exchange.variables",
     "access.allowance", "access.keys", "access.principal", "access.teams",
     "requests.checks", "requests.cost", "requests.demand", "requests.kinds", "requests.known", "requests.models",
     "requests.parts", "requests.problems", "requests.scan", "requests.shape", "requests.template", "requests.tokens",

@@ -281,7 +281,7 @@ def _readable(roots: Sequence[Path]) -> str:
 
 def _shown_base(plan: RequestPlan, variables: Mapping[str, SecretStr]) -> str:
     """Where requests go, with variables in it as long as they have no value."""
-    from batches_mcp.exchange.request import base_url
+    from batches_mcp.exchange.variables import base_url
 
     try:
         return base_url(plan, variables)

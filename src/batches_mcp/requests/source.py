@@ -20,9 +20,10 @@ from batches_mcp.requests.checks import OPENAI, is_openai
 from batches_mcp.requests.files import identity, opened
 from batches_mcp.requests.kinds import ROWS, no_requests, unreadable
 from batches_mcp.requests.parts import canonical
-from batches_mcp.requests.reading import Piece, Row, beginning, each_row, request_pieces, request_rows, template_rows
+from batches_mcp.requests.reading import Piece, Row, beginning, each_row, request_pieces, request_rows
 from batches_mcp.requests.shape import UNREADABLE, value_of
 from batches_mcp.requests.template import Template
+from batches_mcp.requests.templated import template_rows
 
 _MARK_CHARS = 4
 

@@ -11,8 +11,8 @@ from batches_mcp.core.settings import BatchSettings
 from batches_mcp.core.text import count
 from batches_mcp.requests.cost import dollars, estimate, rounded
 from batches_mcp.requests.problems import Problem
-from batches_mcp.requests.reading import has_made_up_id
 from batches_mcp.requests.scan import Scan
+from batches_mcp.requests.templated import has_made_up_id
 from batches_mcp.store.entry import Answer, Approval, Draft, Window
 from batches_mcp.store.ledger import RECENT_S
 from batches_mcp.tools.call import Call

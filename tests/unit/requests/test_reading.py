@@ -16,8 +16,9 @@ from batches_mcp.core.errors import InvalidArguments
 from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.requests import reading
 from batches_mcp.requests.checks import NOT_UTF_8
-from batches_mcp.requests.reading import Row, request_rows, template_rows
+from batches_mcp.requests.reading import Row, request_rows
 from batches_mcp.requests.template import Template
+from batches_mcp.requests.templated import template_rows
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
