@@ -23,6 +23,7 @@ from batches_mcp.store.entry import Entry
 from batches_mcp.tools import ending
 from batches_mcp.tools.call import Call
 from batches_mcp.work.account import Account
+from batches_mcp.work.runtime import no_progress
 
 # https://platform.claude.com/docs/en/build-with-claude/batch-processing: canceled and expired requests are not billed.
 _BILLED = "Requests that are answered before it stops are billed; the others are not"
@@ -68,7 +69,8 @@ async def _cancel(batch_id: str, yes: bool, account: Account) -> int:
         if not await anyio.to_thread.run_sync(ask, abandon_on_cancel=True):
             say("not canceled")
             return 1
-    after = Batch.of(await ending.cancel(Call(account.runtime, account.tool, {_argument(account): batch_id}, _silent)))
+    call = Call(account.runtime, account.tool, {_argument(account): batch_id}, no_progress)
+    after = Batch.of(await ending.cancel(call))
     say(_outcome(batch_id, after))
     return 0
 
@@ -91,7 +93,3 @@ def _argument(account: Account) -> str:
     """What the tool calls the batch."""
     feeds = (part for part in account.tool.request.path if isinstance(part, Feed))
     return next(name for feed in feeds for name in feed.value.arguments)
-
-
-async def _silent(_done: float, _total: float, _words: str) -> None:
-    pass

@@ -39,8 +39,9 @@ from batches_mcp.job.intake import JobFolder, cut, job_id, tidy
 from batches_mcp.job.known import known_rows
 from batches_mcp.job.made import Start
 from batches_mcp.job.state import Bounds
-from batches_mcp.job.steps import Job, together
+from batches_mcp.job.steps import Job
 from batches_mcp.job.written import asked_of_rows
+from batches_mcp.requests.cost import together
 from batches_mcp.requests.files import identity
 from batches_mcp.requests.scan import Scan
 from batches_mcp.store.records import Records

@@ -1,15 +1,14 @@
-"""What a job may cost and how long it may take, from its plans or those of a sample. Pure."""
+"""What a job may cost and how long it may take, from its plans. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from decimal import Decimal
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
-from batches_mcp.cluster.plan import PartPlan, ShardPlan
+from batches_mcp.cluster.plan import ShardPlan
+from batches_mcp.requests.cost import together
 
 # Most batches end within an hour, and all within a day:
 # https://platform.claude.com/docs/en/build-with-claude/batch-processing
@@ -38,30 +37,18 @@ class Forecast(msgspec.Struct, frozen=True):
 def forecast(plans: Sequence[ShardPlan], queue_requests: int) -> Forecast:
     """The estimate of an input; at most `queue_requests` wait in the API at a time."""
     parts = [part for plan in plans for part in plan.parts if part.requests]
+    found = together(part.estimate for part in parts)
     requests = sum(part.requests for part in parts)
     fills = math.ceil(requests / queue_requests)
     return Forecast(
         requests,
         len(parts),
-        _sum(parts, "input_tokens"),
-        _sum(parts, "max_output_tokens"),
-        _usd(parts, "low"),
-        _usd(parts, "high"),
+        found["input_tokens"],
+        found["max_output_tokens"],
+        found["cost_usd"]["low"],
+        found["cost_usd"]["high"],
         fills * _USUAL_H,
         fills * _MOST_H,
-        tuple(sorted({model for part in parts for model in part.estimate["unknown_models"]})),
-        tuple(dict.fromkeys(each["reason"] for part in parts for each in part.estimate["unbounded"])),
+        tuple(found["unknown_models"]),
+        tuple(each["reason"] for each in found["unbounded"]),
     )
-
-
-def _sum(parts: Iterable[PartPlan], name: str) -> int:
-    return sum(part.estimate[name] for part in parts)
-
-
-def _usd(parts: Sequence[PartPlan], bound: str) -> float | None:
-    """The sum of a bound: the low one leaves out what has no price, the high one is not known then."""
-    amounts: list[Any] = [part.estimate["cost_usd"][bound] for part in parts]
-    known = [Decimal(str(each)) for each in amounts if each is not None]
-    if len(known) < len(amounts) and (bound == "high" or not known):
-        return None
-    return round(float(sum(known, Decimal(0))), 6)

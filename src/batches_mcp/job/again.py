@@ -18,6 +18,7 @@ from batches_mcp.store.rows import read_row
 from batches_mcp.store.spool import Spool
 from batches_mcp.work.intake import Body, take
 from batches_mcp.work.retry import retried, sift
+from batches_mcp.work.runtime import no_progress
 
 
 def rows_again(spools: Sequence[Spool], wanted: Collection[str]) -> list[set[str]]:
@@ -61,7 +62,7 @@ async def write_again(
     sources: dict[str, Source] = {}
     for batch_id in batch_ids:
         if chosen[batch_id]:
-            ask = partial(retried, asking.account, batch_id, wanted, _silent, again=True)
+            ask = partial(retried, asking.account, batch_id, wanted, no_progress, again=True)
             sources[batch_id] = (await asking.until_answered(ask)).source
 
     def rows() -> Iterator[Row]:
@@ -73,7 +74,3 @@ async def write_again(
     source = Source(None, "requests[{}]".format, rows, lambda: True)
     _, bodies = await anyio.to_thread.run_sync(take, source, around, lambda _: path, kept.write)
     return bodies[0], next(iter(sources)) if len(sources) == 1 else batch_ids[-1]
-
-
-async def _silent(_done: float, _total: float, _words: str) -> None:
-    pass

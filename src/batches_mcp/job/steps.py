@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -194,42 +193,3 @@ def deadline_s(parts: Sequence[PartState]) -> float | None:
 def retryable(kind: Kind) -> bool:
     """Whether a row of this kind is sent again: what was not done, through no fault of the request."""
     return kind_of(*kind, "") in PASSING
-
-
-def together(estimates: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Several `estimate`s as one."""
-    numbers: Counter[str] = Counter()
-    costs: dict[tuple[str, str], list[float | None]] = {(name, end): [] for name in _COSTS for end in ("low", "high")}
-    tables: set[str] = set()
-    unknown: set[str] = set()
-    unbounded: dict[str, dict[str, Any]] = {}
-    for each in estimates:
-        numbers.update({name: each[name] for name in ("requests", "input_tokens", "max_output_tokens")})
-        for (name, end), cost in costs.items():
-            cost.append(each[name][end])
-        tables.add(each["price_table"])
-        unknown.update(each["unknown_models"])
-        for found in each["unbounded"]:
-            known = unbounded.get(found["reason"], found | {"requests": 0})
-            unbounded[found["reason"]] = known | {"requests": known["requests"] + found["requests"]}
-    return {
-        **{name: numbers[name] for name in ("requests", "input_tokens", "max_output_tokens")},
-        **{name: {"low": _low(costs[name, "low"]), "high": _high(costs[name, "high"])} for name in _COSTS},
-        "price_table": ", ".join(sorted(tables)),
-        "unknown_models": sorted(unknown),
-        "unbounded": list(unbounded.values()),
-    }
-
-
-_COSTS = ("cost_usd", "standard_cost_usd")
-
-
-def _low(costs: Sequence[float | None]) -> float | None:
-    """The least they come to together: what is not known adds nothing, unless nothing is known."""
-    known = [cost for cost in costs if cost is not None]
-    return round(sum(known), 6) if known or not costs else None
-
-
-def _high(costs: Sequence[float | None]) -> float | None:
-    known = [cost for cost in costs if cost is not None]
-    return round(sum(known), 6) if len(known) == len(costs) else None

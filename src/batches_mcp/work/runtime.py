@@ -44,6 +44,10 @@ Progress = Callable[[float, float, str], Awaitable[None]]
 """Tells the caller how far a call is: done, of all, in words. Silent for callers that did not ask."""
 
 
+async def no_progress(_done: float, _total: float, _words: str) -> None:
+    """Progress that is shown to nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """What all calls share; `tasks` is for work that outlasts its call.

@@ -24,9 +24,12 @@ def part_plan(
     first_row: int, rows: int, low: float | None = 1.0, high: float | None = 2.5, **estimate: Any
 ) -> PartPlan:
     whole = {
+        "requests": rows,
         "input_tokens": 10 * rows,
         "max_output_tokens": 20 * rows,
         "cost_usd": {"low": low, "high": high},
+        "standard_cost_usd": {"low": low, "high": high},
+        "price_table": "prices",
         "unknown_models": [],
         "unbounded": [],
     }
@@ -55,14 +58,16 @@ PARTS = [
 ]  # fmt: skip
 
 
-def test_the_forecast_of_an_input_and_of_a_sample_of_it() -> None:
+def test_the_forecast_of_an_input() -> None:
     assert forecast(PLANS, 4) == Forecast(9, 3, 90, 180, 3.0, 7.5, 3, 72)
     assert forecast([], 4) == Forecast(0, 0, 0, 0, 0.0, 0.0, 0, 0)
 
 
 def test_a_price_that_is_not_known_is_no_bound() -> None:
     unknown = ShardPlan(2, "c", parts=(part_plan(0, 1, None, None, unknown_models=["x"]),))
-    unbounded = ShardPlan(3, "d", parts=(part_plan(0, 1, 1.0, None, unbounded=[{"reason": "a container"}]),))
+    unbounded = ShardPlan(
+        3, "d", parts=(part_plan(0, 1, 1.0, None, unbounded=[{"reason": "a container", "requests": 1}]),)
+    )
     found = forecast([*PLANS, unknown, unbounded], 4)
     assert (found.low_usd, found.high_usd) == (4.0, None)
     assert (found.unknown_models, found.unbounded) == (("x",), ("a container",))

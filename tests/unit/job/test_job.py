@@ -19,8 +19,8 @@ from batches_mcp.job.steps import (
     deadline_s,
     next_step,
     retryable,
-    together,
 )
+from batches_mcp.requests.cost import together
 
 
 @given(
