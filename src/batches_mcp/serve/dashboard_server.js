@@ -46,7 +46,7 @@ function server({ header, scheme, name, path = "mcp", approvals }) {
   turn++;
   clearTimeout(timer);
   batch = null;
-  const what = each => plain((each.job ? `job ${each.job} (${count(each.batches)} batches, ${each.models}): ` : "") + (each.label || each.source || each.id));
+  const what = each => plain((each.job ? `job ${each.job} (${count(each.batches)} ${each.batches === 1 ? "batch" : "batches"}, ${each.models}): ` : "") + (each.label || each.source || each.id));
   const answers = each => each.may_answer ? el("div", {}, ...["Approve", "Deny"].map(word => button(word, () => reply(each.id, word.toLowerCase()), { "aria-label": `${word} ${what(each)}` }))) : "for somebody else";
   const all = waiting || [], { shown: some, range, steps } = pager(all, wait);
   draw(

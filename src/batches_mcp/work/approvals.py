@@ -20,6 +20,7 @@ from batches_mcp.access.principal import Principal
 from batches_mcp.api.body import frame
 from batches_mcp.core.errors import CallError, ErrorReport, MissingVariable, Retry, UpstreamError
 from batches_mcp.core.redact import excerpt
+from batches_mcp.core.text import count
 from batches_mcp.requests.reading import unpacked
 from batches_mcp.store.approvals import Approvals
 from batches_mcp.store.entry import (
@@ -227,7 +228,7 @@ def subject(approval: Approval) -> str:
     about = approval.label or approval.source or "requests of a call"
     if approval.job_id is None:
         return about
-    batches = f"{approval.parts or 0:,} batch{'' if approval.parts == 1 else 'es'}"
+    batches = count(approval.parts or 0, "batch", "batches")
     return f"job {approval.job_id}: {batches} for {approval.models}, {about}"
 
 
