@@ -19,7 +19,6 @@ import mcp.types as t
 from batches_mcp import __version__
 from batches_mcp.core.plan import BehaviorName, Feed, ToolPlan
 from batches_mcp.core.settings import Admission
-from batches_mcp.serve.minify import minified
 
 URI = "ui://batches/dashboard.html"
 # The extension of MCP and the kind of HTML that hosts with MCP Apps know (ext-apps, 2026-01-26).
@@ -97,6 +96,8 @@ def browser_page(
 
 
 def _page(tools: Sequence[ToolPlan], http: Mapping[str, str] | None = None, *, jobs: bool = False) -> str:
+    from batches_mcp.serve.minify import minified  # its patterns take a while to compile, and few ask for the page
+
     here = files(__package__)
     page = here.joinpath("dashboard.html").read_text("utf-8")
     for name, wanted in (("jobs", jobs), ("server", http is not None)):
