@@ -540,7 +540,7 @@ def test_a_job_that_was_denied_fails_and_asks_anew_when_it_is_submitted_again(cl
     teams = with_limit(cluster, over_batches=2)
     job = (*teams, "--team", "search")
     job_id = cluster.submit(*job)
-    with cluster.worker("one", *teams):
+    with cluster.worker("one", *teams, "--metrics-address", "127.0.0.1:0"):
         [asked] = waiting(cluster)
         lead_of(cluster).run("approvals", "deny", asked["id"], code=0)
         found = cluster.until(job_id, "failed")
@@ -555,6 +555,11 @@ def test_a_job_that_was_denied_fails_and_asks_anew_when_it_is_submitted_again(cl
         assert again["id"] != asked["id"]
         lead_of(cluster).run("approvals", "approve", again["id"], code=0)
         assert cluster.until(job_id, "done")["succeeded"] == 40
+        url = re.search(r"http://\S+/metrics", cluster.logs())
+        assert url is not None
+        counted = httpx2.get(url[0], trust_env=False).text
+    for state in ("failed", "done"):
+        assert f'batches_mcp_job_parts_ended_total{{state="{state}",team="search"}} 8.0' in counted
     assert cluster.creates == 8
 
 

@@ -118,7 +118,7 @@ def _write(work: PartWork, spools: Sequence[Spool]) -> None:
         cost_usd=None if None in costs_usd else sum(filter(None, costs_usd)),
     )
     for observer in work.account.upstream.observers if moved else ():
-        observer.part_ended(settings.team, PartState.DONE, found.succeeded, found.failed)
+        observer.parts_ended(settings.team, PartState.DONE, 1, succeeded=found.succeeded, failed=found.failed)
 
 
 def _remove_abandoned(work: PartWork) -> None:

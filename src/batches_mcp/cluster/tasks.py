@@ -192,7 +192,7 @@ class Tasks:
             report = error.report
             note = self.redactor.text(report.what())
             if report.type == DENIED:
-                await anyio.to_thread.run_sync(self.jobs.give_up, job.id, note)
+                self._tell_failed(job, await anyio.to_thread.run_sync(self.jobs.give_up, job.id, note))
             if is_permanent(report):
                 return await self._give_up(job, part, note)
             asked_s = report.retry_after_s
@@ -211,10 +211,12 @@ class Tasks:
         log.error("job %s, part %d: %s", job.id, part.number + 1, note)
         before = (part.state,)
         failed = partial(self.jobs.advance, part, before, state=PartState.FAILED, note=note)
-        moved = await anyio.to_thread.run_sync(failed)
-        for observer in self.runtime.forward.upstream.observers if moved else ():
-            observer.part_ended(job.settings.team, PartState.FAILED, 0, 0)
+        self._tell_failed(job, int(await anyio.to_thread.run_sync(failed)))
         return 0.0
+
+    def _tell_failed(self, job: Job, parts: int) -> None:
+        for observer in self.runtime.forward.upstream.observers if parts else ():
+            observer.parts_ended(job.settings.team, PartState.FAILED, parts)
 
     async def _plan(self, job: Job, number: int) -> None:
         """Read a shard, and write down what is to be made of it, or why nothing can be."""

@@ -23,5 +23,5 @@ class Observer:
     def cost(self, team: str | None, actual_usd: float) -> None:
         """It became known what a batch really cost."""
 
-    def part_ended(self, team: str | None, state: str, succeeded: int, failed: int) -> None:
-        """A part of a job was done or failed; so many rows of it were written by what became of them."""
+    def parts_ended(self, team: str | None, state: str, parts: int, *, succeeded: int = 0, failed: int = 0) -> None:
+        """Parts of a job were done or failed; so many rows of them were written, by what became of them."""

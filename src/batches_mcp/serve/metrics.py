@@ -121,8 +121,8 @@ class Metrics(Observer):
     def cost(self, team: str | None, actual_usd: float) -> None:
         self._cost.labels(team or "", "actual").inc(actual_usd)
 
-    def part_ended(self, team: str | None, state: str, succeeded: int, failed: int) -> None:
-        self._parts.labels(team or "", state).inc()
+    def parts_ended(self, team: str | None, state: str, parts: int, *, succeeded: int = 0, failed: int = 0) -> None:
+        self._parts.labels(team or "", state).inc(parts)
         for outcome, rows in (("succeeded", succeeded), ("failed", failed)):
             self._rows.labels(team or "", outcome).inc(rows)
 

@@ -183,11 +183,11 @@ class Jobs:
         about = (job.settings.url, job.settings.label, named)
         return JobTotal(job.id, int(requests), int(batches), estimate_usd, *about)
 
-    def give_up(self, job_id: str, note: str) -> None:
-        """Nothing more of a job may be sent: fail the parts of which nothing was begun."""
+    def give_up(self, job_id: str, note: str) -> int:
+        """Nothing more of a job may be sent: fail the parts of which nothing was begun, and tell how many they were."""
         with self.database.transaction() as db:
             update = "UPDATE job_parts SET state = ?, note = ? WHERE job = ? AND state = ?"
-            db.execute(update, (PartState.FAILED, note, job_id, PartState.WAITING))
+            return db.execute(update, (PartState.FAILED, note, job_id, PartState.WAITING)).rowcount
 
     def committed_usd(self, job_id: str) -> float:
         """What a job has cost, or may cost as far as that is not known."""
