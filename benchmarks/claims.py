@@ -10,8 +10,9 @@ from functools import partial
 from itertools import chain, count
 from pathlib import Path
 
+from batches_mcp.store.claim_rules import Baseline, Begun, Cap, ClaimRules, Window
 from batches_mcp.store.database import Database, insert
-from batches_mcp.store.entry import Baseline, Begun, Cap, ClaimRules, Draft, State, Window
+from batches_mcp.store.entry import Draft, State
 from batches_mcp.store.ledger import Ledger
 from batches_mcp.store.postgres import Postgres
 from batches_mcp.store.shared import AccountDatabase

@@ -66,7 +66,7 @@ PURE = (
     "access.allowance", "access.keys", "access.principal", "access.teams",
     "requests.checks", "requests.cost", "requests.demand", "requests.kinds", "requests.known", "requests.models",
     "requests.parts", "requests.problems", "requests.scan", "requests.shape", "requests.template", "requests.tokens",
-    "store.causes", "store.entry", "store.job", "store.rows",
+    "store.causes", "store.claim_rules", "store.entry", "store.job", "store.rows",
     "api.batch", "api.ended", "api.headers", "api.links", "api.operations", "api.outcomes",
     "work.evidence", "work.refusals", "work.retryable",
     "tools.about", "tools.asked", "tools.cursor", "tools.page", "tools.totals", "tools.view",

@@ -23,7 +23,7 @@ from batches_mcp.cluster.steps import poll_after_s
 from batches_mcp.core.errors import CallError, InvalidArguments
 from batches_mcp.exchange.failure import retry_after_s
 from batches_mcp.requests.reading import unpacked
-from batches_mcp.store.entry import JobTotal
+from batches_mcp.store.claim_rules import JobTotal
 from batches_mcp.store.job import JobState, PartBatch, PartState
 from batches_mcp.store.kept import Copy, KeptRequests
 from batches_mcp.work.deliver import OutgoingCreate

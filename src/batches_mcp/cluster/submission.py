@@ -22,7 +22,8 @@ from batches_mcp.cluster.steps import Action, Task
 from batches_mcp.cluster.tasks import Tasks
 from batches_mcp.core.errors import CallError, ErrorReport, UsageError
 from batches_mcp.requests.cost import dollars
-from batches_mcp.store.entry import Approval, ClaimRules, Draft
+from batches_mcp.store.claim_rules import ClaimRules
+from batches_mcp.store.entry import Approval, Draft
 from batches_mcp.store.job import STANDING_STILL, Job, JobPart, JobSettings, JobShard, JobState
 from batches_mcp.work.audited import origin_of
 from batches_mcp.work.ownership import approve_over_usd, caps_of, in_name_of

@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from batches_mcp.store import audit
-from batches_mcp.store.entry import Answer, Approval, ClaimRules, Draft, JobTotal, State
+from batches_mcp.store.claim_rules import ClaimRules, JobTotal
+from batches_mcp.store.entry import Answer, Approval, Draft, State
 from batches_mcp.store.state import LedgerDatabase
 
 # How long somebody has to approve a create, and how long it is then tried to send it.

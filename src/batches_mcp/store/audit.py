@@ -9,18 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from batches_mcp.store.entry import (
-    Answer,
-    Approval,
+from batches_mcp.store.claim_rules import (
     Begun,
     Busy,
     Changed,
     Claim,
     ClaimRules,
-    Draft,
-    Entry,
     Made,
-    Origin,
     OverCap,
     QueueFull,
     TooManyWaiting,
@@ -28,6 +23,7 @@ from batches_mcp.store.entry import (
     Unsettled,
     Waiting,
 )
+from batches_mcp.store.entry import Answer, Approval, Draft, Entry, Origin
 from batches_mcp.store.state import LedgerDatabase
 from batches_mcp.store.team_tables import AUDIT_COLUMNS, names
 

@@ -8,12 +8,7 @@ from typing import Any
 
 from batches_mcp.api.batch import RESULTS_KEPT_S
 from batches_mcp.store import approvals, audit
-from batches_mcp.store.database import insert, select, update
-from batches_mcp.store.entry import (
-    DAY_S,
-    DOUBT_S,
-    Answer,
-    Approval,
+from batches_mcp.store.claim_rules import (
     Baseline,
     Begun,
     Busy,
@@ -21,17 +16,16 @@ from batches_mcp.store.entry import (
     Changed,
     Claim,
     ClaimRules,
-    Draft,
-    Entry,
     Made,
     OverCap,
     QueueFull,
-    State,
     TooManyWaiting,
     Unconfirmed,
     Unsettled,
     Waiting,
 )
+from batches_mcp.store.database import insert, select, update
+from batches_mcp.store.entry import DAY_S, DOUBT_S, Answer, Approval, Draft, Entry, State
 
 # The same content within this time is taken for a mistake, and costs within it count against the cap.
 RECENT_S = DAY_S

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from batches_mcp.store import job_reading
-from batches_mcp.store.entry import Answer, JobTotal
+from batches_mcp.store.claim_rules import JobTotal
+from batches_mcp.store.entry import Answer
 from batches_mcp.store.job import Job, JobPart, JobSettings, JobShard, JobState, JobStatus, PartBatch, PartState
 from batches_mcp.store.job_reading import JobCounts, JobDetails
 from batches_mcp.store.postgres import Postgres, Transaction

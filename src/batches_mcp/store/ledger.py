@@ -14,9 +14,10 @@ from batches_mcp.api.batch import RESULTS_KEPT_S, Batch
 from batches_mcp.exchange import result
 from batches_mcp.store import approvals, audit, claims
 from batches_mcp.store.approvals import Approvals
+from batches_mcp.store.claim_rules import Baseline, Cap, Claim, ClaimRules
 from batches_mcp.store.claims import MADE, OF_TEAM, RECENT_S, UNSETTLED, WANTED
 from batches_mcp.store.database import select, update
-from batches_mcp.store.entry import Baseline, Cap, Claim, ClaimRules, Draft, Entry, State
+from batches_mcp.store.entry import Draft, Entry, State
 from batches_mcp.store.state import LedgerDatabase
 
 __all__ = ("RECENT_S", "Ledger")

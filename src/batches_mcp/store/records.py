@@ -16,7 +16,8 @@ from batches_mcp.core.errors import CallError, ErrorReport, StateUnusable
 from batches_mcp.core.limits import LIMITS, Limits
 from batches_mcp.core.state import state_unusable
 from batches_mcp.store.audit import AuditLog
-from batches_mcp.store.entry import DAY_S, Baseline, Begun, Claim, ClaimRules, Draft, Entry, Unsettled
+from batches_mcp.store.claim_rules import Baseline, Begun, Claim, ClaimRules, Unsettled
+from batches_mcp.store.entry import DAY_S, Draft, Entry
 from batches_mcp.store.entry import State as EntryState
 from batches_mcp.store.ledger import Ledger
 from batches_mcp.store.state import Presence, State

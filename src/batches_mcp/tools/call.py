@@ -9,7 +9,7 @@ from typing import Any
 from batches_mcp.core.limits import Limits
 from batches_mcp.core.plan import Feed, ToolPlan
 from batches_mcp.exchange.forward import Forward
-from batches_mcp.store.entry import Cap
+from batches_mcp.store.claim_rules import Cap
 from batches_mcp.tools.confirm import Ask, nobody
 from batches_mcp.work.account import Account
 from batches_mcp.work.ownership import caps_of

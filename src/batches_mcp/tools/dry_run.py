@@ -13,7 +13,8 @@ from batches_mcp.requests.cost import dollars, estimate, rounded
 from batches_mcp.requests.problems import Problem
 from batches_mcp.requests.scan import Scan
 from batches_mcp.requests.templated import has_made_up_id
-from batches_mcp.store.entry import Answer, Approval, Draft, Window
+from batches_mcp.store.claim_rules import Window
+from batches_mcp.store.entry import Answer, Approval, Draft
 from batches_mcp.store.ledger import RECENT_S
 from batches_mcp.tools.call import Call
 from batches_mcp.work.ownership import approve_over_usd

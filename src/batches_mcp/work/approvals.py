@@ -23,18 +23,8 @@ from batches_mcp.core.redact import excerpt
 from batches_mcp.core.text import count
 from batches_mcp.requests.reading import unpacked
 from batches_mcp.store.approvals import Approvals
-from batches_mcp.store.entry import (
-    Answer,
-    Approval,
-    Begun,
-    Changed,
-    ClaimRules,
-    Draft,
-    Made,
-    Origin,
-    Unsettled,
-    rfc3339,
-)
+from batches_mcp.store.claim_rules import Begun, Changed, ClaimRules, Made, Unsettled
+from batches_mcp.store.entry import Answer, Approval, Draft, Origin, rfc3339
 from batches_mcp.store.kept import Copy
 from batches_mcp.store.records import Records
 from batches_mcp.work.account import Account

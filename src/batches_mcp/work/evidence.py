@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from batches_mcp.api.batch import Batch, Page
 from batches_mcp.core.errors import CallError, Retry, UnusableAnswer, UpstreamUnreachable
 from batches_mcp.exchange.failure import time_of
-from batches_mcp.store.entry import Baseline, Entry
+from batches_mcp.store.claim_rules import Baseline
+from batches_mcp.store.entry import Entry
 
 # What is newer cannot be seen in the list: then by the time of day, which may be off by so much.
 _UNMEASURED_S = 120.0

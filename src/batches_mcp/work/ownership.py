@@ -11,7 +11,8 @@ from batches_mcp.access.principal import Principal
 from batches_mcp.api.batch import ID_FORM
 from batches_mcp.core.errors import ErrorReport, UpstreamError
 from batches_mcp.core.redact import excerpt
-from batches_mcp.store.entry import Cap, Draft, Window
+from batches_mcp.store.claim_rules import Cap, Window
+from batches_mcp.store.entry import Draft
 from batches_mcp.work.account import Account
 
 

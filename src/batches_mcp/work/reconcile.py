@@ -11,7 +11,8 @@ import anyio.to_thread
 from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import CallError, ErrorReport, MissingVariable, UnusableAnswer
 from batches_mcp.exchange.result import Answer
-from batches_mcp.store.entry import DOUBT_S, Baseline, Entry, State
+from batches_mcp.store.claim_rules import Baseline
+from batches_mcp.store.entry import DOUBT_S, Entry, State
 from batches_mcp.store.records import Records
 from batches_mcp.work import evidence
 from batches_mcp.work.account import Account

@@ -12,7 +12,8 @@ from batches_mcp.core.limits import Limits
 from batches_mcp.core.redact import excerpt
 from batches_mcp.core.text import count
 from batches_mcp.requests.cost import dollars
-from batches_mcp.store.entry import Approval, Cap, Draft, Entry, Window, rfc3339
+from batches_mcp.store.claim_rules import Cap, Window
+from batches_mcp.store.entry import Approval, Draft, Entry, rfc3339
 from batches_mcp.work.evidence import Adopt, Candidates, InDoubt, NoneFound, Unknown, Verdict
 
 # The types of errors that say that a create would pass at another time.

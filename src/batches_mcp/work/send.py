@@ -13,16 +13,12 @@ import anyio.to_thread
 
 from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import CallError
-from batches_mcp.store.entry import (
-    DOUBT_S,
-    Answer,
-    Approval,
+from batches_mcp.store.claim_rules import (
     Begun,
     Busy,
     Changed,
     Claim,
     ClaimRules,
-    Entry,
     JobTotal,
     Made,
     OverCap,
@@ -32,6 +28,7 @@ from batches_mcp.store.entry import (
     Unsettled,
     Waiting,
 )
+from batches_mcp.store.entry import DOUBT_S, Answer, Approval, Entry
 from batches_mcp.store.records import Records
 from batches_mcp.work import approvals
 from batches_mcp.work.account import Account

@@ -10,23 +10,20 @@ import pytest
 
 from batches_mcp.api.batch import Batch
 from batches_mcp.store.audit import AuditLog
-from batches_mcp.store.entry import (
-    Answer,
-    Approval,
+from batches_mcp.store.claim_rules import (
     Baseline,
     Begun,
     Busy,
     Cap,
     Claim,
     ClaimRules,
-    Draft,
     JobTotal,
     OverCap,
     QueueFull,
-    State,
     TooManyWaiting,
     Waiting,
 )
+from batches_mcp.store.entry import Answer, Approval, Draft, State
 from batches_mcp.store.records import Records
 from batches_mcp.work.approvals import keep
 from tests.support.records import another

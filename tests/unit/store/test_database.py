@@ -16,8 +16,9 @@ import pytest
 
 from batches_mcp.core.errors import Retry, StateUnusable
 from batches_mcp.core.limits import LIMITS
+from batches_mcp.store.claim_rules import Baseline, Begun, ClaimRules
 from batches_mcp.store.database import Database
-from batches_mcp.store.entry import Baseline, Begun, ClaimRules, Draft
+from batches_mcp.store.entry import Draft
 from batches_mcp.store.ledger import Ledger
 
 RULES = ClaimRules()

@@ -17,21 +17,20 @@ import pytest
 from batches_mcp.api.batch import Batch
 from batches_mcp.cli.job_list import data_of
 from batches_mcp.core.errors import StateUnusable
-from batches_mcp.store.database import Database
-from batches_mcp.store.entry import (
+from batches_mcp.store.claim_rules import (
     Baseline,
     Begun,
     Busy,
     Cap,
     Changed,
     ClaimRules,
-    Draft,
     Made,
     OverCap,
-    State,
     Unsettled,
     Window,
 )
+from batches_mcp.store.database import Database
+from batches_mcp.store.entry import Draft, State
 from batches_mcp.store.kept import Copy
 from batches_mcp.store.presence import FilePresence
 from batches_mcp.store.records import Records

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from batches_mcp.api.batch import Batch
-from batches_mcp.store.entry import Baseline, Begun, Claim, ClaimRules, Draft, QueueFull, State
+from batches_mcp.store.claim_rules import Baseline, Begun, Claim, ClaimRules, QueueFull
+from batches_mcp.store.entry import Draft, State
 from batches_mcp.store.open_work import OpenWork, open_work
 from batches_mcp.store.records import AllRecords, Records
 from tests.support.states import state_in

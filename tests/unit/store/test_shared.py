@@ -13,7 +13,8 @@ import pytest
 
 from batches_mcp.core.errors import Retry, StateUnusable, UsageError
 from batches_mcp.store import migrations
-from batches_mcp.store.entry import Baseline, Begun, ClaimRules, Draft
+from batches_mcp.store.claim_rules import Baseline, Begun, ClaimRules
+from batches_mcp.store.entry import Draft
 from batches_mcp.store.lease import ACT_FOR_S, Lease
 from batches_mcp.store.ledger import Ledger
 from batches_mcp.store.objects import Objects

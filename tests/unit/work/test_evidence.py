@@ -16,7 +16,8 @@ from batches_mcp.core.errors import (
     UpstreamError,
     UpstreamUnreachable,
 )
-from batches_mcp.store.entry import Baseline, Entry
+from batches_mcp.store.claim_rules import Baseline
+from batches_mcp.store.entry import Entry
 from batches_mcp.work.evidence import (
     Adopt,
     Candidates,
