@@ -48,7 +48,8 @@ class ShardPlan(msgspec.Struct, frozen=True):
     """What is made of a shard: its first `rows`, each in exactly one of `parts`, in their order.
 
     `left_out` of them have errors. `problems` are errors and warnings, by cause; with an error that is not of a row,
-    there are no parts. `duckdb` is the version that read the shard.
+    there are no parts. `duckdb` is the version that read the shard, and `models` are those of the requests, which an
+    approval of the job names.
     """
 
     number: int
@@ -59,6 +60,7 @@ class ShardPlan(msgspec.Struct, frozen=True):
     parts: tuple[PartPlan, ...] = ()
     left_out: int = 0
     problems: tuple[Problem, ...] = ()
+    models: tuple[str, ...] = ()
 
     @property
     def requests(self) -> int:
@@ -126,6 +128,7 @@ def _planned(table: Table, shard: Shard, template: Template, around: Frame, limi
         parts=tuple(_parts(found, starts, rows, around.beta)),
         left_out=len(found.invalid),
         problems=tuple(found.problems),
+        models=tuple(sorted(found.models)),
     )
 
 

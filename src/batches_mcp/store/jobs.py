@@ -176,7 +176,8 @@ class Jobs:
             "(plan::json->>'requests')::bigint AS requests, estimate_usd FROM job_parts WHERE job = ?) p "
             "WHERE requests > 0"
         )
-        models = "SELECT DISTINCT json_object_keys(plan::json->'models') FROM job_shards WHERE job = ? ORDER BY 1"
+        each_model = "json_array_elements_text(plan::json->'models')"
+        models = f"SELECT DISTINCT {each_model} FROM job_shards WHERE job = ? ORDER BY 1"  # noqa: S608 - our own text
         with self.database.transaction() as db:
             [(batches, requests, usd, priced)] = db.execute(sums, (job.id,))
             named = ", ".join(str(model) for (model,) in db.execute(models, (job.id,)))
