@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,7 @@ from benchmarks.measure import Series, in_turns, ratios
 from benchmarks.processes import BARE, CONTENDERS, SUBJECT, Contender
 from benchmarks.report import Report, Target
 from benchmarks.wire import CREATE, ERAS, Era, HttpWire, StdioWire, Wire, request, result_of
+from tests.support.states import STATE_DIR
 
 _MANY = 16
 _WARM_UP = 300
@@ -21,7 +23,6 @@ _SLICES = 4
 _SLICE_S = 3.0
 # With a batch of its own our server has a ledger, at which it looks with every call.
 _BATCH = {
-    "allow_duplicate": True,
     "requests": [
         {
             "custom_id": "a",
@@ -75,14 +76,21 @@ def _round(
 
 
 def _over_stdio(stub_port: int, era: Era, contender: Contender) -> Iterator[Wire]:
-    with processes.python(contender.stdio, processes.upstream_environment(stub_port)) as running:
+    with (
+        tempfile.TemporaryDirectory() as state,
+        processes.python(contender.stdio, {**processes.upstream_environment(stub_port), STATE_DIR: state}) as running,
+    ):
         wire = StdioWire(running.process)
         wire.handshake(era)
         yield wire
 
 
 def _over_http(stub_port: int, era: Era, contender: Contender) -> Iterator[Wire]:
-    with processes.http_server(contender, stub_port) as port, HttpWire(port, era) as wire:
+    with (
+        tempfile.TemporaryDirectory() as state,
+        processes.http_server(contender, stub_port, **{STATE_DIR: state}) as port,
+        HttpWire(port, era) as wire,
+    ):
         yield wire
 
 

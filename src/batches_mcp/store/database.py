@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +16,7 @@ from batches_mcp.core.errors import ErrorReport, Retry, StateUnusable
 from batches_mcp.core.limits import LIMITS
 from batches_mcp.core.state import state_unusable, unusable
 from batches_mcp.store.entry import DAY_S, Entry, State
+from batches_mcp.store.looks import OF_PARENTS, Found, Looks, identity
 from batches_mcp.store.team_tables import IN_A_FILE, JOBS_IN_A_FILE
 
 _PAUSE_S = 0.02
@@ -79,6 +80,7 @@ class Database:
         self._file: tuple[int, int] | None = None
         self._turn = threading.Lock()
         self._process = os.getpid()
+        self._looks = Looks(path)
 
     @property
     def name(self) -> str:
@@ -112,8 +114,13 @@ class Database:
         """As `transaction`: in this file whoever reads keeps the others from writing anyway."""
         return self.transaction()
 
+    def look(self, read: Callable[[sqlite3.Connection], Found]) -> Found | None:
+        """What `read` finds without waiting, for the event loop; None when that takes waiting."""
+        return self._looks.look(_VERSION, read)
+
     def close(self) -> None:
         """Let go of the file; the next transaction opens it anew."""
+        self._looks.close()
         with self._alone():
             self._disconnect()
 
@@ -121,9 +128,7 @@ class Database:
     def _alone(self) -> Iterator[None]:
         """While no other thread has its turn."""
         if self._process != os.getpid():
-            # A fork must not even close what its parent opened:
-            # https://sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_
-            _OF_PARENTS.append(self._db)
+            OF_PARENTS.append(self._db)
             self._db, self._turn, self._process = None, threading.Lock(), os.getpid()
         if not self._turn.acquire(timeout=self._busy_s):
             raise _unusable(self.path, self._busy_s, sqlite3.SQLITE_BUSY)
@@ -146,7 +151,7 @@ class Database:
                     raise
                 time.sleep(_PAUSE_S)
                 continue
-            if self._file == _identity(self.path):
+            if self._file == identity(self.path):
                 return db
             # It was moved away or removed: nobody would ever see what is written to it.
             self._disconnect()
@@ -157,7 +162,7 @@ class Database:
         if self._db is None:
             if not self.path.exists():
                 self.path.touch(0o600)
-            self._file = _identity(self.path)
+            self._file = identity(self.path)
             self._db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
             # Every transaction writes or may, so that a write-ahead log would let nobody read meanwhile; and it would
             # keep what was written out of the file, which can be copied or moved away as long as we are connected.
@@ -173,18 +178,6 @@ class Database:
         db, self._db = self._db, None
         if db is not None:
             db.close()
-
-
-_OF_PARENTS: list[sqlite3.Connection | None] = []
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file is at a path; None when there is none."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def insert(db: sqlite3.Connection, **values: Any) -> Entry:

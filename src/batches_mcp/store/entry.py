@@ -152,6 +152,11 @@ class Entry(Draft):
         return self.state not in (State.SENDING, State.AMBIGUOUS)
 
     @property
+    def made(self) -> bool:
+        """Whether its batch is certainly its own."""
+        return self.state in (State.ACCEPTED, State.ADOPTED)
+
+    @property
     def last_seen(self) -> Batch:
         """The batch as the upstream showed it last; empty as long as there is none."""
         return Batch.of(from_json(self.batch) if self.batch else {})

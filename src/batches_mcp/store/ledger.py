@@ -6,8 +6,9 @@ alone may send it or look for its batch. All writing is in short transactions, e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from batches_mcp.api.batch import RESULTS_KEPT_S, Batch
@@ -108,17 +109,21 @@ class Ledger:
 
     def saw(self, batches: Iterable[Batch]) -> Seen:
         """Learn how batches are now; what is known of them is returned."""
-        shown = {batch.id: result.encode(batch.raw) for batch in batches}
+        shown = _shown(batches)
         # Most looks show nothing new, and need not wait for whoever writes.
         with self.database.reading() as db:
-            news = {each: batch for each, batch in shown.items() if select(db, f"{_IS_NEWS} LIMIT 1", each, batch)}
-            seen = _seen(db, shown)
+            seen, news = _seen(db, shown)
         if news:
             with self.database.transaction() as db:
-                for each, batch in news.items():
-                    db.execute(f"UPDATE creates SET batch = ? WHERE {_IS_NEWS}", (batch, each, batch))  # noqa: S608
-                seen = _seen(db, shown)
+                for each in news:
+                    db.execute(f"UPDATE creates SET batch = ? WHERE {_IS_NEWS}", (shown[each], each, shown[each]))  # noqa: S608
+                seen, _ = _seen(db, shown)
         return seen
+
+    def looked(self, batches: Iterable[Batch]) -> Seen | None:
+        """As `saw`, at once and in the event loop; None when there is something to learn, or to wait for."""
+        found = self.database.look(partial(_seen, shown=_shown(batches)))
+        return None if found is None or found[1] else found[0]
 
     def cost(self, batch_id: str, cost_usd: float) -> None:
         """Learn what a batch really cost."""
@@ -194,7 +199,8 @@ class Ledger:
     def known(self, batch_ids: Iterable[str]) -> dict[str, Entry]:
         """The entries of those of the batches that are certainly an entry's, by the ids of the batches."""
         with self.database.reading() as db:
-            return _known(db, batch_ids)
+            found = {each: select(db, f"batch_id = ? AND {MADE}", each) for each in batch_ids}
+            return {batch_id: entries[0] for batch_id, entries in found.items() if entries}
 
     def rivals(self, entry: Entry) -> list[Entry]:
         """The other unsettled creates of the same size and of other content: a batch of that size may be theirs."""
@@ -246,7 +252,6 @@ class Ledger:
             return bool(select(db, "1 = 1 LIMIT 1")) or approvals.any_asked(db)
 
 
-# What has not changed is not written, which would cost each look some milliseconds.
 _IS_NEWS = "batch_id = ? AND (batch IS NULL OR batch <> ?) AND NOT deleted"
 _NO_BATCH: Mapping[str, Any] = {"batch_id": None, "batch": None, "cost_usd": None, "told": False, "deleted": False}
 
@@ -255,16 +260,23 @@ def _batch(batch: Batch) -> Mapping[str, Any]:
     return {"batch_id": batch.id, "batch": result.encode(batch.raw)}
 
 
-def _known(db: Any, batch_ids: Iterable[str]) -> dict[str, Entry]:
-    found = {each: select(db, f"batch_id = ? AND {MADE}", each) for each in batch_ids}
-    return {batch_id: entries[0] for batch_id, entries in found.items() if entries}
+def _shown(batches: Iterable[Batch]) -> dict[str, str]:
+    return {batch.id: result.encode(batch.raw) for batch in batches}
 
 
-def _seen(db: Any, batch_ids: Collection[str]) -> Seen:
-    known = _known(db, batch_ids)
+def _seen(db: Any, shown: Mapping[str, str]) -> tuple[Seen, list[str]]:
+    """What is known of batches, and of which of them there is something to learn."""
+    found = {each: select(db, "batch_id = ?", each) for each in shown}
+    known = {each: entry for each, entries in found.items() for entry in entries[::-1] if entry.made}
+    doubted = {each: entry for each, entries in found.items() for entry in entries if not entry.settled}
     retries = {each: select(db, f"parent = ? AND {WANTED} ORDER BY key", each) for each in known}
-    unsettled = select(db, f"batch_id IS NOT NULL AND {UNSETTLED}")
-    return Seen(known, retries, {str(entry.batch_id): entry for entry in unsettled if entry.batch_id in batch_ids})
+    news = [each for each, entries in found.items() if any(_is_news(entry, shown[each]) for entry in entries)]
+    return Seen(known, retries, doubted), news
+
+
+# What has not changed is not written, which would cost each look some milliseconds.
+def _is_news(entry: Entry, batch: str) -> bool:
+    return entry.batch != batch and not entry.deleted
 
 
 def _audit(db: Any, key: int, outcome: str, batch_id: str | None = None) -> None:

@@ -62,6 +62,7 @@ CREATE INDEX job_parts_state ON job_parts (job, state)
     f"""
 ALTER TABLE account_creates ADD COLUMN job_id TEXT;
 CREATE INDEX account_creates_job ON account_creates (account, job_id);
+CREATE INDEX account_creates_parent ON account_creates (account, parent);
 CREATE OR REPLACE VIEW creates AS SELECT {_WITH_TEAMS}, job_id FROM account_creates WHERE account = {_ACCOUNT};
 {SHARED_JOBS}
 """,  # noqa: S608 - our own text

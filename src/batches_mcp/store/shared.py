@@ -18,6 +18,7 @@ from batches_mcp.store.files import KEPT_S as FILES_KEPT_S
 from batches_mcp.store.folders import AccountFolder, FolderState
 from batches_mcp.store.jobs import Jobs
 from batches_mcp.store.lease import Lease
+from batches_mcp.store.looks import Found
 from batches_mcp.store.objects import Objects
 from batches_mcp.store.postgres import Postgres, Transaction
 from batches_mcp.store.shared_files import PREPARED, RESULTS, SPOOLS, SharedFiles, SharedRequests, SharedSpools
@@ -62,6 +63,10 @@ class AccountDatabase:
 
     def reading(self) -> AbstractContextManager[Transaction]:
         return self.shared.transaction(self.account, alone=False)
+
+    def look(self, read: Callable[[Transaction], Found]) -> Found | None:  # noqa: ARG002 - as of `LedgerDatabase`
+        """Another machine is always waited for."""
+        return None
 
     def close(self) -> None:
         """Nothing is its own."""

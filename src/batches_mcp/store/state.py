@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from batches_mcp.api.identity import AccountNames
 from batches_mcp.core.limits import LIMITS
 from batches_mcp.core.state import StateFolder
+from batches_mcp.store.looks import Found
 
 if TYPE_CHECKING:  # what is kept in bulk is imported when it is asked for
     from batches_mcp.store.answers import Answers
@@ -38,6 +39,9 @@ class LedgerDatabase(Protocol):
 
     def reading(self) -> AbstractContextManager[Any]:
         """A transaction that only reads, and waits for no other where it need not; raises as `transaction` does."""
+
+    def look(self, read: Callable[[Any], Found]) -> Found | None:
+        """What `read` finds, for the event loop: nobody is waited for. None when that cannot be."""
 
     def close(self) -> None:
         """Let go of it; the next transaction opens it anew."""

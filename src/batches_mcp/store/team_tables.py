@@ -38,6 +38,7 @@ CREATE INDEX approvals_content ON approvals (content);
 CREATE VIEW clock AS SELECT {_NOW} AS now_s
 """
 JOBS_IN_A_FILE = """
+CREATE INDEX creates_parent ON creates (parent);
 ALTER TABLE creates ADD COLUMN job_id TEXT;
 ALTER TABLE approvals ADD COLUMN job_id TEXT;
 ALTER TABLE approvals ADD COLUMN models TEXT

@@ -30,7 +30,8 @@ async def learn(account: Account, batches: Sequence[Batch]) -> Seen:
         records = account.begun_records() if shown else None
         if records is None:
             return seen
-        seen = await anyio.to_thread.run_sync(records.ledger.saw, shown)
+        looked = records.ledger.looked(shown)
+        seen = await anyio.to_thread.run_sync(records.ledger.saw, shown) if looked is None else looked
         ended = [entry for entry in seen.doubted.values() if entry.last_seen.ended]
         if any([await confirm(account, records, entry) is not None for entry in ended]):
             seen = await anyio.to_thread.run_sync(records.ledger.saw, shown)

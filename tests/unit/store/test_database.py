@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from batches_mcp.api.batch import Batch
 from batches_mcp.core.errors import Retry, StateUnusable
 from batches_mcp.core.limits import LIMITS
 from batches_mcp.store.claim_rules import Baseline, Begun, ClaimRules
@@ -210,21 +211,24 @@ import os, sys
 from pathlib import Path
 from batches_mcp.store.database import Database
 from batches_mcp.store.ledger import Ledger
-from tests.unit.store.test_database import begin
+from tests.unit.store.test_database import IN_PROGRESS, begin
 
 ledger = Ledger(Database(Path(sys.argv[1])))
 begin(ledger, "parent")
 inherited = ledger.database._db
+assert ledger.looked([IN_PROGRESS]) is not None
 child = os.fork()
 if child == 0:
     begin(ledger, "child")
     assert ledger.database._db is not inherited
+    assert ledger.looked([IN_PROGRESS]) is not None
     inherited.execute("SELECT 1")  # not closed
     ledger.database.close()
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 begin(ledger, "parent again")
 assert ledger.database._db is inherited
+assert ledger.looked([IN_PROGRESS]) is not None
 ledger.database.close()
 """
 
@@ -234,3 +238,51 @@ def test_a_forked_process_has_a_connection_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     subprocess.run([sys.executable, "-c", FORKING, path], check=True, cwd=Path(__file__).parents[3])
     assert contents(path) == ["parent", "child", "parent again"]
+
+
+IN_PROGRESS = Batch.of({"id": "b1", "processing_status": "in_progress"})
+ENDED = Batch.of({"id": "b1", "processing_status": "ended"})
+
+
+def made(ledger: Ledger) -> None:
+    begin(ledger, "content")
+    ledger.accepted(ledger.entries()[0].key, IN_PROGRESS)
+
+
+def test_a_look_tells_what_another_process_wrote_and_leaves_what_is_new_to_who_may_wait(ledger: Ledger) -> None:
+    assert ledger.looked([IN_PROGRESS]) is None
+    made(ledger)
+    assert ledger.looked([IN_PROGRESS, Batch.of({"id": "unknown"})]) == ledger.saw([IN_PROGRESS])
+    assert ledger.looked([ENDED]) is None
+    with closing(Database(path_of(ledger))) as other:
+        Ledger(other).saw([ENDED])
+        Ledger(other).cost("b1", 2.0)
+    looked = ledger.looked([ENDED])
+    assert looked is not None
+    assert looked.known["b1"].cost_usd == 2.0
+
+
+def test_a_look_waits_for_nobody(ledger: Ledger) -> None:
+    made(ledger)
+    with closing(sqlite3.connect(path_of(ledger), isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert ledger.looked([IN_PROGRESS]) is None
+        other.execute("ROLLBACK")
+    assert ledger.looked([IN_PROGRESS]) is not None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows moves no file that is open")
+def test_a_look_is_at_the_file_that_is_there(ledger: Ledger, tmp_path: Path) -> None:
+    made(ledger)
+    assert ledger.looked([IN_PROGRESS]) is not None
+    away = tmp_path / "away.sqlite"
+    shutil.move(path_of(ledger), away)
+    assert ledger.looked([IN_PROGRESS]) is None
+    begin(ledger, "another")
+    found = ledger.looked([IN_PROGRESS])
+    assert found is not None
+    assert found.known == {}
+    shutil.move(away, path_of(ledger))
+    assert ledger.looked([IN_PROGRESS]) == ledger.saw([IN_PROGRESS])
+    path_of(ledger).write_bytes(b"damaged" * 1_000)
+    assert ledger.looked([IN_PROGRESS]) is None
