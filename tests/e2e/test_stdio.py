@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -234,3 +235,21 @@ def test_what_cannot_be_loaded_in_advance_is_no_matter_until_it_is_called(tmp_pa
         client.ask(listing)
         process.say_until("what calls need could not be loaded")
         assert len(client.ask(listing)["result"]["tools"]) == 6
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="hosts on Windows use pipes")
+def test_a_host_that_dies_with_answers_unread_is_the_end_of_input() -> None:
+    ours, hosts = socket.socketpair()  # as Node makes it for the processes that it starts
+    with ours, hosts:
+        popen = subprocess.Popen(
+            command(),
+            stdin=ours.fileno(),
+            stdout=ours.fileno(),
+            stderr=subprocess.PIPE,
+            env=environment("key"),
+            text=True,
+        )
+        hosts.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, **INITIALIZE}).encode() + b"\n")
+        assert hosts.recv(1, socket.MSG_PEEK) == b"{"
+    said = popen.communicate(timeout=20)[1]
+    assert (popen.returncode, said) == (0, "")

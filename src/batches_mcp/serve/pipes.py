@@ -64,7 +64,10 @@ class LineReader:
         """
         while (end := self._read.find(b"\n", self._searched) + 1) == 0:
             self._searched = len(self._read)
-            piece = await self._piece()
+            try:
+                piece = await self._piece()
+            except ConnectionError:  # a socket whose other end was left with something unread
+                piece = b""
             self._read += piece
             if not piece:
                 if not self._read:
